@@ -1,0 +1,115 @@
+"""Generate the Python modules under superstoryboard/v1 from proto/, and the descriptor set that buf reads.
+
+The protovalidate package carries the descriptor of buf/validate/validate.proto, so no copy of that file is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from google.protobuf import (
+    descriptor_pb2,
+    duration_pb2,
+    field_mask_pb2,
+    timestamp_pb2,
+)
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.rpc import status_pb2
+from grpc_tools import protoc
+from protovalidate._gen.buf.validate import validate_pb
+
+ROOT = Path(__file__).resolve().parent.parent
+PROTO = ROOT / "proto"
+PACKAGE = "superstoryboard/v1"
+VALIDATE = "buf/validate/validate.proto"
+
+
+def write_imports(path: Path) -> None:
+    """Write the descriptors that our protos import."""
+    from google.protobuf import any_pb2  # noqa: PLC0415 - status.proto imports it
+
+    files = FileDescriptorSet()
+    for module in (descriptor_pb2, duration_pb2, timestamp_pb2, field_mask_pb2, any_pb2, status_pb2):
+        files.file.append(FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb))
+    files.file.append(FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary()))
+    path.write_bytes(files.SerializeToString())
+
+
+def run_protoc(*arguments: str) -> None:
+    """Run protoc, or stop the program with its exit code."""
+    code = protoc.main(["protoc", *arguments])
+    if code:
+        sys.exit(code)
+
+
+def generate(target: Path) -> None:
+    """Write all generated modules below target."""
+    imports = target / "imports.binpb"
+    write_imports(imports)
+    sources = sorted(str(path.relative_to(PROTO)) for path in (PROTO / PACKAGE).glob("*.proto"))
+    inputs = (f"--descriptor_set_in={imports}", f"-I{PROTO}")
+    outputs = (f"--python_out={target}", f"--pyi_out={target}", f"--grpc_python_out={target}")
+    services = [source for source in sources if source.endswith("_service.proto")]
+    run_protoc(*inputs, *outputs[:2], *sources)
+    run_protoc(*inputs, outputs[2], f"--mypy_grpc_out={target}", *services)
+    run_protoc(f"--descriptor_set_in={imports}", f"--python_out={target}", VALIDATE)
+    imports.unlink()
+    (target / PACKAGE / "__init__.py").write_text('"""Generated from proto/; `make proto` renews it."""\n')
+
+
+def describe(target: Path) -> None:
+    """Write the descriptor set with sources for buf."""
+    with tempfile.TemporaryDirectory() as folder:
+        imports = Path(folder) / "imports.binpb"
+        write_imports(imports)
+        sources = sorted(str(path.relative_to(PROTO)) for path in (PROTO / PACKAGE).glob("*.proto"))
+        run_protoc(
+            f"--descriptor_set_in={imports}",
+            f"-I{PROTO}",
+            "--include_imports",
+            "--include_source_info",
+            f"--descriptor_set_out={target}",
+            *sources,
+        )
+
+
+def drift(fresh: Path) -> list[str]:
+    """Name the generated files that differ from the committed ones."""
+    wanted = sorted(path.relative_to(fresh) for path in fresh.rglob("*.py*"))
+    return [
+        str(name)
+        for name in wanted
+        if not (ROOT / name).exists() or not filecmp.cmp(fresh / name, ROOT / name, shallow=False)
+    ]
+
+
+def main() -> None:
+    """Generate into the tree, or with --check report drift and exit 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--descriptor-set", type=Path)
+    options = parser.parse_args()
+    if options.descriptor_set:
+        describe(options.descriptor_set)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        generate(fresh)
+        if options.check:
+            stale = drift(fresh)
+            if stale:
+                sys.exit(f"generated code is stale, run `make proto`: {', '.join(stale)}")
+            return
+        for path in fresh.rglob("*.py*"):
+            destination = ROOT / path.relative_to(fresh)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, destination)
+
+
+if __name__ == "__main__":
+    main()
