@@ -1,0 +1,198 @@
+-- Tables of the pipeline. Postgres is the only truth; every other place may be lost and is recovered from here.
+create schema if not exists superstoryboard;
+
+create table superstoryboard.queues (
+  name text primary key,
+  kind text not null unique check (kind in ('image', 'video')),
+  paused boolean not null default false
+);
+comment on table superstoryboard.queues is 'PGMQ queues of this system. A paused queue is not claimed from, save for what is already paid.';
+
+insert into superstoryboard.queues (name, kind) values
+  ('image_generation_queue', 'image'),
+  ('video_generation_queue', 'video');
+
+create table superstoryboard.jobs (
+  id uuid primary key,
+  kind text not null check (kind in ('image', 'video')),
+  owner text not null,
+  request_id text,
+  submit_hash text,
+  storyboard_id text,
+  scene_id text,
+  character_id text,
+  raw_body jsonb,
+  generation jsonb,
+  provider text not null default '',
+  model text not null default '',
+  labels jsonb not null default '{}',
+  traceparent text not null default '',
+  state text not null default 'QUEUED' check (state in (
+    'QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED'
+  )),
+  attempt integer not null default 0,
+  max_attempts integer not null default 3,
+  claim bigint not null default 0,
+  claim_spent_attempt boolean not null default false,
+  worker text,
+  queue text not null references superstoryboard.queues (name),
+  msg_id bigint,
+  enqueued_at timestamptz,
+  rank bigint not null default 0,
+  progress_percent integer not null default 0,
+  error jsonb,
+  warnings text[] not null default '{}',
+  created_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz,
+  ended_at timestamptz,
+  unique (owner, request_id),
+  unique (queue, msg_id, enqueued_at)
+) with (fillfactor = 70);
+comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
+comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
+comment on column superstoryboard.jobs.rank is 'Microseconds of the database time of enqueue: the lower of two results for one entity is superseded.';
+comment on column superstoryboard.jobs.raw_body is 'Message body of a job that did not come through ingest.';
+comment on column superstoryboard.jobs.generation is 'What was asked for, model and parameters frozen; null until a raw body was found valid.';
+
+create index jobs_owner_created on superstoryboard.jobs (owner, created_at desc, id desc);
+create index jobs_created on superstoryboard.jobs (created_at desc, id desc);
+create index jobs_storyboard on superstoryboard.jobs (storyboard_id, created_at desc, id desc);
+create index jobs_active on superstoryboard.jobs (queue, state)
+  where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'DEAD_LETTERED');
+
+create table superstoryboard.job_moves (
+  from_state text,
+  to_state text,
+  primary key (from_state, to_state)
+);
+comment on table superstoryboard.job_moves is 'The legal moves of a job; a trigger refuses any other.';
+insert into superstoryboard.job_moves values
+  ('QUEUED', 'RUNNING'), ('QUEUED', 'FAILED'), ('QUEUED', 'CANCELLED'),
+  ('RUNNING', 'QUEUED'), ('RUNNING', 'STAGED'), ('RUNNING', 'RETRYING'), ('RUNNING', 'FAILED'),
+  ('RUNNING', 'DEAD_LETTERED'), ('RUNNING', 'CANCELLED'),
+  ('RETRYING', 'RUNNING'), ('RETRYING', 'FAILED'), ('RETRYING', 'DEAD_LETTERED'), ('RETRYING', 'CANCELLED'),
+  ('STAGED', 'SUCCEEDED'), ('STAGED', 'RETRYING'), ('STAGED', 'DEAD_LETTERED'), ('STAGED', 'CANCELLED'),
+  ('FAILED', 'QUEUED'), ('DEAD_LETTERED', 'QUEUED'), ('CANCELLED', 'QUEUED'), ('DEAD_LETTERED', 'RUNNING');
+
+create function superstoryboard.check_job_move() returns trigger
+language plpgsql as $$
+begin
+  if not exists (
+    select from superstoryboard.job_moves where from_state = old.state and to_state = new.state
+  ) then
+    raise exception 'job % cannot move from % to %', old.id, old.state, new.state using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+create trigger jobs_check_move before update of state on superstoryboard.jobs
+  for each row when (old.state is distinct from new.state) execute function superstoryboard.check_job_move();
+
+create function superstoryboard.check_job_claim() returns trigger
+language plpgsql as $$
+begin
+  raise exception 'claim of job % cannot fall from % to %', old.id, old.claim, new.claim using errcode = 'check_violation';
+end
+$$;
+create trigger jobs_check_claim before update of claim on superstoryboard.jobs
+  for each row when (new.claim < old.claim) execute function superstoryboard.check_job_claim();
+
+create table superstoryboard.provider_calls (
+  id bigint generated always as identity primary key,
+  job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
+  claim bigint not null,
+  call_hash text not null,
+  route text not null,
+  model text not null,
+  state text not null default 'INTENT' check (state in ('INTENT', 'ACCEPTED', 'SETTLED', 'UNKNOWN')),
+  operation_name text,
+  paid boolean,
+  error jsonb,
+  created_at timestamptz not null default clock_timestamp(),
+  accepted_at timestamptz,
+  settled_at timestamptz
+) with (fillfactor = 70);
+comment on table superstoryboard.provider_calls is
+  'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
+create unique index provider_calls_unsettled on superstoryboard.provider_calls (job_id) where state in ('INTENT', 'ACCEPTED');
+create index provider_calls_job on superstoryboard.provider_calls (job_id);
+create index provider_calls_accepted on superstoryboard.provider_calls (accepted_at) where state = 'ACCEPTED';
+
+create table superstoryboard.artifacts (
+  id uuid primary key,
+  job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
+  claim bigint not null,
+  state text not null default 'UPLOADING' check (state in ('UPLOADING', 'STAGED', 'WRITTEN', 'DISCARDED')),
+  staging_bucket text not null,
+  staging_key text not null unique,
+  bucket text not null,
+  path text not null,
+  media_type text not null,
+  size_bytes bigint not null,
+  sha256 text not null,
+  width integer not null,
+  height integer not null,
+  duration_ms integer,
+  write_attempt integer not null default 0,
+  lease_until timestamptz,
+  created_at timestamptz not null default clock_timestamp(),
+  staged_at timestamptz,
+  ended_at timestamptz,
+  unique (bucket, path)
+) with (fillfactor = 70);
+comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
+create index artifacts_job on superstoryboard.artifacts (job_id);
+create index artifacts_staged on superstoryboard.artifacts (staged_at) where state = 'STAGED';
+
+create table superstoryboard.assets (
+  id uuid primary key,
+  job_id uuid not null unique references superstoryboard.jobs (id) on delete cascade,
+  bucket text not null,
+  path text not null,
+  url text not null,
+  media_type text not null,
+  size_bytes bigint not null,
+  sha256 text not null,
+  width integer not null,
+  height integer not null,
+  duration_ms integer,
+  created_at timestamptz not null default clock_timestamp(),
+  unique (bucket, path)
+);
+comment on table superstoryboard.assets is 'Stored objects; the id is that of the artifact it came from.';
+
+create table superstoryboard.entity_links (
+  storyboard_id text,
+  entity_type text check (entity_type in ('scene', 'character')),
+  entity_id text,
+  media text check (media in ('image', 'video')),
+  rank bigint not null,
+  job_id uuid not null,
+  linked_at timestamptz not null default clock_timestamp(),
+  primary key (storyboard_id, entity_type, entity_id, media)
+);
+comment on table superstoryboard.entity_links is 'Which job an entity shows; only a job of a higher rank takes its place.';
+
+create table superstoryboard.job_events (
+  sequence bigint generated always as identity primary key,
+  job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
+  owner text not null,
+  storyboard_id text,
+  state text not null,
+  attempt integer not null,
+  progress_percent integer not null,
+  message text not null,
+  created_at timestamptz not null default clock_timestamp()
+);
+comment on table superstoryboard.job_events is 'The log that watchers follow. Sequences commit out of order: readers wait for holes (superstoryboard/jobs/events.py).';
+create index job_events_job on superstoryboard.job_events (job_id, sequence);
+create index job_events_storyboard on superstoryboard.job_events (storyboard_id, sequence);
+
+create table superstoryboard.gates (
+  provider text,
+  model text,
+  closed_until timestamptz,
+  reason text not null default '',
+  primary key (provider, model)
+);
+comment on table superstoryboard.gates is 'Limits on submits that all workers share.';

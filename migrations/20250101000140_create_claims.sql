@@ -1,0 +1,242 @@
+-- Claims and leases. The lease of a job is the visibility timeout of its queue message.
+
+create type superstoryboard.claimed_job as (
+  id uuid, kind text, owner text, claim bigint, attempt integer, max_attempts integer, queue text, msg_id bigint,
+  generation jsonb, raw_body jsonb, model text, traceparent text,
+  call_id bigint, call_model text, operation_name text, operation_age_seconds double precision,
+  upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint
+);
+
+-- Takes up to p_quantity due messages. What is already paid comes first, also from a paused queue.
+create function superstoryboard.claim_jobs_v1(
+  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean
+) returns setof superstoryboard.claimed_job
+language plpgsql as $$
+declare
+  message record;
+  taken superstoryboard.claimed_job;
+  remaining integer := p_quantity;
+begin
+  for message in execute format(
+    'select q.msg_id, q.enqueued_at, q.message from superstoryboard.provider_calls c
+       join superstoryboard.jobs j on j.id = c.job_id
+       join pgmq.%I q on q.msg_id = j.msg_id and q.enqueued_at = j.enqueued_at
+     where c.state = ''ACCEPTED'' and j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''RETRYING'')
+       and q.vt <= clock_timestamp()
+     order by c.accepted_at limit $2 for update of q skip locked', 'q_' || p_queue) using p_queue, p_quantity
+  loop
+    perform pgmq.set_vt(p_queue, message.msg_id, p_lease_seconds);
+    taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
+    if taken.id is not null then
+      remaining := remaining - 1;
+      return next taken;
+    end if;
+  end loop;
+  if remaining <= 0 or ((select paused from superstoryboard.queues where name = p_queue) and not p_force) then
+    return;
+  end if;
+  for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r loop
+    taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
+    if taken.id is not null then
+      return next taken;
+    end if;
+  end loop;
+end
+$$;
+
+-- Turns one locked message into a claimed job; null where there is nothing to do for it.
+create function superstoryboard.take_message(
+  p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_body jsonb, p_worker text
+) returns superstoryboard.claimed_job
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+  call superstoryboard.provider_calls;
+  upload superstoryboard.artifacts;
+  spends boolean;
+begin
+  select * into job from superstoryboard.jobs
+  where queue = p_queue and msg_id = p_msg_id and enqueued_at = p_enqueued_at for update;
+  if job.id is null then
+    job := superstoryboard.adopt_message_v1(p_queue, p_msg_id, p_enqueued_at, p_body, 'sql');
+  end if;
+  if job.state = 'STAGED' then
+    perform pgmq.set_vt(p_queue, p_msg_id, 86400);
+    return null;
+  end if;
+  if job.state not in ('QUEUED', 'RUNNING', 'RETRYING') then
+    perform superstoryboard.complete_message(p_queue, p_msg_id, 'archive');
+    return null;
+  end if;
+  select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED');
+  select * into upload from superstoryboard.artifacts
+  where job_id = job.id and state = 'UPLOADING' order by created_at desc limit 1;
+  if job.kind = 'video' and call.state = 'INTENT' then
+    -- Its worker is gone between sending and the name: perhaps paid, so a person decides.
+    update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
+    perform superstoryboard.end_job(job, 'DEAD_LETTERED', jsonb_build_object(
+      'class', 'UNKNOWN_OUTCOME', 'code', 'SUBMIT_INTERRUPTED',
+      'message', 'The worker stopped while it submitted; the video may have been paid for'
+    ), null, 'Dead letter: it is unknown whether the submit was accepted');
+    return null;
+  end if;
+  spends := not (coalesce(call.state = 'ACCEPTED', false) or upload.id is not null);
+  if spends and job.attempt >= job.max_attempts then
+    perform superstoryboard.end_job(job, 'DEAD_LETTERED', coalesce(job.error, jsonb_build_object(
+      'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
+    )), null, format('Dead letter after %s attempts', job.attempt));
+    return null;
+  end if;
+  update superstoryboard.jobs
+  set state = 'RUNNING', claim = claim + 1, worker = p_worker, claim_spent_attempt = spends,
+      attempt = attempt + spends::integer, started_at = coalesce(started_at, clock_timestamp()), progress_percent = 5
+  where id = job.id
+  returning * into job;
+  perform superstoryboard.emit_event(job, case when call.state = 'ACCEPTED' then 'Resumed' else 'Started' end);
+  return row(
+    job.id, job.kind, job.owner, job.claim, job.attempt, job.max_attempts, job.queue, job.msg_id,
+    job.generation, job.raw_body, job.model, job.traceparent,
+    case when call.state = 'ACCEPTED' then call.id end, call.model, call.operation_name,
+    extract(epoch from clock_timestamp() - call.accepted_at)::double precision,
+    upload.id, upload.staging_key, upload.sha256, upload.size_bytes
+  )::superstoryboard.claimed_job;
+end
+$$;
+
+-- Extends the leases of jobs that still belong to their claims; a job missing from the answer is lost.
+create function superstoryboard.extend_leases_v1(p_queue text, p_jobs uuid[], p_claims bigint[], p_lease_seconds integer)
+returns setof uuid
+language plpgsql as $$
+declare
+  held record;
+begin
+  for held in
+    select j.id, j.msg_id, j.enqueued_at, asked.claim
+    from unnest(p_jobs, p_claims) as asked (id, claim) join superstoryboard.jobs j on j.id = asked.id
+    order by j.msg_id
+  loop
+    if superstoryboard.lock_message(p_queue, held.msg_id, held.enqueued_at) and exists (
+      select from superstoryboard.jobs where id = held.id and claim = held.claim and state = 'RUNNING'
+    ) then
+      perform pgmq.set_vt(p_queue, held.msg_id, p_lease_seconds);
+      return next held.id;
+    end if;
+  end loop;
+end
+$$;
+
+-- True where the claim is unchanged and its lease runs for at least p_seconds more.
+create function superstoryboard.holds_lease_v1(p_job uuid, p_claim bigint, p_seconds integer) returns boolean
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+  holds boolean;
+begin
+  select * into job from superstoryboard.jobs where id = p_job and claim = p_claim and state = 'RUNNING';
+  if job.id is null then
+    return false;
+  end if;
+  execute format(
+    'select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2 and vt >= clock_timestamp() + make_interval(secs => $3))',
+    'q_' || job.queue) into holds using job.msg_id, job.enqueued_at, p_seconds;
+  return holds;
+end
+$$;
+
+-- Gives a job back without spending the attempt of its claim.
+create function superstoryboard.release_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_message text)
+returns boolean
+language plpgsql as $$
+declare
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  job := locked.job;
+  if job.id is null or job.claim <> p_claim or job.state not in ('RUNNING', 'QUEUED') then
+    return false;
+  elsif job.state = 'QUEUED' then
+    return true;
+  elsif not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    return false;
+  end if;
+  update superstoryboard.jobs
+  set state = 'QUEUED', attempt = attempt - claim_spent_attempt::integer, claim_spent_attempt = false, worker = null
+  where id = job.id
+  returning * into job;
+  perform pgmq.set_vt(job.queue, job.msg_id, p_delay_seconds);
+  perform superstoryboard.emit_event(job, p_message);
+  return true;
+end
+$$;
+
+-- Ends an attempt with an error: the message comes back after the delay. Where the attempt is spent (p_spend) and it was
+-- the last, the job is buried. Answers the job's state, or null for a stale claim.
+create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_error jsonb, p_spend boolean)
+returns text
+language plpgsql as $$
+declare
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  job := locked.job;
+  if job.id is null or job.claim <> p_claim or job.state not in ('RUNNING', 'RETRYING', 'DEAD_LETTERED') then
+    return null;
+  elsif job.state <> 'RUNNING' then
+    return job.state;
+  elsif not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    return 'CANCELLED';
+  elsif p_spend and job.attempt >= job.max_attempts then
+    perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, format('Dead letter after %s attempts: %s', job.attempt, p_error ->> 'message'));
+    return 'DEAD_LETTERED';
+  end if;
+  update superstoryboard.jobs
+  set state = 'RETRYING', error = p_error, worker = null,
+      attempt = attempt - (claim_spent_attempt and not p_spend)::integer, claim_spent_attempt = false
+  where id = job.id
+  returning * into job;
+  perform pgmq.set_vt(job.queue, job.msg_id, p_delay_seconds);
+  perform superstoryboard.emit_event(job, format('Retries in %s s: %s', p_delay_seconds, p_error ->> 'message'));
+  return job.state;
+end
+$$;
+
+-- Ends a running job as FAILED or DEAD_LETTERED. Answers the job's state, or null for a stale claim.
+create function superstoryboard.fail_job_v1(p_job uuid, p_claim bigint, p_state text, p_error jsonb) returns text
+language plpgsql as $$
+declare
+  locked record;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  if (locked.job).id is null or (locked.job).claim <> p_claim or (locked.job).state not in ('RUNNING', p_state) then
+    return null;
+  elsif (locked.job).state = p_state then
+    return p_state;
+  elsif not locked.message_found then
+    perform superstoryboard.cancel_removed(locked.job);
+    return 'CANCELLED';
+  end if;
+  perform superstoryboard.end_job(locked.job, p_state, p_error, null, p_error ->> 'message');
+  return p_state;
+end
+$$;
+
+-- Reports progress of a running job; a stale claim changes nothing.
+create function superstoryboard.report_progress_v1(p_job uuid, p_claim bigint, p_percent integer, p_message text) returns boolean
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  update superstoryboard.jobs set progress_percent = p_percent
+  where id = p_job and claim = p_claim and state = 'RUNNING'
+  returning * into job;
+  if job.id is null then
+    return false;
+  end if;
+  perform superstoryboard.emit_event(job, p_message);
+  return true;
+end
+$$;

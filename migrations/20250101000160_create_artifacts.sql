@@ -1,0 +1,157 @@
+-- The hand-off: a worker stages an artifact, the asset_writer writes it and finishes the job.
+
+-- A row for an artifact before its bytes go up, with its final path; the timestamp is raised until the path is free.
+create function superstoryboard.begin_artifact_v1(
+  p_job uuid, p_claim bigint, p_staging_bucket text, p_bucket text, p_path_prefix text, p_extension text,
+  p_media_type text, p_size_bytes bigint, p_sha256 text, p_width integer, p_height integer, p_duration_ms integer
+) returns table (artifact_id uuid, staging_key text, path text)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  locked record;
+  stamp bigint := floor(extract(epoch from clock_timestamp()) * 1000);
+  new_id uuid := superstoryboard.uuid_v7();
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' or not locked.message_found then
+    return;
+  end if;
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+  where job_id = p_job and state = 'UPLOADING';
+  loop
+    return query
+      insert into superstoryboard.artifacts (
+        id, job_id, claim, staging_bucket, staging_key, bucket, path, media_type, size_bytes, sha256, width, height, duration_ms
+      ) values (
+        new_id, p_job, p_claim, p_staging_bucket, format('%s/%s/%s', p_job, p_claim, new_id), p_bucket,
+        format('%s_%s.%s', p_path_prefix, stamp, p_extension), p_media_type, p_size_bytes, p_sha256, p_width, p_height, p_duration_ms
+      )
+      on conflict (bucket, path) do nothing
+      returning id, staging_key, path;
+    exit when found;
+    stamp := stamp + 1;
+  end loop;
+end
+$$;
+
+-- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps.
+-- Fenced by an unchanged claim; a lease that ran out does not matter. Answers the job's state, or null for a stale claim.
+create function superstoryboard.stage_artifact_v1(p_artifact uuid, p_job uuid, p_claim bigint) returns text
+language plpgsql as $$
+declare
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  job := locked.job;
+  if job.id is null or job.claim <> p_claim then
+    return null;
+  elsif job.state in ('STAGED', 'SUCCEEDED') then
+    return job.state;
+  elsif job.state <> 'RUNNING' then
+    return null;
+  end if;
+  update superstoryboard.provider_calls
+  set state = 'SETTLED', paid = true, settled_at = clock_timestamp()
+  where job_id = p_job and state in ('INTENT', 'ACCEPTED');
+  if not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    return 'CANCELLED';
+  end if;
+  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp()
+  where id = p_artifact and job_id = p_job and state = 'UPLOADING';
+  if not found then
+    return null;
+  end if;
+  update superstoryboard.jobs set state = 'STAGED', progress_percent = 90 where id = p_job returning * into job;
+  perform pgmq.set_vt(job.queue, job.msg_id, 86400);
+  perform superstoryboard.emit_event(job, 'Generated; being stored');
+  perform pg_notify('superstoryboard_artifacts', '');
+  return job.state;
+end
+$$;
+
+create type superstoryboard.claimed_artifact as (
+  id uuid, job_id uuid, kind text, staging_bucket text, staging_key text, bucket text, path text, media_type text,
+  size_bytes bigint, sha256 text, write_attempt integer, traceparent text
+);
+
+-- Leases staged artifacts to an asset_writer: the one that a delivery names, or those staged for at least p_min_age_seconds.
+create function superstoryboard.claim_artifacts_v1(
+  p_artifact uuid, p_quantity integer, p_lease_seconds integer, p_min_age_seconds double precision
+) returns setof superstoryboard.claimed_artifact
+language sql as $$
+  with due as (
+    select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+    where a.state = 'STAGED' and j.state = 'STAGED' and (a.lease_until is null or a.lease_until <= clock_timestamp())
+      and (a.id = p_artifact
+           or p_artifact is null and a.staged_at <= clock_timestamp() - make_interval(secs => p_min_age_seconds))
+    order by a.staged_at limit p_quantity for update of a skip locked
+  ), leased as (
+    update superstoryboard.artifacts a
+    set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), write_attempt = write_attempt + 1
+    from due where a.id = due.id
+    returning a.*
+  )
+  select l.id, l.job_id, j.kind, l.staging_bucket, l.staging_key, l.bucket, l.path, l.media_type, l.size_bytes, l.sha256,
+    l.write_attempt, j.traceparent
+  from leased l join superstoryboard.jobs j on j.id = l.job_id;
+$$;
+
+-- Keeps the lease of an artifact that is being written.
+create function superstoryboard.extend_artifact_v1(p_artifact uuid, p_lease_seconds double precision) returns boolean
+language sql as $$
+  with kept as (
+    update superstoryboard.artifacts set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+    where id = p_artifact and state = 'STAGED'
+    returning id
+  )
+  select exists (select from kept);
+$$;
+
+-- The staged bytes are gone or wrong: the job goes back. The operation of a video is polled and downloaded again unpaid.
+create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb) returns text
+language plpgsql as $$
+declare
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
+  job := locked.job;
+  if job.state is distinct from 'STAGED' then
+    return job.state;
+  end if;
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+  where id = p_artifact and state = 'STAGED';
+  if not found then
+    return job.state;
+  elsif not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    return 'CANCELLED';
+  end if;
+  update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
+  where id = (select max(id) from superstoryboard.provider_calls where job_id = job.id and operation_name is not null and paid);
+  update superstoryboard.jobs set state = 'RETRYING', error = p_error, worker = null where id = job.id returning * into job;
+  perform pgmq.set_vt(job.queue, job.msg_id, 0);
+  perform superstoryboard.emit_event(job, p_error ->> 'message');
+  return job.state;
+end
+$$;
+
+-- A permanent write error: the job is buried and its artifact is kept, so that a redrive writes it without paying.
+create function superstoryboard.bury_artifact_v1(p_artifact uuid, p_error jsonb) returns text
+language plpgsql as $$
+declare
+  locked record;
+begin
+  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
+  if (locked.job).state is distinct from 'STAGED' then
+    return (locked.job).state;
+  elsif not locked.message_found then
+    perform superstoryboard.cancel_removed(locked.job);
+    return 'CANCELLED';
+  end if;
+  perform superstoryboard.end_job(locked.job, 'DEAD_LETTERED', p_error, null, p_error ->> 'message');
+  return 'DEAD_LETTERED';
+end
+$$;

@@ -1,0 +1,147 @@
+-- The finishing transaction: link, job, queue message and event commit together (SPEC G2).
+
+-- Sets keys of the entity in its kv rows. Answers whether the entity exists. Callers have locked the rows.
+create function superstoryboard.patch_entity(
+  p_kv regclass, p_storyboard text, p_type text, p_entity text, p_patch jsonb
+) returns boolean
+language plpgsql as $$
+declare
+  row_key text;
+  entity_key text := format('%s:%s:%s', p_type, p_storyboard, p_entity);
+  list_name text := p_type || 's';
+  board jsonb;
+  item record;
+  linked boolean := false;
+begin
+  execute format(
+    'select key from %s where key = $1 and jsonb_typeof(value) = ''object''
+     union all
+     select key from %s where key = $2 and jsonb_typeof(value) = ''object''
+       and coalesce(value ->> ''storyboardId'', $3) = $3 and not exists (select from %s where key = $1)
+     limit 1', p_kv, p_kv, p_kv)
+    into row_key using entity_key, format('%s:%s', p_type, p_entity), p_storyboard;
+  if row_key is not null then
+    execute format('update %s set value = value || $2 where key = $1', p_kv) using row_key, p_patch;
+    linked := true;
+  end if;
+  execute format('select value from %s where key = $1', p_kv) into board using 'storyboard:' || p_storyboard;
+  if jsonb_typeof(board) = 'object' and jsonb_typeof(board -> list_name) = 'array' then
+    for item in
+      select value, ordinality - 1 as place from jsonb_array_elements(board -> list_name) with ordinality
+      where jsonb_typeof(value) = 'object' and value ->> 'id' = p_entity
+    loop
+      board := jsonb_set(board, array[list_name, item.place::text], item.value || p_patch)
+        || jsonb_build_object('updatedAt', p_patch -> 'updatedAt');
+      linked := true;
+    end loop;
+    execute format('update %s set value = $2 where key = $1 and value is distinct from $2', p_kv)
+      using 'storyboard:' || p_storyboard, board;
+  end if;
+  return linked;
+end
+$$;
+
+-- Takes an entity for a job, unless a job enqueued later has it. False means superseded.
+create function superstoryboard.take_entity(
+  p_job superstoryboard.jobs, p_type text, p_entity text
+) returns boolean
+language plpgsql as $$
+begin
+  insert into superstoryboard.entity_links as l (storyboard_id, entity_type, entity_id, media, rank, job_id)
+  values (p_job.generation ->> 'storyboardId', p_type, p_entity, p_job.kind, p_job.rank, p_job.id)
+  on conflict (storyboard_id, entity_type, entity_id, media) do update
+  set rank = excluded.rank, job_id = excluded.job_id, linked_at = clock_timestamp()
+  where (l.rank, l.job_id) <= (excluded.rank, excluded.job_id);
+  return found;
+end
+$$;
+
+-- Links the job's entities and answers the warnings of doing so.
+create function superstoryboard.link_entities(p_job superstoryboard.jobs, p_kv regclass, p_url text) returns text[]
+language plpgsql as $$
+declare
+  warnings text[] := '{}';
+  board text := p_job.generation ->> 'storyboardId';
+  stamp text := to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+  patch jsonb := jsonb_build_object(p_job.kind || 'Url', p_url, p_job.kind || 'GeneratedAt', stamp, 'updatedAt', stamp);
+  entity record;
+  entities jsonb := jsonb_path_query_array(jsonb_build_array(
+    jsonb_build_object('type', 'character', 'id', nullif(p_job.generation ->> 'characterId', '')),
+    jsonb_build_object('type', 'scene', 'id', nullif(p_job.generation ->> 'sceneId', ''))
+  ), '$[*] ? (@.id != null)');
+  keys text[] := array['storyboard:' || board];
+  taken jsonb := '[]';
+begin
+  for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(entities) loop
+    if superstoryboard.take_entity(p_job, entity.type, entity.id) then
+      taken := taken || jsonb_build_object('type', entity.type, 'id', entity.id);
+      keys := keys || format('%s:%s:%s', entity.type, board, entity.id) || format('%s:%s', entity.type, entity.id);
+    elsif not 'superseded' = any (warnings) then
+      warnings := warnings || 'superseded'::text;
+    end if;
+  end loop;
+  if taken = '[]' then
+    return warnings;
+  end if;
+  execute format('select from %s where key = any ($1) order by key for update', p_kv) using keys;
+  for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(taken) loop
+    if not superstoryboard.patch_entity(p_kv, board, entity.type, entity.id, patch)
+       and not 'entity not found' = any (warnings) then
+      warnings := warnings || 'entity not found'::text;
+    end if;
+  end loop;
+  return warnings;
+end
+$$;
+
+-- Finishes a job whose object is in its final place. Fenced by the artifact and the job's state. Answers the job's state;
+-- `won` is true for the one call that did it, which then removes the staged object.
+create function superstoryboard.finish_job_v1(
+  p_artifact uuid, p_kv regclass, p_completion text, p_url text, out state text, out won boolean
+)
+language plpgsql as $$
+declare
+  locked record;
+  job superstoryboard.jobs;
+  written superstoryboard.artifacts;
+begin
+  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
+  job := locked.job;
+  state := job.state;
+  won := false;
+  if job.state is distinct from 'STAGED' then
+    return;
+  elsif not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    state := 'CANCELLED';
+    return;
+  end if;
+  update superstoryboard.artifacts a set state = 'WRITTEN', ended_at = clock_timestamp(), lease_until = null
+  where a.id = p_artifact and a.state = 'STAGED'
+  returning * into written;
+  if written.id is null then
+    return;
+  end if;
+  insert into superstoryboard.assets (id, job_id, bucket, path, url, media_type, size_bytes, sha256, width, height, duration_ms)
+  values (written.id, job.id, written.bucket, written.path, p_url, written.media_type, written.size_bytes, written.sha256,
+    written.width, written.height, written.duration_ms)
+  on conflict (job_id) do update
+  set id = excluded.id, bucket = excluded.bucket, path = excluded.path, url = excluded.url, media_type = excluded.media_type,
+      size_bytes = excluded.size_bytes, sha256 = excluded.sha256, width = excluded.width, height = excluded.height,
+      duration_ms = excluded.duration_ms, created_at = clock_timestamp();
+  update superstoryboard.jobs j
+  set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
+      warnings = j.warnings || superstoryboard.link_entities(job, p_kv, p_url)
+  where j.id = job.id
+  returning * into job;
+  perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);
+  perform superstoryboard.emit_event(job, 'Stored');
+  state := job.state;
+  won := true;
+end
+$$;
+
+-- A job as callers see it.
+create view superstoryboard.job_records as
+select j.*, to_jsonb(a) - 'job_id' as asset
+from superstoryboard.jobs j left join superstoryboard.assets a on a.job_id = j.id;

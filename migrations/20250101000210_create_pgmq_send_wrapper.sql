@@ -1,0 +1,22 @@
+-- SPEC A3: send for clients that see only schema public. The caller's JWT subject becomes the owner of the job.
+create or replace function public.pgmq_send(queue_name text, message jsonb) returns bigint
+language plpgsql security definer set search_path = '' as $$
+declare
+  new_id bigint;
+  enqueued timestamptz;
+  claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  owner_name text := coalesce(nullif(claims ->> 'sub', ''), nullif(current_setting('request.jwt.claim.sub', true), ''), 'sql');
+begin
+  perform superstoryboard.require_queue($1);
+  if $2 is null then
+    raise exception 'message: must not be null' using errcode = 'null_value_not_allowed';
+  end if;
+  select s.send into new_id from pgmq.send($1, $2, 0) as s (send);
+  execute format('select enqueued_at from pgmq.%I where msg_id = $1', 'q_' || $1) into enqueued using new_id;
+  perform superstoryboard.adopt_message_v1($1, new_id, enqueued, $2, owner_name);
+  return new_id;
+end
+$$;
+
+revoke all on function public.pgmq_send (text, jsonb) from public, anon;
+grant execute on function public.pgmq_send (text, jsonb) to authenticated, service_role;

@@ -1,0 +1,71 @@
+"""What went wrong with a job, and what happens next (DESIGN section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class ErrorClass(StrEnum):
+    """Decides the retry: the words are those of the API and the database."""
+
+    RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_EXHAUSTED = "QUOTA_EXHAUSTED"
+    CONFIG = "CONFIG"
+    TRANSIENT = "TRANSIENT"
+    REFUSED = "REFUSED"
+    INVALID = "INVALID"
+    UNKNOWN_OUTCOME = "UNKNOWN_OUTCOME"
+    UNAVAILABLE_DEPENDENCY = "UNAVAILABLE_DEPENDENCY"
+
+    @property
+    def final(self) -> bool:
+        """True where the same request would fail again, so that the job ends FAILED."""
+        return self in {ErrorClass.REFUSED, ErrorClass.INVALID}
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Class, a stable upper-case code, a sentence without secrets or internal addresses, and the provider's own codes."""
+
+    error_class: ErrorClass
+    code: str
+    message: str
+    provider_codes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that the database keeps in `error` columns."""
+        return {
+            "class": self.error_class.value,
+            "code": self.code,
+            "message": self.message,
+            "provider_codes": list(self.provider_codes),
+        }
+
+
+class JobFailure(Exception):  # noqa: N818 - the failure of one attempt, not a fault of the program
+    """An attempt failed. `retry_after_seconds` is what the other side asked for, if it did."""
+
+    def __init__(self, error: JobError, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{error.error_class}/{error.code}: {error.message}")
+        self.error = error
+        self.retry_after_seconds = retry_after_seconds
+
+
+class CallOutcome(StrEnum):
+    """What is known of the payment of a provider call that did not give an artifact."""
+
+    UNPAID = "UNPAID"
+    PAID = "PAID"
+    UNKNOWN = "UNKNOWN"
+
+
+class ProviderFailure(JobFailure):
+    """A provider call failed; `outcome` says whether it was paid for."""
+
+    def __init__(
+        self, error: JobError, outcome: CallOutcome, *, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(error, retry_after_seconds=retry_after_seconds)
+        self.outcome = outcome
