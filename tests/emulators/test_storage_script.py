@@ -1,0 +1,185 @@
+"""Scripted answers, the request log, and how the emulator outlives its database."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.emulators.storage_fixture import (
+    SECRET_KEY,
+    RunningEmulator,
+    embedded_database,
+    running_emulator,
+    start_database,
+    start_emulator,
+    stop_emulator,
+)
+
+HEADERS = {"apikey": SECRET_KEY, "authorization": f"Bearer {SECRET_KEY}"}
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
+    directory = tmp_path_factory.mktemp("storage")
+    with (
+        embedded_database(directory) as database_url,
+        running_emulator(database_url, directory / "state") as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+async def client(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=emulator.url, headers=HEADERS, timeout=10) as each:
+        await each.post("/_emulator/reset")
+        yield each
+        await each.post("/_emulator/reset")
+
+
+async def make_bucket(client: httpx.AsyncClient) -> str:
+    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
+    await client.post("/storage/v1/bucket", json={"id": bucket, "name": bucket, "public": True})
+    return f"/storage/v1/object/{bucket}"
+
+
+async def script(client: httpx.AsyncClient, *entries: dict[str, Any]) -> None:
+    answer = await client.post("/_emulator/script", json=list(entries))
+    assert answer.json() == {"scripted": len(entries)}
+
+
+async def requests(client: httpx.AsyncClient) -> list[tuple[Any, ...]]:
+    answer = (await client.get("/_emulator/requests")).json()
+    return [tuple(each[key] for key in ("on", "method", "status", "bytes")) for each in answer["requests"]]
+
+
+async def held(client: httpx.AsyncClient) -> None:
+    """Ask until a request is held: the emulator is another process and has no event to await."""
+    while not (await client.get("/_emulator/requests")).json()["held"]:
+        pass
+
+
+async def test_a_scripted_answer_comes_once_then_the_real_one(client: httpx.AsyncClient) -> None:
+    base = await make_bucket(client)
+    await script(
+        client,
+        {"on": "upload", "path_contains": "/other", "status": 500},
+        {"on": "upload", "times": 2, "status": 503, "body": "<html>busy", "content_type": "text/html"},
+        {"on": "upload", "status": 429, "body": {"message": "slow down"}, "headers": {"Retry-After": "1"}},
+    )
+    answers = [await client.post(f"{base}/a", content=bytes(300_000)) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
+    assert (answers[0].text, answers[0].headers["content-type"]) == ("<html>busy", "text/html")
+    assert (answers[2].json(), answers[2].headers["retry-after"]) == ({"message": "slow down"}, "1")
+
+
+async def test_sorts_are_told_apart_and_logged(client: httpx.AsyncClient) -> None:
+    base = await make_bucket(client)
+    await client.post("/_emulator/reset")
+    await client.post(f"{base}/a", content=b"12345")
+    await client.get(f"{base}/a")
+    await client.get(base.replace("/object/", "/object/public/") + "/a")
+    await client.get(base.replace("/object/", "/object/info/") + "/a")
+    await client.request("DELETE", base, json={"prefixes": ["a"]})
+    await client.get("/storage/v1/bucket")
+    log = await requests(client)
+    assert [each[:3] for each in log] == [
+        ("upload", "POST", 200),
+        ("download", "GET", 200),
+        ("public", "GET", 200),
+        ("info", "GET", 200),
+        ("remove", "DELETE", 200),
+        ("bucket", "GET", 200),
+    ]
+    assert [each[3] for each in log[:3]] == [5, 5, 5]
+
+
+async def test_drop_closes_the_connection_without_an_effect(client: httpx.AsyncClient) -> None:
+    base = await make_bucket(client)
+    await script(client, {"on": "upload", "drop": True})
+    with pytest.raises(httpx.TransportError):
+        await client.post(f"{base}/a", content=b"x")
+    assert (await client.get(f"{base}/a")).json()["error"] == "not_found"
+
+
+async def test_after_loses_only_the_answer(client: httpx.AsyncClient) -> None:
+    base = await make_bucket(client)
+    await script(client, {"on": "upload", "drop": True, "after": True})
+    with pytest.raises(httpx.TransportError):
+        await client.post(f"{base}/a", content=b"x")
+    assert (await client.get(f"{base}/a")).content == b"x"
+
+
+async def test_a_long_body_is_streamed_and_may_break_off(client: httpx.AsyncClient) -> None:
+    base = await make_bucket(client)
+    await script(
+        client,
+        {"on": "download", "body_bytes": 20_000_000, "content_type": "video/mp4"},
+        {"on": "download", "body_bytes": 100_000, "drop": True},
+    )
+    whole = await client.get(f"{base}/a")
+    assert (whole.status_code, len(whole.content)) == (200, 20_000_000)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get(f"{base}/a")
+
+
+async def test_held_requests_wait_for_release(client: httpx.AsyncClient) -> None:
+    base = await make_bucket(client)
+    await script(client, {"on": "upload", "hold": True}, {"on": "download", "delay_seconds": 0.05})
+    waiting = asyncio.create_task(client.post(f"{base}/a", content=b"x"))
+    await held(client)
+    assert (await client.get(f"{base}/a")).json()["error"] == "not_found"
+    assert (await client.post("/_emulator/release")).json() == {"released": 1}
+    assert (await waiting).status_code == 200
+
+
+@pytest.mark.parametrize("entry", [{"on": "uplaod"}, {"status": 500}, {"on": "any", "sttaus": 500}, ["any"]])
+async def test_a_script_that_would_do_nothing_is_refused(client: httpx.AsyncClient, entry: Any) -> None:
+    answer = await client.post("/_emulator/script", json=[entry])
+    assert answer.status_code == 400
+
+
+async def test_objects_outlive_a_restart_and_a_kill_leaves_no_half_upload(
+    client: httpx.AsyncClient, emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    first = start_emulator(emulator.database_url, tmp_path)
+    async with httpx.AsyncClient(base_url=first.url, headers=HEADERS, timeout=10) as there:
+        base = await make_bucket(there)
+        await there.post(f"{base}/a", content=b"kept")
+        token = (
+            await there.post(base.replace("object", "object/sign") + "/a", json={"expiresIn": 60})
+        ).json()
+    (tmp_path / "uploads" / "half").write_bytes(b"left by a killed process")
+    first.process.kill()
+    stop_emulator(first)
+    with running_emulator(emulator.database_url, tmp_path) as second:
+        url = f"{second.url}/storage/v1"
+        assert (await client.get(f"{second.url}{base}/a")).content == b"kept"
+        assert (await client.get(url + token["signedURL"])).content == b"kept"
+        assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_it_starts_before_postgres_and_outlives_its_restart(tmp_path: Path) -> None:
+    server = start_database(tmp_path / "postgres")
+    database_url = server.get_uri()
+    server.cleanup()
+    with running_emulator(database_url, tmp_path / "state") as running:
+        async with httpx.AsyncClient(base_url=running.url, headers=HEADERS, timeout=20) as there:
+            away = await there.get("/storage/v1/bucket")
+            assert (away.status_code, away.json()["statusCode"]) == (544, "544")
+            for _ in range(2):
+                server = start_database(tmp_path / "postgres")
+                try:
+                    base = await make_bucket(there)
+                    assert (await there.post(f"{base}/a", content=b"x")).status_code == 200
+                    assert (await there.get("/health")).json() == {"status": "ok"}
+                finally:
+                    server.cleanup()
+
+
+def test_an_idle_process_is_small(emulator: RunningEmulator) -> None:
+    assert psutil.Process(emulator.process.pid).memory_info().rss < 50_000_000
