@@ -1,7 +1,7 @@
 -- How jobs come in: accepted by ingest, or adopted from a message that anyone enqueued.
 
 -- Inserts one job per item and enqueues only those that are new. Items are taken in the order of request_id, so that two
--- batches never wait for each other. Item: {index, kind, owner, request_id?, submit_hash, generation, provider, model,
+-- batches never deadlock. The id comes from the caller, so that a repeated call is harmless. Item: {index, id, kind, owner, request_id?, submit_hash, generation, provider, model,
 -- labels, max_attempts, delay_seconds, traceparent, warnings}.
 create function superstoryboard.accept_jobs_v1(p_items jsonb)
 returns table (item_index integer, job_id uuid, outcome text)
@@ -17,16 +17,16 @@ begin
       id, kind, owner, request_id, submit_hash, storyboard_id, scene_id, character_id, generation, provider, model, labels,
       max_attempts, queue, traceparent, warnings
     )
-    select superstoryboard.uuid_v7(), item ->> 'kind', item ->> 'owner', item ->> 'request_id', item ->> 'submit_hash',
+    select (item ->> 'id')::uuid, item ->> 'kind', item ->> 'owner', item ->> 'request_id', item ->> 'submit_hash',
       item -> 'generation' ->> 'storyboardId', item -> 'generation' ->> 'sceneId', item -> 'generation' ->> 'characterId',
       item -> 'generation', item ->> 'provider', item ->> 'model', item -> 'labels', (item ->> 'max_attempts')::integer,
       q.name, item ->> 'traceparent', array(select jsonb_array_elements_text(item -> 'warnings'))
     from superstoryboard.queues q where q.kind = item ->> 'kind'
-    on conflict (owner, request_id) do nothing
+    on conflict do nothing
     returning * into new_job;
     if new_job.id is null then
       select * into existing from superstoryboard.jobs j
-      where j.owner = item ->> 'owner' and j.request_id = item ->> 'request_id';
+      where j.id = (item ->> 'id')::uuid or j.owner = item ->> 'owner' and j.request_id = item ->> 'request_id';
       job_id := existing.id;
       outcome := case when existing.submit_hash = item ->> 'submit_hash' then 'existing' else 'conflict' end;
     else

@@ -37,7 +37,10 @@ class Migration:
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     """All migrations of a folder in the order in which they are applied."""
     files = sorted(folder.glob("[0-9]*_*.sql"))
-    return [Migration(*file.stem.split("_", 1), file.read_text()) for file in files]
+    return [
+        Migration(file.stem.partition("_")[0], file.stem.partition("_")[2], file.read_text())
+        for file in files
+    ]
 
 
 def migrate(database_url: str, *, kv_table: str, anon_may_send: bool = False) -> list[str]:
@@ -82,7 +85,7 @@ def _install_pgmq(connection: Connection) -> list[str]:
     ).fetchone()
     if row and row[0]:
         return []
-    connection.execute(cast("LiteralString", get_embedded_install_sql()))
+    connection.execute(get_embedded_install_sql())
     return ["Installed PGMQ from the SQL of the pgmq package: the server has no such extension."]
 
 

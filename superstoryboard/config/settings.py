@@ -1,0 +1,86 @@
+"""Settings from the environment: typed, checked at start, secrets also from files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
+
+Port = Annotated[str, Field(pattern=r"^\S+:\d+$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+
+
+class SettingsError(Exception):
+    """Settings are missing or wrong; the message has a line for each."""
+
+
+class SecretFiles(EnvSettingsSource):
+    """Reads `NAME` from the file that `NAME_FILE` points to."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """The stripped text of the file, or nothing where `NAME_FILE` is not set."""
+        for _, name, _ in self._extract_field_info(field, field_name):
+            path = os.environ.get(f"{name.upper()}_FILE")
+            if path:
+                return Path(path).read_text().strip(), field_name, False
+        return None, field_name, False
+
+
+class Settings(BaseSettings):
+    """What every process reads. An empty variable counts as absent."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", populate_by_name=True)
+
+    database_url: SecretStr
+    database_listen_url: SecretStr | None = None
+    database_pool_size: int = Field(default=8, ge=1, le=100)
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then files."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: names every missing or wrong variable, never a value.
+        """
+        try:
+            return cls.model_validate({})
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("\n".join(lines)) from None
+        except OSError as error:
+            raise SettingsError(f"a *_FILE setting cannot be read: {error}") from None
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def read_or_exit(kind: type[AnySettings], *, check_only: bool = False) -> AnySettings:
+    """Read the settings of a process; print what is wrong and exit 2, or with check_only exit 0 where all is well."""
+    try:
+        settings = kind.read()
+    except SettingsError as error:
+        sys.stderr.write(f"Settings are not usable:\n{error}\n")
+        sys.exit(2)
+    if check_only:
+        sys.stdout.write("Settings are usable.\n")
+        sys.exit(0)
+    return settings

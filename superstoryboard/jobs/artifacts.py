@@ -1,0 +1,141 @@
+"""The hand-off from workers to the asset_writer, as rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import JobError
+from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """What the bytes of an artifact were found to be. Sizes in bytes and pixels, duration in milliseconds."""
+
+    media_type: str
+    extension: str
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class NewArtifact:
+    """Where the bytes go: first into staging, then to the final path."""
+
+    id: UUID
+    staging_key: str
+    bucket: str
+    path: str
+
+
+@dataclass(frozen=True)
+class StagedArtifact:
+    """A staged artifact that this asset_writer has leased."""
+
+    id: UUID
+    job_id: UUID
+    kind: str
+    staging_bucket: str
+    staging_key: str
+    bucket: str
+    path: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    write_attempt: int
+    traceparent: str
+
+
+class Artifacts:
+    """Transitions of artifact rows; each is one function of the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(
+        self, job: ClaimedJob, *, staging_bucket: str, bucket: str, path_prefix: str, facts: ArtifactFacts
+    ) -> NewArtifact | None:
+        """A row with its final path, before the bytes go up. None for a stale claim."""
+        rows = await self._database.fetch(
+            "select * from superstoryboard.begin_artifact_v1(%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(prefix)s,"
+            " %(extension)s, %(media_type)s, %(size_bytes)s::bigint, %(sha256)s, %(width)s::int, %(height)s::int,"
+            " %(duration_ms)s::int)",
+            {
+                "job": job.id,
+                "claim": job.claim,
+                "staging_bucket": staging_bucket,
+                "bucket": bucket,
+                "prefix": path_prefix,
+                **vars(facts),
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        if not rows:
+            return None
+        return NewArtifact(rows[0]["artifact_id"], rows[0]["staging_key"], bucket, rows[0]["path"])
+
+    async def stage(self, artifact_id: UUID, job: ClaimedJob) -> str | None:
+        """The bytes are in staging: hand the job over. Answers its state, or None for a stale claim."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.stage_artifact_v1(%(artifact)s, %(job)s, %(claim)s) as state",
+            {"artifact": artifact_id, "job": job.id, "claim": job.claim},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def claim(
+        self, *, artifact_id: UUID | None, quantity: int, lease_seconds: int, min_age_seconds: float
+    ) -> list[StagedArtifact]:
+        """Lease one artifact by id, or up to `quantity` that have been staged for `min_age_seconds`."""
+        rows = await self._database.fetch(
+            "select * from superstoryboard.claim_artifacts_v1("
+            "%(artifact)s::uuid, %(quantity)s::int, %(lease)s::int, %(age)s::float8)",
+            {"artifact": artifact_id, "quantity": quantity, "lease": lease_seconds, "age": min_age_seconds},
+        )
+        return [StagedArtifact(**row) for row in rows]
+
+    async def extend(self, artifact_id: UUID, lease_seconds: float) -> bool:
+        """Set the lease of a staged artifact to end after this many seconds. False where it is no longer staged."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.extend_artifact_v1(%(artifact)s, %(lease)s::float8) as kept",
+            {"artifact": artifact_id, "lease": lease_seconds},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["kept"])
+
+    async def give_back(self, artifact_id: UUID, error: JobError) -> str | None:
+        """The staged bytes are gone or wrong: the job goes back to its queue. Answers the job's state."""
+        return await self._call(
+            "select superstoryboard.return_artifact_v1(%(artifact)s, %(error)s) as state",
+            {"artifact": artifact_id, "error": Jsonb(error.to_json())},
+        )
+
+    async def bury(self, artifact_id: UUID, error: JobError) -> str | None:
+        """A permanent write error: the job is a dead letter, the artifact is kept. Answers the job's state."""
+        return await self._call(
+            "select superstoryboard.bury_artifact_v1(%(artifact)s, %(error)s) as state",
+            {"artifact": artifact_id, "error": Jsonb(error.to_json())},
+        )
+
+    async def finish(
+        self, artifact_id: UUID, *, kv_table: str, completion: str, url: str
+    ) -> tuple[str, bool]:
+        """The object is in its final place: link it and end the job. Answers the job's state and whether this call won."""
+        row = await self._database.fetch_one(
+            "select * from superstoryboard.finish_job_v1(%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s)",
+            {"artifact": artifact_id, "kv": kv_table, "completion": completion, "url": url},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"], row["won"]
+
+    async def _call(self, statement: Any, values: dict[str, Any]) -> str | None:
+        row = await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
+        return row["state"]  # type: ignore[no-any-return]  # text or null

@@ -1,0 +1,121 @@
+"""One pool of connections; statements that are retried when the database asks for it or was away for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import Any, LiteralString, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from superstoryboard.telemetry.logs import get_logger
+
+CONNECT_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_SECONDS = 30.0
+CONFLICT_TRIES = 10
+
+log = get_logger("database")
+
+
+class DatabaseUnavailableError(Exception):
+    """The database did not answer within the caller's patience."""
+
+
+class Database:
+    """Statements in transactions of their own, through a pooler too: nothing is prepared, no session state is kept."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[DictRow]]) -> None:
+        self._pool = pool
+        self._away_since: float | None = None
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str, pool_size: int = 8) -> Self:
+        """Open a pool without waiting for the database: any process may start first."""
+        pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            reconnect_timeout=0,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": None,
+                "row_factory": dict_row,
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "application_name": f"superstoryboard-{name}",
+            },
+        )
+        await pool.open(wait=False)
+        return cls(pool)
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self._pool.close(timeout=CONNECT_TIMEOUT_SECONDS)
+
+    async def fetch(
+        self,
+        statement: LiteralString,
+        values: Mapping[str, Any] | None = None,
+        *,
+        patience_seconds: float = 0,
+    ) -> list[DictRow]:
+        """Run one statement and answer its rows.
+
+        A deadlock or serialization failure is repeated. With patience, so is a lost connection: only for statements that
+        may run twice (every transition may, as the same claim repeated counts as success).
+
+        Raises:
+            DatabaseUnavailableError: the database was away for longer than the patience.
+            psycopg.Error: the statement itself is refused.
+        """
+        deadline = time.monotonic() + patience_seconds
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                rows = await asyncio.wait_for(self._run(statement, values), STATEMENT_TIMEOUT_SECONDS)
+            except (DeadlockDetected, SerializationFailure):
+                if tries >= CONFLICT_TRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311 - jitter
+            except (psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
+                self._note_away(error)
+                if time.monotonic() >= deadline:
+                    raise DatabaseUnavailableError("the database is not reachable") from error
+                await asyncio.sleep(min(0.05 * 2 ** min(tries, 6), 2.0))
+            else:
+                self._note_back()
+                return rows
+
+    async def fetch_one(
+        self,
+        statement: LiteralString,
+        values: Mapping[str, Any] | None = None,
+        *,
+        patience_seconds: float = 0,
+    ) -> DictRow:
+        """As fetch, for a statement that gives exactly one row."""
+        rows = await self.fetch(statement, values, patience_seconds=patience_seconds)
+        return rows[0]
+
+    async def _run(self, statement: LiteralString, values: Mapping[str, Any] | None) -> list[DictRow]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(statement, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    def _note_away(self, error: Exception) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning("The database does not answer; waiting for it", kind=type(error).__name__)
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            log.info("The database answers again", away_seconds=round(time.monotonic() - self._away_since, 1))
+            self._away_since = None

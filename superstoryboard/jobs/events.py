@@ -1,0 +1,170 @@
+"""Follows the event log without skipping: sequence numbers are drawn before they commit, so a lower one may appear later.
+
+A hole is passed only when every transaction that could still fill it has ended: those running when the hole was first
+seen had ids below the snapshot's xmax, and all of them have ended once xmin has reached it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from superstoryboard.jobs.database import Database, DatabaseUnavailableError
+from superstoryboard.queue.wakeups import Wakeups
+from superstoryboard.telemetry.logs import get_logger
+
+PAGE = 1000
+IDLE_SECONDS = 1.0
+HOLE_SECONDS = 0.02
+
+log = get_logger("events")
+
+
+class Tail:
+    """Decides how far a log may be read. `position` is the last sequence up to which all is known."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self._hole_until: int | None = None
+
+    def advance(self, sequences: list[int], xmin: int, xmax: int) -> int:
+        """Take the visible sequences after the position, rising, and the snapshot they were read with; the new position."""
+        for sequence in sequences:
+            if sequence != self.position + 1 and not self._hole_is_settled(xmin, xmax):
+                break
+            self.position = sequence
+            self._hole_until = None
+        return self.position
+
+    @property
+    def waits(self) -> bool:
+        """True while a hole holds the tail back."""
+        return self._hole_until is not None
+
+    def _hole_is_settled(self, xmin: int, xmax: int) -> bool:
+        if self._hole_until is None:
+            self._hole_until = xmax
+        return xmin >= self._hole_until
+
+
+class EventFeed:
+    """One reader of the log per process; any number of watchers wait for its position."""
+
+    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._tail: Tail | None = None
+        self._moved = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
+        while True:
+            try:
+                moved = await self._step()
+            except DatabaseUnavailableError:
+                moved = False
+            if self._tail is not None and self._tail.waits:
+                await asyncio.sleep(HOLE_SECONDS)
+            elif not moved:
+                await self._wakeups.wait(IDLE_SECONDS)
+
+    async def _step(self) -> bool:
+        if self._tail is None:
+            self._tail = Tail(await self._start())
+        before = self._tail.position
+        rows = await self._database.fetch(
+            "select s.xmin, s.xmax, e.sequence from"
+            " (select pg_snapshot_xmin(x)::text::bigint as xmin, pg_snapshot_xmax(x)::text::bigint as xmax"
+            "  from pg_current_snapshot() as x) s"
+            " left join lateral (select sequence from superstoryboard.job_events"
+            "  where sequence > %(position)s order by sequence limit %(page)s) e on true order by e.sequence",
+            {"position": before, "page": PAGE},
+        )
+        sequences = [row["sequence"] for row in rows if row["sequence"] is not None]
+        self._tail.advance(sequences, rows[0]["xmin"], rows[0]["xmax"])
+        if self._tail.position == before:
+            return False
+        async with self._moved:
+            self._moved.notify_all()
+        return True
+
+    async def _start(self) -> int:
+        """A position below which all is known: the newest sequence, once everything that ran beside it has ended."""
+        first = await self._database.fetch_one(
+            "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as xmax,"
+            " coalesce((select max(sequence) from superstoryboard.job_events), 0) as newest"
+        )
+        while True:
+            row = await self._database.fetch_one(
+                "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xmin"
+            )
+            if row["xmin"] >= first["xmax"]:
+                return int(first["newest"])
+            await asyncio.sleep(HOLE_SECONDS)
+
+    async def wait_past(self, sequence: int, timeout_seconds: float) -> int | None:
+        """The position once it is past `sequence`; None where it is not within the time."""
+        async with self._moved:
+            try:
+                await asyncio.wait_for(
+                    self._moved.wait_for(lambda: self._tail is not None and self._tail.position > sequence),
+                    timeout_seconds,
+                )
+            except TimeoutError:
+                return None
+        return self.position
+
+    @property
+    def position(self) -> int:
+        """The last sequence that watchers may be given."""
+        return self._tail.position if self._tail is not None else 0
+
+
+class EventLog:
+    """Events of some jobs, read up to the feed's position."""
+
+    def __init__(self, database: Database, feed: EventFeed) -> None:
+        self._database = database
+        self._feed = feed
+
+    async def follow(
+        self, *, job_ids: list[UUID], storyboard_id: str, owner: str | None, after: int
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Pages of events after a sequence, past ones first, then live; an empty page about every second."""
+        cursor = after
+        scanned = after
+        while True:
+            position = await self._feed.wait_past(scanned, IDLE_SECONDS)
+            if position is None:
+                yield []
+                continue
+            while True:
+                rows = await self._page(job_ids, storyboard_id, owner, cursor, position)
+                if rows:
+                    cursor = rows[-1]["sequence"]
+                    yield rows
+                if len(rows) < PAGE:
+                    break
+            scanned = cursor = position
+
+    async def _page(
+        self, job_ids: list[UUID], storyboard_id: str, owner: str | None, after: int, until: int
+    ) -> list[dict[str, Any]]:
+        return await self._database.fetch(
+            "select * from superstoryboard.job_events"
+            " where sequence > %(after)s and sequence <= %(until)s"
+            " and (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
+            " and (%(owner)s::text is null or owner = %(owner)s)"
+            " order by sequence limit %(page)s",
+            {
+                "after": after,
+                "until": until,
+                "jobs": job_ids,
+                "storyboard": storyboard_id,
+                "owner": owner,
+                "page": PAGE,
+            },
+            patience_seconds=60,
+        )

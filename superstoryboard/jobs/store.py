@@ -1,0 +1,128 @@
+"""What ingest does with jobs: accept, read, list; queues and sweeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.ids import new_job_id
+
+PATIENCE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency."""
+
+    kind: str
+    owner: str
+    request_id: str | None
+    submit_hash: str
+    generation: dict[str, Any]
+    provider: str
+    model: str
+    labels: dict[str, str]
+    max_attempts: int
+    delay_seconds: int = 0
+    traceparent: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a submission: `created`, `existing` (same request_id and payload) or `conflict` (other payload)."""
+
+    job_id: UUID
+    outcome: str
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Jobs to list; None and empty match all. `owner` None sees every owner."""
+
+    owner: str | None
+    storyboard_id: str = ""
+    scene_id: str = ""
+    character_id: str = ""
+    states: tuple[str, ...] = ()
+    kind: str = ""
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+
+class JobStore:
+    """Jobs as callers see them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def accept(self, submissions: list[Submission]) -> list[Accepted]:
+        """Accept submissions in one transaction; the answers are in their order."""
+        items = [
+            {"index": index, "id": str(new_job_id()), **vars(submission)}
+            for index, submission in enumerate(submissions)
+        ]
+        rows = await self._database.fetch(
+            "select * from superstoryboard.accept_jobs_v1(%(items)s) order by item_index",
+            {"items": Jsonb(items)},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return [Accepted(row["job_id"], row["outcome"]) for row in rows]
+
+    async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
+        """Rows of job_records with these ids that the owner may see, in the order asked."""
+        return await self._database.fetch(
+            "select r.* from unnest(%(ids)s::uuid[]) with ordinality as asked (id, place)"
+            " join superstoryboard.job_records r on r.id = asked.id"
+            " where %(owner)s::text is null or r.owner = %(owner)s order by asked.place",
+            {"ids": job_ids, "owner": owner},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    async def list(
+        self, wanted: JobFilter, *, limit: int, before: tuple[datetime, UUID] | None
+    ) -> list[dict[str, Any]]:
+        """Rows of job_records, newest first, after the row that `before` names by creation time and id."""
+        return await self._database.fetch(
+            "select * from superstoryboard.job_records"
+            " where (%(owner)s::text is null or owner = %(owner)s)"
+            " and (%(storyboard_id)s = '' or storyboard_id = %(storyboard_id)s)"
+            " and (%(scene_id)s = '' or scene_id = %(scene_id)s)"
+            " and (%(character_id)s = '' or character_id = %(character_id)s)"
+            " and (%(states)s::text[] = '{}' or state = any (%(states)s::text[]))"
+            " and (%(kind)s = '' or kind = %(kind)s)"
+            " and (%(created_from)s::timestamptz is null or created_at >= %(created_from)s)"
+            " and (%(created_before)s::timestamptz is null or created_at < %(created_before)s)"
+            " and (%(last_time)s::timestamptz is null or (created_at, id) < (%(last_time)s, %(last_id)s::uuid))"
+            " order by created_at desc, id desc limit %(limit)s",
+            {
+                **vars(wanted),
+                "states": list(wanted.states),
+                "limit": limit,
+                "last_time": before[0] if before else None,
+                "last_id": before[1] if before else None,
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    async def queues(self) -> list[dict[str, Any]]:
+        """Depth, age and work in flight of each queue."""
+        return await self._database.fetch(
+            "select * from superstoryboard.queue_status_v1()", patience_seconds=PATIENCE_SECONDS
+        )
+
+    async def gates(self) -> list[dict[str, Any]]:
+        """The closed gates, with the kind of their queue's jobs."""
+        return await self._database.fetch(
+            "select * from superstoryboard.gates where closed_until > clock_timestamp()",
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    async def sweep(self) -> list[dict[str, Any]]:
+        """Run the periodic duties once; each with what it changed."""
+        return await self._database.fetch("select * from superstoryboard.sweep()")

@@ -1,0 +1,185 @@
+"""What a worker does with jobs: claims, leases, releases, retries, failures. Each is one function of the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import JobError
+
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A provider operation that was accepted and not yet settled: it is polled, never submitted again."""
+
+    call_id: int
+    model: str
+    name: str
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An artifact whose bytes may already be in staging, left by an earlier claim."""
+
+    artifact_id: UUID
+    staging_key: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job that this process holds by its claim until the lease runs out."""
+
+    id: UUID
+    kind: str
+    owner: str
+    claim: int
+    attempt: int
+    max_attempts: int
+    queue: str
+    msg_id: int
+    generation: dict[str, Any] | None
+    raw_body: Any
+    model: str
+    traceparent: str = field(default="", repr=False)
+    operation: Operation | None = None
+    upload: Upload | None = None
+
+
+class WorkQueue:
+    """The claimed side of one queue."""
+
+    def __init__(self, database: Database, queue: str, worker: str) -> None:
+        self._database = database
+        self.queue = queue
+        self.worker = worker
+
+    async def claim(self, quantity: int, lease_seconds: int, *, force: bool = False) -> list[ClaimedJob]:
+        """Take up to `quantity` due jobs; what is already paid comes first. `force` also takes from a paused queue."""
+        rows = await self._database.fetch(
+            "select * from superstoryboard.claim_jobs_v1("
+            "%(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s)",
+            {
+                "queue": self.queue,
+                "worker": self.worker,
+                "quantity": quantity,
+                "lease": lease_seconds,
+                "force": force,
+            },
+        )
+        return [_claimed(row) for row in rows]
+
+    async def extend(self, jobs: list[ClaimedJob], lease_seconds: int) -> set[UUID]:
+        """Extend the leases of jobs in one round trip; those missing from the answer are lost."""
+        rows = await self._database.fetch(
+            "select extend_leases_v1 as id from superstoryboard.extend_leases_v1("
+            "%(queue)s, %(jobs)s::uuid[], %(claims)s::bigint[], %(lease)s::int)",
+            {
+                "queue": self.queue,
+                "jobs": [job.id for job in jobs],
+                "claims": [job.claim for job in jobs],
+                "lease": lease_seconds,
+            },
+        )
+        return {row["id"] for row in rows}
+
+    async def holds_lease(self, job: ClaimedJob, seconds: int) -> bool:
+        """True where the claim is unchanged and its lease lasts for `seconds` more."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.holds_lease_v1(%(job)s, %(claim)s, %(seconds)s::int) as held",
+            {"job": job.id, "claim": job.claim, "seconds": seconds},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["held"])
+
+    async def release(self, job: ClaimedJob, delay_seconds: int, message: str) -> bool:
+        """Give the job back and its attempt with it."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.release_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(message)s) as done",
+            {"job": job.id, "claim": job.claim, "delay": delay_seconds, "message": message},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["done"])
+
+    async def retry(self, job: ClaimedJob, delay_seconds: int, error: JobError, *, spend: bool) -> str | None:
+        """End the attempt; the job comes back after the delay, or is buried where its last attempt is spent.
+
+        Answers the job's state, or None for a stale claim.
+        """
+        row = await self._database.fetch_one(
+            "select superstoryboard.retry_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(error)s, %(spend)s) as state",
+            {
+                "job": job.id,
+                "claim": job.claim,
+                "delay": delay_seconds,
+                "error": Jsonb(error.to_json()),
+                "spend": spend,
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def fail(self, job: ClaimedJob, error: JobError) -> str | None:
+        """End the job as FAILED. Answers its state, or None for a stale claim."""
+        return await self._end(job, "FAILED", error)
+
+    async def bury(self, job: ClaimedJob, error: JobError) -> str | None:
+        """End the job as DEAD_LETTERED. Answers its state, or None for a stale claim."""
+        return await self._end(job, "DEAD_LETTERED", error)
+
+    async def _end(self, job: ClaimedJob, state: str, error: JobError) -> str | None:
+        row = await self._database.fetch_one(
+            "select superstoryboard.fail_job_v1(%(job)s, %(claim)s, %(state)s, %(error)s) as state",
+            {"job": job.id, "claim": job.claim, "state": state, "error": Jsonb(error.to_json())},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def freeze(
+        self, job: ClaimedJob, generation: dict[str, Any], provider: str, model: str, warnings: list[str]
+    ) -> bool:
+        """Keep what an adopted body was found to ask for. False for a stale claim."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.freeze_generation_v1("
+            "%(job)s, %(claim)s, %(generation)s, %(provider)s, %(model)s, %(warnings)s::text[]) as done",
+            {
+                "job": job.id,
+                "claim": job.claim,
+                "generation": Jsonb(generation),
+                "provider": provider,
+                "model": model,
+                "warnings": warnings,
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["done"])
+
+    async def report(self, job: ClaimedJob, percent: int, message: str) -> bool:
+        """Tell watchers how far the job is. False for a stale claim."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as done",
+            {"job": job.id, "claim": job.claim, "percent": percent, "message": message},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["done"])
+
+
+def _claimed(row: dict[str, Any]) -> ClaimedJob:
+    operation = upload = None
+    if row["call_id"] is not None:
+        operation = Operation(
+            row["call_id"], row["call_model"], row["operation_name"], row["operation_age_seconds"]
+        )
+    if row["upload_id"] is not None:
+        upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"], row["upload_size"])
+    names = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
+    kept = {name: row[name] for name in (*names, "generation", "raw_body", "model", "traceparent")}
+    return ClaimedJob(**kept, operation=operation, upload=upload)
