@@ -1,6 +1,7 @@
 """`python -m devstack.storage_emulator`: run the emulator until SIGTERM or SIGINT."""
 
 import argparse
+import logging
 import signal
 import socket
 import sys
@@ -45,6 +46,8 @@ def main() -> None:
     arguments = _parse_arguments()
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _stop)
+    # A database that is away shows in the answers.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     keys = Keys(arguments.secret_key, arguments.staging_key, arguments.anon_key, arguments.staging_bucket)
     settings = Settings(arguments.state_dir, arguments.database_url, keys, arguments.global_file_size_limit)
     config = uvicorn.Config(

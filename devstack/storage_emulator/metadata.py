@@ -90,7 +90,9 @@ class Metadata:
             kwargs={"row_factory": dict_row, "prepare_threshold": None, "connect_timeout": 5},
             min_size=1,
             max_size=3,
-            timeout=3.0,
+            timeout=2.5,
+            # Shorter than a request waits: each one then tries anew, none waits out a long backoff.
+            reconnect_timeout=2.0,
             num_workers=1,
             open=False,
             check=AsyncConnectionPool.check_connection,
