@@ -1,0 +1,49 @@
+"""``python -m devstack.google_emulator``: run the emulator until SIGTERM or SIGINT."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from devstack.google_emulator.config import Config
+from devstack.google_emulator.server import log_to_stdout, make_server
+
+
+def main() -> None:
+    """Parse the command line and serve."""
+    options = _parser().parse_args()
+    config = Config(
+        state_dir=options.state_dir,
+        api_key=options.api_key,
+        image_seconds=options.image_seconds,
+        video_seconds=options.video_seconds,
+        retired=frozenset(options.retired),
+        renders_at_once=options.renders_at_once,
+    )
+    log_to_stdout()
+    # uvicorn stops cleanly on these signals and then raises them again for the handlers it found; with
+    # these in place the process ends with code 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    server, sock = make_server(config, host=options.host, port=options.port)
+    server.run(sockets=[sock])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m devstack.google_emulator", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument(
+        "--port", type=int, default=0, help="0 takes a free port; the first log line names it"
+    )
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--api-key", required=True)
+    parser.add_argument("--image-seconds", type=float, default=0.1, help="least time of an image answer")
+    parser.add_argument("--video-seconds", type=float, default=1.0, help="least time of a video operation")
+    parser.add_argument(
+        "--retired", action="append", default=[], metavar="MODEL", help="make a model answer 404"
+    )
+    parser.add_argument("--renders-at-once", type=int, default=2)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The product API: pictures, submits, polls, files."""
+
+import asyncio
+import time
+
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from devstack.google_emulator.errors import ApiError, Json, file_not_visible, invalid
+from devstack.google_emulator.image_call import ImageCall, image_body, parse_image_call, refusal_body
+from devstack.google_emulator.models import Model, describe_model, find_model
+from devstack.google_emulator.operations import Operation
+from devstack.google_emulator.turns import Turn
+from devstack.google_emulator.video_call import VideoCall, parse_video_call
+
+_UNREADABLE = (
+    "Unable to process input image. Please retry or report in "
+    "https://developers.generativeai.google/guide/troubleshooting"
+)
+
+
+async def generate_content(turn: Turn) -> Response:
+    """Answer with a picture, or with the refusal a script asks for."""
+    started = time.monotonic()
+    model = _model_of(turn, "generateContent")
+    call = await asyncio.to_thread(_checked_image_call, await turn.body(), model)
+    entry = await turn.begin(call.prompt)
+    turn.exchange.refusal = entry.image_refusal()
+    await turn.accept()
+    answer = asyncio.to_thread(_image_answer, call, model.name, turn.exchange.refusal)
+    response = JSONResponse(await answer)
+    await asyncio.sleep(max(0.0, started + turn.emulator.config.image_seconds - time.monotonic()))
+    return await turn.finish(entry, response)
+
+
+async def predict_long_running(turn: Turn) -> Response:
+    """Create an operation and start its film."""
+    model = _model_of(turn, "predictLongRunning")
+    call = await asyncio.to_thread(_checked_video_call, await turn.body(), model)
+    entry = await turn.begin(call.prompt)
+    operations = turn.emulator.operations
+    operation = operations.new(call, model.name, entry.operation_outcome() or "video")
+    turn.exchange.operation = operation.name
+    await asyncio.to_thread(operations.keep, operation, call.source)
+    await turn.accept()
+    operations.start(operation)
+    return await turn.finish(entry, JSONResponse({"name": operation.name}))
+
+
+async def get_operation(turn: Turn) -> Response:
+    """Answer a poll."""
+    turn.check_caller()
+    parameters = turn.request.path_params
+    turn.exchange.model = parameters["model"]
+    operation = turn.emulator.operations.find(parameters["operation"], parameters["model"])
+    if operation is None:
+        raise ApiError(404, "Requested entity was not found.")
+    turn.exchange.operation = operation.name
+    entry = await turn.begin(operation.prompt)
+    body = await asyncio.to_thread(turn.emulator.operations.body, operation)
+    return await turn.finish(entry, JSONResponse(body))
+
+
+async def download_file(turn: Turn) -> Response:
+    """Send a film, or the range of it that is asked for."""
+    operation = _operation_of_file(turn)
+    entry = await turn.begin(operation.prompt)
+    if not await asyncio.to_thread(turn.emulator.operations.done, operation):
+        raise ApiError(400, "The File is not in an ACTIVE state.", status="FAILED_PRECONDITION")
+    path = turn.emulator.operations.path(operation)
+    return await turn.finish(entry, FileResponse(path, media_type="video/mp4"))
+
+
+async def get_file(turn: Turn) -> Response:
+    """Answer with the File resource of a film."""
+    operation = _operation_of_file(turn)
+    return JSONResponse(await asyncio.to_thread(turn.emulator.operations.file_body, operation))
+
+
+async def get_model(turn: Turn) -> Response:
+    """Answer with a Model resource."""
+    version = turn.check_caller()
+    name: str = turn.request.path_params["model"]
+    turn.exchange.model = name
+    return JSONResponse(describe_model(name, version=version, retired=turn.emulator.config.retired))
+
+
+def _model_of(turn: Turn, method: str) -> Model:
+    turn.exchange.model = turn.request.path_params["model"]
+    version = turn.check_caller()
+    retired = turn.emulator.config.retired
+    return find_model(turn.exchange.model, version=version, method=method, retired=retired)
+
+
+def _operation_of_file(turn: Turn) -> Operation:
+    turn.check_caller()
+    file_id: str = turn.request.path_params["file"]
+    operation = turn.emulator.operations.find_file(file_id)
+    if operation is None:
+        raise file_not_visible(file_id)
+    turn.exchange.model, turn.exchange.operation = operation.model, operation.name
+    return operation
+
+
+def _checked_image_call(raw: bytes, model: Model) -> ImageCall:
+    call = parse_image_call(raw, model)
+    for source in call.sources:
+        _check_picture(source)
+    return call
+
+
+def _checked_video_call(raw: bytes, model: Model) -> VideoCall:
+    call = parse_video_call(raw, model)
+    if call.source is not None:
+        _check_picture(call.source)
+    return call
+
+
+def _check_picture(data: bytes) -> None:
+    from devstack.google_emulator.painting import open_picture  # noqa: PLC0415 - an idle server stays small
+
+    try:
+        open_picture(data)
+    except ValueError as error:
+        raise invalid(_UNREADABLE) from error
+
+
+def _image_answer(call: ImageCall, model: str, refusal: str | None) -> Json:
+    if refusal is not None:
+        return refusal_body(call, model, refusal)
+    return image_body(call, model, _draw(call) if call.with_image else None)
+
+
+def _draw(call: ImageCall) -> bytes:
+    from devstack.google_emulator import painting  # noqa: PLC0415 - an idle server stays small
+
+    sources = [painting.open_picture(source) for source in call.sources]
+    if call.size is None:
+        return painting.encode_png(painting.edit_picture(sources[0], call.prompt))
+    if sources:
+        return painting.encode_png(painting.compose_references(sources, call.prompt, call.size))
+    return painting.encode_png(painting.paint_picture(call.prompt, call.size))

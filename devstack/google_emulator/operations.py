@@ -1,0 +1,223 @@
+"""Long-running operations of Veo: kept as files, rendered by short-lived processes, found again at start."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from devstack.google_emulator.errors import Json
+from devstack.google_emulator.video_call import VideoCall, file_uri, finished_body
+
+KEPT_SECONDS = 2 * 24 * 3600
+_RENDER_TIMEOUT_SECONDS = 600.0
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+log = logging.getLogger("google_emulator")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One accepted video. ``outcome`` is ``video`` or one of the scripted ends."""
+
+    id: str
+    model: str
+    prompt: str
+    outcome: str
+    file_id: str
+    accepted_at: float
+    due_at: float
+    aspect_ratio: str
+    duration_seconds: int
+    resolution: str
+    source: str | None
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return f"models/{self.model}/operations/{self.id}"
+
+
+class Operations:
+    """All operations under one directory.
+
+    ``operations/ID.json`` and ``operations/ID.source`` are written before a submit is answered;
+    ``files/FILE.mp4`` appears when the film is whole, which is what makes the operation done.
+    """
+
+    def __init__(self, root: Path, *, video_seconds: float, renders_at_once: int) -> None:
+        self._specs = root / "operations"
+        self._files = root / "files"
+        self._video_seconds = video_seconds
+        self._slots = asyncio.Semaphore(renders_at_once)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._rendered: dict[str, Path] = {}
+        for directory in (self._specs, self._files):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._all = self._load()
+        self._by_file = {operation.file_id: operation for operation in self._all.values()}
+
+    def new(self, call: VideoCall, model: str, outcome: str) -> Operation:
+        """Return an operation that is not kept yet."""
+        operation_id, now = random_id(12), time.time()
+        source = call.source or b""
+        shape = f"{call.prompt}|{call.aspect_ratio}|{call.duration_seconds}|{call.resolution}|"
+        return Operation(
+            id=operation_id,
+            model=model,
+            prompt=call.prompt,
+            outcome=outcome,
+            file_id=random_id(12),
+            accepted_at=now,
+            due_at=now + self._video_seconds,
+            aspect_ratio=call.aspect_ratio,
+            duration_seconds=call.duration_seconds,
+            resolution=call.resolution,
+            source=f"{operation_id}.source" if call.source is not None else None,
+            digest=hashlib.sha256(shape.encode("utf-8", "replace") + source).hexdigest(),
+        )
+
+    def keep(self, operation: Operation, source: bytes | None) -> None:
+        """Write the operation durably; blocks on the disk."""
+        if operation.source is not None and source is not None:
+            write_durably(self._specs / operation.source, source)
+        spec = json.dumps(asdict(operation)).encode("utf-8")
+        write_durably(self._specs / f"{operation.id}.json", spec)
+        self._all[operation.id] = operation
+        self._by_file[operation.file_id] = operation
+
+    def start(self, operation: Operation) -> None:
+        """Begin to render what is not rendered yet."""
+        if operation.outcome == "video" and not self.path(operation).exists():
+            self._tasks[operation.id] = asyncio.create_task(self._render(operation))
+
+    def resume(self) -> None:
+        """Begin again what the last process left unfinished, and delete what is past its time."""
+        for operation in list(self._all.values()):
+            if self._expired(operation):
+                self._delete(operation)
+            else:
+                self.start(operation)
+
+    async def close(self) -> None:
+        """Stop all renders; they are begun again at the next start."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def find(self, operation_id: str, model: str) -> Operation | None:
+        operation = self._all.get(operation_id)
+        if operation is None or operation.model != model or self._expired(operation):
+            return None
+        return operation
+
+    def find_file(self, file_id: str) -> Operation | None:
+        """Return the operation whose film has that id, also while it is being made."""
+        operation = self._by_file.get(file_id)
+        if operation is None or operation.outcome != "video" or self._expired(operation):
+            return None
+        return operation
+
+    def accepted_after(self, moment: float) -> list[Operation]:
+        return [operation for operation in self._all.values() if operation.accepted_at > moment]
+
+    def path(self, operation: Operation) -> Path:
+        return self._files / f"{operation.file_id}.mp4"
+
+    def done(self, operation: Operation) -> bool:
+        made = operation.outcome != "video" or self.path(operation).exists()
+        return made and time.time() >= operation.due_at
+
+    def body(self, operation: Operation) -> Json:
+        """Return what a poll of the operation answers now."""
+        if not self.done(operation):
+            return {"name": operation.name}
+        return finished_body(operation.name, operation.outcome, operation.file_id)
+
+    def file_body(self, operation: Operation) -> Json:
+        """Return the File resource of the operation's film."""
+        body: Json = {
+            "name": f"files/{operation.file_id}",
+            "mimeType": "video/mp4",
+            "createTime": _timestamp(operation.accepted_at),
+            "updateTime": _timestamp(operation.due_at),
+            "expirationTime": _timestamp(operation.accepted_at + KEPT_SECONDS),
+            "uri": file_uri(operation.file_id).partition(":download")[0],
+            "downloadUri": file_uri(operation.file_id),
+            "source": "GENERATED",
+            "state": "PROCESSING",
+        }
+        if self.done(operation):
+            body["state"] = "ACTIVE"
+            body["sizeBytes"] = str(self.path(operation).stat().st_size)
+            body["videoMetadata"] = {"videoDuration": f"{operation.duration_seconds}s"}
+        return body
+
+    async def _render(self, operation: Operation) -> None:
+        target = self.path(operation)
+        async with self._slots:
+            twin = self._rendered.get(operation.digest)
+            if twin is not None and twin.exists():
+                os.link(twin, target)
+            elif await self._run_renderer(operation, target):
+                self._rendered[operation.digest] = target
+            else:
+                failed = replace(operation, outcome="operation_error:13")
+                await asyncio.to_thread(self.keep, failed, None)
+        self._tasks.pop(operation.id, None)
+
+    async def _run_renderer(self, operation: Operation, target: Path) -> bool:
+        spec = self._specs / f"{operation.id}.json"
+        command = (sys.executable, "-m", "devstack.google_emulator.render", spec, target, str(os.getpid()))
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            code = await asyncio.wait_for(process.wait(), _RENDER_TIMEOUT_SECONDS)
+        except TimeoutError:
+            code = -1
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if code != 0:
+            log.error("render_failed", extra={"operation": operation.name, "exit_code": code})
+        return code == 0
+
+    def _load(self) -> dict[str, Operation]:
+        found = (Operation(**json.loads(path.read_bytes())) for path in self._specs.glob("*.json"))
+        return {operation.id: operation for operation in found}
+
+    def _expired(self, operation: Operation) -> bool:
+        return time.time() > operation.accepted_at + KEPT_SECONDS
+
+    def _delete(self, operation: Operation) -> None:
+        for path in (self.path(operation), self._specs / f"{operation.id}.source"):
+            path.unlink(missing_ok=True)
+        (self._specs / f"{operation.id}.json").unlink(missing_ok=True)
+        del self._all[operation.id]
+        del self._by_file[operation.file_id]
+
+
+def random_id(length: int) -> str:
+    """Return lower-case letters and digits only: clients find ids in uris by that alphabet."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it is there whole or not at all."""
+    part = path.with_suffix(path.suffix + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _timestamp(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

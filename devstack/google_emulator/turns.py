@@ -1,0 +1,174 @@
+"""One request from arrival to answer: credential, script, record of payment, log line."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from devstack.google_emulator.config import Config
+from devstack.google_emulator.errors import ApiError, invalid, invalid_key, missing_key, plain_error
+from devstack.google_emulator.journal import Exchange, Journal, Row
+from devstack.google_emulator.operations import Operations
+from devstack.google_emulator.script import Entry, Script
+
+VERSIONS = ("v1", "v1beta", "v1alpha")
+_MAX_BODY_BYTES = 100 * 1024 * 1024
+
+log = logging.getLogger("google_emulator")
+
+
+class Emulator:
+    """The parts that all requests share. Reads what is on disk when it is made."""
+
+    def __init__(self, config: Config) -> None:
+        config.state_dir.mkdir(parents=True, exist_ok=True)
+        self.config = config
+        self.script = Script()
+        self.journal = Journal(Path(config.state_dir) / "requests.jsonl")
+        self.operations = Operations(
+            config.state_dir, video_seconds=config.video_seconds, renders_at_once=config.renders_at_once
+        )
+        self._account_for_the_unrecorded()
+
+    def _account_for_the_unrecorded(self) -> None:
+        """An operation is kept before it is counted; a kill between the two is made good here."""
+        counted = self.journal.operations()
+        for operation in self.operations.accepted_after(self.journal.since):
+            if operation.name not in counted:
+                path = f"/v1beta/models/{operation.model}:predictLongRunning"
+                exchange = Exchange(on="submit", method="POST", path=path, model=operation.model)
+                exchange.prompt, exchange.operation = operation.prompt, operation.name
+                exchange.time = operation.accepted_at
+                self.journal.accept(exchange)
+
+
+class DroppedError(Exception):
+    """The connection is to be closed without an answer."""
+
+
+class ScriptedError(Exception):
+    """A scripted response takes the place of the normal one."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Turn:
+    """What a handler works with while it answers one request."""
+
+    def __init__(self, emulator: Emulator, request: Request, on: str) -> None:
+        self.emulator = emulator
+        self.request = request
+        self.exchange = Exchange(on=on, method=request.method, path=request.url.path)
+        self._row: Row | None = None
+
+    def check_caller(self) -> str:
+        """Return the API version of the path; raise ApiError when key or version are not right."""
+        key = self.request.headers.get("x-goog-api-key") or self.request.query_params.get("key")
+        if not key:
+            raise missing_key()
+        if not hmac.compare_digest(key.encode(), self.emulator.config.api_key.encode()):
+            raise invalid_key()
+        version: str = self.request.path_params["version"]
+        if version not in VERSIONS:
+            raise ApiError(404, "Method not found.")
+        return version
+
+    async def body(self) -> bytes:
+        """Return the request body; raise ApiError 400 beyond the service's limit of 100 MB."""
+        chunks, size = [], 0
+        async for chunk in self.request.stream():
+            size += len(chunk)
+            if size > _MAX_BODY_BYTES:
+                raise invalid(f"Request payload size exceeds the limit: {_MAX_BODY_BYTES} bytes.")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def begin(self, prompt: str) -> Entry:
+        """Take the scripted answer for this request; raise when it ends the request unpaid."""
+        self.exchange.prompt = prompt
+        on = self.exchange.on
+        entry = self.emulator.script.take(on, prompt) or Entry(on=on)
+        if entry.drop == "before_accept":
+            await self.emulator.script.lateness(entry)
+            raise DroppedError
+        response = self._scripted_response(entry)
+        if response is not None and entry.drop is None and not self._paid(entry):
+            await self.emulator.script.lateness(entry)
+            raise ScriptedError(response)
+        return entry
+
+    async def accept(self) -> None:
+        """Record this call as paid for, on disk, before anything is answered."""
+        self._row = await asyncio.to_thread(self.emulator.journal.accept, self.exchange)
+
+    async def finish(self, entry: Entry, response: Response) -> Response:
+        """Return the answer when the script lets it go; raise DroppedError when it swallows it."""
+        await self.emulator.script.lateness(entry)
+        if entry.drop is not None:
+            raise DroppedError
+        return self._scripted_response(entry) or response
+
+    async def close(self, status: int | None) -> None:
+        """Record and log how the request ended; ``status`` None when no answer was sent."""
+        self.exchange.dropped = status is None
+        if self._row is None:
+            await asyncio.to_thread(self.emulator.journal.note, self.exchange, status)
+        else:
+            self._row.update(self.exchange.row(status))
+        facts = {"on": self.exchange.on, "route": self.exchange.path, "model": self.exchange.model}
+        log.info("request", extra=facts | {"method": self.exchange.method, "status": status})
+
+    def _paid(self, entry: Entry) -> bool:
+        success = entry.replaces and entry.status in (None, 200)
+        return entry.accept or (success and self.exchange.on == "image")
+
+    def _scripted_response(self, entry: Entry) -> Response | None:
+        error = entry.error(self.exchange.model)
+        if error is not None:
+            return JSONResponse(error.body(), error.code, headers=entry.headers)
+        if not entry.replaces:
+            return None
+        status = entry.status or 200
+        if isinstance(entry.body, str):
+            return Response(entry.body, status, headers=dict(entry.headers))
+        body = entry.body
+        if body is None:
+            body = plain_error(status).body() if status >= 400 else {}
+        return JSONResponse(body, status, headers=entry.headers)
+
+
+def product_route(
+    on: str, handler: Callable[[Turn], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint that runs ``handler`` inside a :class:`Turn`."""
+
+    async def endpoint(request: Request) -> Response:
+        turn = Turn(request.app.state.emulator, request, on)
+        status: int | None = None
+        try:
+            response = await handler(turn)
+            status = response.status_code
+        except ApiError as error:
+            response = JSONResponse(error.body(), error.code)
+            status = error.code
+        except ScriptedError as scripted:
+            response = scripted.response
+            status = response.status_code
+        except DroppedError:
+            response = _cut(request)
+        await turn.close(status)
+        return response
+
+    return endpoint
+
+
+def _cut(request: Request) -> Response:
+    """Close the connection; what is written to it after that goes nowhere."""
+    request.state.transport.abort()
+    return Response()
