@@ -1,0 +1,85 @@
+"""What went wrong with a call to Storage, and whether it can get better by itself."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+import httpx
+from storage3.exceptions import StorageApiError
+
+_WORD = re.compile(r"[\w \-]{1,60}", re.ASCII)
+_PASSING_STATUSES = (408, 423, 425, 429)
+
+
+class StorageErrorKind(StrEnum):
+    """Sort of a failure. Permanent: the same call fails again until a person changes something."""
+
+    MISSING = "MISSING"
+    """The object is not there. Permanent for this key."""
+    EXISTS = "EXISTS"
+    """The key or bucket is taken, and the call was not to replace it. Permanent for this key."""
+    TOO_LARGE = "TOO_LARGE"
+    """Larger than the bucket, the server or the caller allows. Permanent."""
+    WRONG_MEDIA_TYPE = "WRONG_MEDIA_TYPE"
+    """The bucket does not take this media type. Permanent."""
+    CONFIG = "CONFIG"
+    """Bad key, missing bucket, refused by a policy, invalid name. Permanent until the set-up changes."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """Storage is away, busy, locked or too slow. Passing: try again later."""
+
+
+class StorageError(Exception):
+    """A call to Storage failed; `kind` says how. The message holds no key, no address and no foreign text."""
+
+    def __init__(self, kind: StorageErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+    @property
+    def permanent(self) -> bool:
+        """True for every kind but UNAVAILABLE."""
+        return self.kind is not StorageErrorKind.UNAVAILABLE
+
+
+_SENTENCES = {
+    StorageErrorKind.MISSING: "Storage has no such object",
+    StorageErrorKind.EXISTS: "Storage already has this name",
+    StorageErrorKind.TOO_LARGE: "the object is larger than Storage allows",
+    StorageErrorKind.WRONG_MEDIA_TYPE: "the bucket does not take this media type",
+    StorageErrorKind.CONFIG: "Storage refused the call",
+    StorageErrorKind.UNAVAILABLE: "Storage cannot answer now",
+}
+
+
+def storage_error(error: StorageApiError | httpx.HTTPError | TimeoutError | ValueError | KeyError) -> StorageError:
+    """The one mapping from what the client libraries raise to our error.
+
+    A ValueError or KeyError means an answer that could not be read: something other than Storage replied.
+    """
+    if isinstance(error, StorageApiError):
+        return refusal(error.status, error.code)
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return StorageError(StorageErrorKind.UNAVAILABLE, "Storage did not answer in time")
+    if isinstance(error, httpx.HTTPError):
+        return StorageError(StorageErrorKind.UNAVAILABLE, f"Storage is not reachable ({type(error).__name__})")
+    return StorageError(StorageErrorKind.UNAVAILABLE, "Storage gave an answer that cannot be read")
+
+
+def refusal(status: int | str, code: str) -> StorageError:
+    """The error for a status and code: a text status is Storage's own, a number that of a gateway before it."""
+    kind = _kind_of(int(status) if str(status).isdecimal() else 500, code, own=isinstance(status, str))
+    detail = f"{status} {code}" if _WORD.fullmatch(code) else str(status)
+    return StorageError(kind, f"{_SENTENCES[kind]} ({detail})")
+
+
+def _kind_of(status: int, code: str, *, own: bool) -> StorageErrorKind:
+    if status >= 500 or status in _PASSING_STATUSES:
+        return StorageErrorKind.UNAVAILABLE
+    if status == 404 and own and "bucket" not in code.lower():
+        return StorageErrorKind.MISSING
+    if status == 409 and code == "Duplicate":
+        return StorageErrorKind.EXISTS
+    by_status = {413: StorageErrorKind.TOO_LARGE, 415: StorageErrorKind.WRONG_MEDIA_TYPE}
+    return by_status.get(status, StorageErrorKind.CONFIG)

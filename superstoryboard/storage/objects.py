@@ -1,0 +1,236 @@
+"""Objects and buckets of Supabase Storage: the supabase client for small calls, httpx for downloads."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import httpx
+from storage3.exceptions import StorageApiError
+from storage3.types import CreateOrUpdateBucketOptions
+from supabase import AsyncClient, AsyncSupabaseException, acreate_client
+from supabase.lib.client_options import AsyncClientOptions
+
+from superstoryboard.storage.download import Downloaded, save_body
+from superstoryboard.storage.errors import StorageError, StorageErrorKind, storage_error
+from superstoryboard.telemetry.logs import get_logger
+
+CONNECT_TIMEOUT_SECONDS = 10.0
+CALL_TIMEOUT_SECONDS = 30.0
+MAX_REMOVED_AT_ONCE = 1000
+# What Storage allows, without the percent sign, which the client would decode.
+_KEY = re.compile(r"[\w!\-.*'() &$@=;:+,?]+(?:/[\w!\-.*'() &$@=;:+,?]+)*", re.ASCII)
+
+_log = get_logger("storage")
+
+
+class BucketOutcome(StrEnum):
+    CREATED = "created"
+    EXISTS = "exists"
+
+
+@dataclass(frozen=True)
+class ObjectStat:
+    """What Storage knows of an object without reading it."""
+
+    size_bytes: int
+    media_type: str
+
+
+def public_object_url(base_url: str, bucket: str, path: str) -> str:
+    """The URL under which anyone reads an object of a public bucket."""
+    return f"{base_url.rstrip('/')}/storage/v1/object/public/{bucket}/{quote(path)}"
+
+
+class ObjectStore:
+    """One Supabase Storage, reached with one key: the staging key in workers, the secret key in the asset_writer.
+
+    Every method raises StorageError, and its kind says what to do. Nothing is retried here: an upload with
+    `upsert`, a removal and `ensure_bucket` can be repeated without harm.
+    """
+
+    def __init__(
+        self, client: AsyncClient, http: httpx.AsyncClient, *, url: str, public_url: str, timeout_seconds: float
+    ) -> None:
+        self._client = client
+        self._http = http
+        self._url = url.rstrip("/")
+        self._public_url = public_url
+        self._timeout_seconds = timeout_seconds
+
+    @classmethod
+    async def connect(cls, *, url: str, key: str, timeout_seconds: float, public_url: str | None = None) -> Self:
+        """Set up the client; nothing is sent yet, so Storage need not be there.
+
+        Args:
+            url: `SUPABASE_URL`.
+            key: the API key, secret or restricted to staging.
+            timeout_seconds: limit of one whole upload or download; other calls take at most 30 seconds.
+            public_url: `SUPABASE_PUBLIC_URL`, where `public_url()` differs from `url`.
+
+        Raises:
+            StorageError: CONFIG, the URL or key cannot be used.
+        """
+        # The timeout here is that of each step: a body may flow as long as the whole call is in time.
+        timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds))
+        headers = {"apikey": key, "Authorization": f"Bearer {key}"}
+        http = httpx.AsyncClient(timeout=timeout, headers=headers)
+        options = AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False)
+        try:
+            client = await acreate_client(url, key, options)
+        except AsyncSupabaseException:
+            await http.aclose()
+            raise StorageError(StorageErrorKind.CONFIG, "the Supabase URL or key cannot be used") from None
+        return cls(client, http, url=url, public_url=public_url or url, timeout_seconds=timeout_seconds)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def upload(
+        self,
+        bucket: str,
+        key: str,
+        source: Path | bytes,
+        media_type: str,
+        *,
+        upsert: bool = True,
+        cache_control: str = "3600",
+    ) -> None:
+        """Store an object; `cache_control` is the age in seconds that caches may keep it.
+
+        A file is streamed, 64 KiB at a time, and never held whole.
+
+        Raises:
+            StorageError: EXISTS only without `upsert`.
+            OSError: the source cannot be read.
+        """
+        _check_key(key)
+        file = await asyncio.to_thread(source.open, "rb") if isinstance(source, Path) else source
+        try:
+            async with _translated(self._timeout_seconds):
+                await self._client.storage.from_(bucket).upload(
+                    key,
+                    file,
+                    {
+                        "content-type": media_type,
+                        "cache-control": cache_control,
+                        "upsert": "true" if upsert else "false",
+                    },
+                )
+        finally:
+            if not isinstance(file, bytes):
+                await asyncio.to_thread(file.close)
+
+    async def download_to(self, bucket: str, key: str, destination: Path, max_bytes: int) -> Downloaded:
+        """Stream an object to a file; on failure no file stays behind.
+
+        Raises:
+            StorageError: MISSING, TOO_LARGE above `max_bytes`, and the others.
+            OSError: the destination cannot be written.
+        """
+        _check_key(key)
+        url = f"{self._url}/storage/v1/object/{quote(bucket)}/{quote(key)}"
+        # Compressed bytes would make the announced size meaningless.
+        headers = {"Accept-Encoding": "identity"}
+        async with (
+            _translated(self._timeout_seconds),
+            self._http.stream("GET", url, headers=headers) as response,
+        ):
+            return await save_body(response, destination, max_bytes)
+
+    async def stat(self, bucket: str, key: str) -> ObjectStat | None:
+        """Size and media type of an object; None where it is missing."""
+        _check_key(key)
+        try:
+            async with _translated(self._call_timeout):
+                info = await self._client.storage.from_(bucket).info(key)
+                return ObjectStat(int(info["size"]), str(info["content_type"]))
+        except StorageError as error:
+            if error.kind is StorageErrorKind.MISSING:
+                return None
+            raise
+
+    async def remove(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete objects; missing ones are not an error."""
+        for start in range(0, len(keys), MAX_REMOVED_AT_ONCE):
+            async with _translated(self._call_timeout):
+                some = list(keys[start : start + MAX_REMOVED_AT_ONCE])
+                await self._client.storage.from_(bucket).remove(some)
+
+    async def ensure_bucket(
+        self,
+        bucket: str,
+        *,
+        public: bool,
+        file_size_limit: int | None = None,
+        allowed_mime_types: Sequence[str] | None = None,
+    ) -> BucketOutcome:
+        """Create a bucket where it is missing; one that exists keeps its rules, whatever they are.
+
+        A server whose global limit is below `file_size_limit` refuses such a bucket. It is then made without
+        a limit of its own, so that the server's limit holds, and a warning is logged.
+        """
+        options = CreateOrUpdateBucketOptions(public=public)
+        if allowed_mime_types is not None:
+            options["allowed_mime_types"] = list(allowed_mime_types)
+        if file_size_limit is None:
+            return await self._create_bucket(bucket, options)
+        try:
+            return await self._create_bucket(bucket, {**options, "file_size_limit": file_size_limit})
+        except StorageError as error:
+            if error.kind is not StorageErrorKind.TOO_LARGE:
+                raise
+        outcome = await self._create_bucket(bucket, options)
+        if outcome is BucketOutcome.CREATED:
+            _log.warning(
+                "the server's global size limit is lower: the bucket has no limit of its own",
+                action="bucket_without_limit",
+                bucket=bucket,
+                wanted_bytes=file_size_limit,
+            )
+        return outcome
+
+    async def _create_bucket(self, bucket: str, options: CreateOrUpdateBucketOptions) -> BucketOutcome:
+        try:
+            async with _translated(self._call_timeout):
+                await self._client.storage.create_bucket(bucket, options=options)
+        except StorageError as error:
+            if error.kind is StorageErrorKind.EXISTS:
+                return BucketOutcome.EXISTS
+            raise
+        return BucketOutcome.CREATED
+
+    def public_url(self, bucket: str, path: str) -> str:
+        """The URL that goes into kv and answers."""
+        return public_object_url(self._public_url, bucket, path)
+
+    @property
+    def _call_timeout(self) -> float:
+        return min(CALL_TIMEOUT_SECONDS, self._timeout_seconds)
+
+
+@asynccontextmanager
+async def _translated(timeout_seconds: float) -> AsyncIterator[None]:
+    """Limit a call's time and turn what the libraries raise into StorageError.
+
+    The cause is cut off: its text may name the address or quote a gateway's page.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            yield
+    except (StorageApiError, httpx.HTTPError, TimeoutError, ValueError, KeyError) as error:
+        raise storage_error(error) from None
+
+
+def _check_key(key: str) -> None:
+    parts = key.split("/")
+    if not _KEY.fullmatch(key) or "." in parts or ".." in parts:
+        raise StorageError(StorageErrorKind.CONFIG, "Storage does not take this object key")
