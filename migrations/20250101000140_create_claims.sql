@@ -172,7 +172,7 @@ end
 $$;
 
 -- Ends an attempt with an error: the message comes back after the delay. Where the attempt is spent (p_spend) and it was
--- the last, the job is buried. Answers the job's state, or null for a stale claim.
+-- the last, the job is buried, save where a paid operation is still to be fetched. Answers the job's state, or null for a stale claim.
 create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_error jsonb, p_spend boolean)
 returns text
 language plpgsql as $$
@@ -189,7 +189,9 @@ begin
   elsif not locked.message_found then
     perform superstoryboard.cancel_removed(job);
     return 'CANCELLED';
-  elsif p_spend and job.attempt >= job.max_attempts then
+  elsif p_spend and job.attempt >= job.max_attempts and not exists (
+    select from superstoryboard.provider_calls where job_id = job.id and state = 'ACCEPTED'
+  ) then
     perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, format('Dead letter after %s attempts: %s', job.attempt, p_error ->> 'message'));
     return 'DEAD_LETTERED';
   end if;

@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=8, ge=1, le=100)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
+    def listen_url(self) -> str | None:
+        """The direct connection for LISTEN, where one is configured."""
+        return self.database_listen_url.get_secret_value() if self.database_listen_url else None
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -65,9 +65,9 @@ class Artifacts:
     ) -> NewArtifact | None:
         """A row with its final path, before the bytes go up. None for a stale claim."""
         rows = await self._database.fetch(
-            "select * from superstoryboard.begin_artifact_v1(%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(prefix)s,"
-            " %(extension)s, %(media_type)s, %(size_bytes)s::bigint, %(sha256)s, %(width)s::int, %(height)s::int,"
-            " %(duration_ms)s::int)",
+            "select * from superstoryboard.begin_artifact_v1("
+            "%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(prefix)s, %(extension)s, %(media_type)s,"
+            " %(size_bytes)s::bigint, %(sha256)s, %(width)s::int, %(height)s::int, %(duration_ms)s::int)",
             {
                 "job": job.id,
                 "claim": job.claim,
@@ -125,10 +125,8 @@ class Artifacts:
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},
         )
 
-    async def finish(
-        self, artifact_id: UUID, *, kv_table: str, completion: str, url: str
-    ) -> tuple[str, bool]:
-        """The object is in its final place: link it and end the job. Answers the job's state and whether this call won."""
+    async def finish(self, artifact_id: UUID, *, kv_table: str, completion: str, url: str) -> tuple[str, bool]:
+        """The object is in its final place: link it, end the job. Answers its state and whether this call won."""
         row = await self._database.fetch_one(
             "select * from superstoryboard.finish_job_v1(%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s)",
             {"artifact": artifact_id, "kv": kv_table, "completion": completion, "url": url},

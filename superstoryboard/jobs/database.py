@@ -68,8 +68,8 @@ class Database:
     ) -> list[DictRow]:
         """Run one statement and answer its rows.
 
-        A deadlock or serialization failure is repeated. With patience, so is a lost connection: only for statements that
-        may run twice (every transition may, as the same claim repeated counts as success).
+        A deadlock or serialization failure is repeated. With patience, so is a lost connection: only for statements
+        that may run twice (every transition may, as the same claim repeated counts as success).
 
         Raises:
             DatabaseUnavailableError: the database was away for longer than the patience.

@@ -27,7 +27,7 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True)
 class JobError:
-    """Class, a stable upper-case code, a sentence without secrets or internal addresses, and the provider's own codes."""
+    """Class, stable upper-case code, a sentence without secrets or internal addresses, the provider's codes."""
 
     error_class: ErrorClass
     code: str
@@ -64,8 +64,6 @@ class CallOutcome(StrEnum):
 class ProviderFailure(JobFailure):
     """A provider call failed; `outcome` says whether it was paid for."""
 
-    def __init__(
-        self, error: JobError, outcome: CallOutcome, *, retry_after_seconds: float | None = None
-    ) -> None:
+    def __init__(self, error: JobError, outcome: CallOutcome, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(error, retry_after_seconds=retry_after_seconds)
         self.outcome = outcome

@@ -1,4 +1,4 @@
-"""Follows the event log without skipping: sequence numbers are drawn before they commit, so a lower one may appear later.
+"""Follows the event log without skipping: numbers are drawn before they commit, so a lower one may appear later.
 
 A hole is passed only when every transaction that could still fill it has ended: those running when the hole was first
 seen had ids below the snapshot's xmax, and all of them have ended once xmin has reached it.
@@ -30,7 +30,7 @@ class Tail:
         self._hole_until: int | None = None
 
     def advance(self, sequences: list[int], xmin: int, xmax: int) -> int:
-        """Take the visible sequences after the position, rising, and the snapshot they were read with; the new position."""
+        """Take the visible sequences after the position, rising, and their snapshot; answer the new position."""
         for sequence in sequences:
             if sequence != self.position + 1 and not self._hole_is_settled(xmin, xmax):
                 break
@@ -97,9 +97,7 @@ class EventFeed:
             " coalesce((select max(sequence) from superstoryboard.job_events), 0) as newest"
         )
         while True:
-            row = await self._database.fetch_one(
-                "select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xmin"
-            )
+            row = await self._database.fetch_one("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as xmin")
             if row["xmin"] >= first["xmax"]:
                 return int(first["newest"])
             await asyncio.sleep(HOLE_SECONDS)

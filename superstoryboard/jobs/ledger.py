@@ -31,8 +31,9 @@ class Ledger:
     async def intend(
         self, job: ClaimedJob, *, route: str, model: str, fingerprint: str, lease_seconds: int
     ) -> int | None:
-        """Record that a call is about to be sent. None where it must not be: stale claim, short lease, or an earlier
-        call of a video that was perhaps paid.
+        """Record that a call is about to be sent.
+
+        None where it must not be: stale claim, short lease, or an earlier call of a video that was perhaps paid.
         """
         row = await self._database.fetch_one(
             "select superstoryboard.intend_call_v1("

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, cast
 
 import psycopg
 from pgmq.install import get_embedded_install_sql
@@ -37,10 +36,7 @@ class Migration:
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     """All migrations of a folder in the order in which they are applied."""
     files = sorted(folder.glob("[0-9]*_*.sql"))
-    return [
-        Migration(file.stem.partition("_")[0], file.stem.partition("_")[2], file.read_text())
-        for file in files
-    ]
+    return [Migration(file.stem.partition("_")[0], file.stem.partition("_")[2], file.read_text()) for file in files]
 
 
 def migrate(database_url: str, *, kv_table: str, anon_may_send: bool = False) -> list[str]:
@@ -103,7 +99,7 @@ def _apply(connection: Connection, migration: Migration) -> list[str]:
                 )
             return []
         try:
-            connection.execute(cast("LiteralString", migration.text))
+            connection.execute(migration.text)
         except psycopg.Error as error:
             raise MigrationError(f"{migration.version}_{migration.name}.sql: {error}") from error
         connection.execute(
@@ -114,7 +110,7 @@ def _apply(connection: Connection, migration: Migration) -> list[str]:
 
 
 def _settle(connection: Connection, kv_table: str, *, anon_may_send: bool) -> list[str]:
-    """What depends on settings: the kv table, created if missing and else never altered, and the right of anon to send."""
+    """What depends on settings: the kv table, created if missing, else never altered; the right of anon to send."""
     done = []
     with connection.transaction():
         _lock(connection)

@@ -11,22 +11,21 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from superstoryboard.v1 import job_pb2
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "DEAD_LETTERED", "CANCELLED"})
-STATES = (*job_pb2.JobState.keys(),)
 
 
-def state_value(name: str) -> job_pb2.JobState:
-    """The enum value of a state as the database writes it."""
-    return job_pb2.JobState.Value(f"JOB_STATE_{name}")
+def state_value(name: str) -> str:
+    """The enum value, by name, of a state as the database writes it."""
+    return f"JOB_STATE_{name}"
 
 
 def state_name(value: int) -> str:
     """The state as the database writes it."""
-    return job_pb2.JobState.Name(value).removeprefix("JOB_STATE_")  # type: ignore[arg-type]  # checked by protovalidate
+    return job_pb2.JobState.Name(value).removeprefix("JOB_STATE_")
 
 
-def kind_value(name: str) -> job_pb2.JobKind:
-    """The enum value of a kind as the database writes it."""
-    return job_pb2.JobKind.Value(f"JOB_KIND_{name.upper()}")
+def kind_value(name: str) -> str:
+    """The enum value, by name, of a kind as the database writes it."""
+    return f"JOB_KIND_{name.upper()}"
 
 
 def job_message(row: dict[str, Any]) -> job_pb2.Job:

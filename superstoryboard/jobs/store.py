@@ -35,7 +35,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of a submission: `created`, `existing` (same request_id and payload) or `conflict` (other payload)."""
+    """What became of a submission: `created`, `existing` (the same again) or `conflict` (another payload)."""
 
     job_id: UUID
     outcome: str
@@ -84,7 +84,7 @@ class JobStore:
             patience_seconds=PATIENCE_SECONDS,
         )
 
-    async def list(
+    async def search(
         self, wanted: JobFilter, *, limit: int, before: tuple[datetime, UUID] | None
     ) -> list[dict[str, Any]]:
         """Rows of job_records, newest first, after the row that `before` names by creation time and id."""

@@ -175,9 +175,7 @@ class WorkQueue:
 def _claimed(row: dict[str, Any]) -> ClaimedJob:
     operation = upload = None
     if row["call_id"] is not None:
-        operation = Operation(
-            row["call_id"], row["call_model"], row["operation_name"], row["operation_age_seconds"]
-        )
+        operation = Operation(row["call_id"], row["call_model"], row["operation_name"], row["operation_age_seconds"])
     if row["upload_id"] is not None:
         upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"], row["upload_size"])
     names = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")

@@ -49,9 +49,7 @@ class Wakeups:
             application_name="superstoryboard-listen",
         )
         async with connection:
-            await connection.execute(
-                psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(self._channel))
-            )
+            await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(self._channel)))
             self.wake()
             async for _ in connection.notifies():
                 self.wake()

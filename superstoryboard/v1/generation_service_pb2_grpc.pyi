@@ -75,7 +75,6 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     """For backends: ask for images and videos, follow and steer their jobs."""
 
-    @_abc_1.abstractmethod
     def CreateImageJob(
         self,
         request: _generation_service_pb2.CreateImageJobRequest,
@@ -83,7 +82,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.CreateImageJobResponse, _abc.Awaitable[_generation_service_pb2.CreateImageJobResponse]]:
         """Accepts one image job and answers at once. INVALID_ARGUMENT lists every wrong field."""
 
-    @_abc_1.abstractmethod
     def CreateVideoJob(
         self,
         request: _generation_service_pb2.CreateVideoJobRequest,
@@ -91,7 +89,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.CreateVideoJobResponse, _abc.Awaitable[_generation_service_pb2.CreateVideoJobResponse]]:
         """Accepts one video job and answers at once. INVALID_ARGUMENT lists every wrong field."""
 
-    @_abc_1.abstractmethod
     def BatchCreateJobs(
         self,
         request: _generation_service_pb2.BatchCreateJobsRequest,
@@ -99,7 +96,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.BatchCreateJobsResponse, _abc.Awaitable[_generation_service_pb2.BatchCreateJobsResponse]]:
         """Accepts up to 1,000 jobs; each item has its own result, and a bad one does not stop the others."""
 
-    @_abc_1.abstractmethod
     def GetJob(
         self,
         request: _generation_service_pb2.GetJobRequest,
@@ -107,7 +103,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.GetJobResponse, _abc.Awaitable[_generation_service_pb2.GetJobResponse]]:
         """One job. NOT_FOUND also where it belongs to someone else."""
 
-    @_abc_1.abstractmethod
     def ListJobs(
         self,
         request: _generation_service_pb2.ListJobsRequest,
@@ -115,7 +110,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.ListJobsResponse, _abc.Awaitable[_generation_service_pb2.ListJobsResponse]]:
         """Jobs, newest first, by filter and page."""
 
-    @_abc_1.abstractmethod
     def WatchJobs(
         self,
         request: _generation_service_pb2.WatchJobsRequest,
@@ -123,7 +117,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_generation_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_generation_service_pb2.WatchJobsResponse]]:
         """Events of jobs, past ones first from a sequence, then live."""
 
-    @_abc_1.abstractmethod
     def CancelJob(
         self,
         request: _generation_service_pb2.CancelJobRequest,
@@ -131,7 +124,6 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.CancelJobResponse, _abc.Awaitable[_generation_service_pb2.CancelJobResponse]]:
         """Cancels a job that is not terminal."""
 
-    @_abc_1.abstractmethod
     def RetryJob(
         self,
         request: _generation_service_pb2.RetryJobRequest,

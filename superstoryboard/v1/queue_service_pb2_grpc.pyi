@@ -71,7 +71,6 @@ class QueueServiceAsyncStub(QueueServiceStub):
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     """For operators: needs role service_role."""
 
-    @_abc_1.abstractmethod
     def ListQueues(
         self,
         request: _queue_service_pb2.ListQueuesRequest,
@@ -79,7 +78,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_queue_service_pb2.ListQueuesResponse, _abc.Awaitable[_queue_service_pb2.ListQueuesResponse]]:
         """Depth, age, work in flight and dead letters of each queue."""
 
-    @_abc_1.abstractmethod
     def ListDeadLetters(
         self,
         request: _queue_service_pb2.ListDeadLettersRequest,
@@ -87,7 +85,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_queue_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.ListDeadLettersResponse]]:
         """Jobs that wait for a person."""
 
-    @_abc_1.abstractmethod
     def RedriveDeadLetters(
         self,
         request: _queue_service_pb2.RedriveDeadLettersRequest,
@@ -95,7 +92,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_queue_service_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.RedriveDeadLettersResponse]]:
         """Sends dead letters into the queue again."""
 
-    @_abc_1.abstractmethod
     def DiscardDeadLetters(
         self,
         request: _queue_service_pb2.DiscardDeadLettersRequest,
@@ -103,7 +99,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_queue_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.DiscardDeadLettersResponse]]:
         """Gives dead letters up."""
 
-    @_abc_1.abstractmethod
     def Sweep(
         self,
         request: _queue_service_pb2.SweepRequest,
@@ -111,7 +106,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_queue_service_pb2.SweepResponse, _abc.Awaitable[_queue_service_pb2.SweepResponse]]:
         """Runs the periodic duties once; safe to run twice at once."""
 
-    @_abc_1.abstractmethod
     def PauseQueue(
         self,
         request: _queue_service_pb2.PauseQueueRequest,
@@ -119,7 +113,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_queue_service_pb2.PauseQueueResponse, _abc.Awaitable[_queue_service_pb2.PauseQueueResponse]]:
         """Workers stop claiming from the queue; ProcessQueue still works."""
 
-    @_abc_1.abstractmethod
     def ResumeQueue(
         self,
         request: _queue_service_pb2.ResumeQueueRequest,

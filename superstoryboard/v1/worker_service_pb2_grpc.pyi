@@ -51,7 +51,6 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """On every worker: needs role service_role."""
 
-    @_abc_1.abstractmethod
     def ProcessQueue(
         self,
         request: _worker_service_pb2.ProcessQueueRequest,
@@ -59,7 +58,6 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_worker_service_pb2.ProcessQueueResponse, _abc.Awaitable[_worker_service_pb2.ProcessQueueResponse]]:
         """Processes up to N messages now, also of a paused queue, and answers when each is terminal or its attempt failed."""
 
-    @_abc_1.abstractmethod
     def GetStatus(
         self,
         request: _worker_service_pb2.GetStatusRequest,

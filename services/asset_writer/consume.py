@@ -1,0 +1,128 @@
+"""Finds artifacts to write: by delivery at once, by poll whatever the broker does."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from services.asset_writer.write import ArtifactWriter
+from superstoryboard.broker.artifacts import Broker
+from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
+from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.queue.wakeups import Wakeups
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.v1.artifact_pb2 import ArtifactReady
+
+BROKER_GRACE_SECONDS = 3.0
+"""With a broker, the poll leaves artifacts this young to their delivery."""
+DATABASE_RETRY_SECONDS = 1.0
+
+log = get_logger("consume")
+
+
+class Consumer:
+    """Leases artifacts, at most `concurrency` at once, and has them written."""
+
+    def __init__(
+        self,
+        *,
+        artifacts: Artifacts,
+        writer: ArtifactWriter,
+        wakeups: Wakeups,
+        broker: Broker | None,
+        concurrency: int,
+        lease_seconds: int,
+        poll_seconds: float,
+    ) -> None:
+        self._artifacts = artifacts
+        self._writer = writer
+        self._wakeups = wakeups
+        self._broker = broker
+        self._concurrency = concurrency
+        self._lease_seconds = lease_seconds
+        self._poll_seconds = poll_seconds
+        self._slots = asyncio.Semaphore(concurrency)
+        self._writing: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    @property
+    def writing(self) -> int:
+        """How many artifacts are being written."""
+        return len(self._writing)
+
+    @property
+    def stopping(self) -> bool:
+        """True once no more artifacts are taken."""
+        return self._stopping.is_set()
+
+    async def deliver(self) -> None:
+        """Take deliveries of the broker, connecting in the background."""
+        if self._broker is not None:
+            await self._broker.connect(prefetch=self._concurrency)
+            await self._broker.consume(self._delivered)
+
+    async def poll(self) -> None:
+        """Take what has been staged long enough, until told to stop."""
+        while not self._stopping.is_set():
+            await self._slots.acquire()
+            self._slots.release()
+            try:
+                found = await self._claim_next()
+            except DatabaseUnavailableError:
+                await asyncio.sleep(DATABASE_RETRY_SECONDS)
+                continue
+            if not found:
+                await self._wakeups.wait(self._poll_seconds)
+
+    async def stop(self, seconds: float) -> None:
+        """Take no more, let the writes in flight end within the time; the rest are leased again later."""
+        self._stopping.set()
+        self._wakeups.wake()
+        if self._writing:
+            await asyncio.wait(list(self._writing), timeout=seconds)
+        for task in list(self._writing):
+            task.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)
+
+    async def _claim_next(self) -> bool:
+        free = self._concurrency - len(self._writing)
+        if free <= 0:
+            return True
+        grace = BROKER_GRACE_SECONDS if self._broker is not None and self._broker.connected else 0.0
+        claimed = await self._artifacts.claim(
+            artifact_id=None, quantity=free, lease_seconds=self._lease_seconds, min_age_seconds=grace
+        )
+        for artifact in claimed:
+            await self._slots.acquire()
+            self._start(artifact)
+        return bool(claimed)
+
+    async def _delivered(self, ready: ArtifactReady) -> None:
+        """A delivery is a hint to lease one row; the row already taken or written needs nothing."""
+        if self._stopping.is_set():
+            return
+        async with self._slots:
+            claimed = await self._artifacts.claim(
+                artifact_id=UUID(ready.artifact_id), quantity=1, lease_seconds=self._lease_seconds, min_age_seconds=0
+            )
+            for artifact in claimed:
+                task = self._track(artifact)
+                await asyncio.shield(task)
+
+    def _start(self, artifact: StagedArtifact) -> None:
+        task = self._track(artifact)
+        task.add_done_callback(lambda _: self._slots.release())
+
+    def _track(self, artifact: StagedArtifact) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._write(artifact))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        return task
+
+    async def _write(self, artifact: StagedArtifact) -> None:
+        try:
+            await self._writer.write(artifact)
+        except DatabaseUnavailableError:
+            log.warning("The write could not be recorded; the artifact is leased again later")
+        except Exception:
+            log.exception("The write failed unexpectedly; the artifact is leased again later")

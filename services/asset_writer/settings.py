@@ -1,0 +1,30 @@
+"""Settings of asset_writer: the only process with a key that writes public buckets; it has no provider key."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+
+from superstoryboard.config.server import ServerSettings
+from superstoryboard.config.settings import Identifier, Port
+
+
+class AssetWriterSettings(ServerSettings):
+    """Storage, broker, kv table."""
+
+    grpc_listen: Port = "127.0.0.1:50054"
+    amqp_url: SecretStr | None = None
+    supabase_url: str
+    supabase_public_url: str | None = None
+    supabase_secret_key: SecretStr = Field(
+        validation_alias=AliasChoices("supabase_secret_key", "supabase_service_role_key", "supabase_service_key")
+    )
+    staging_bucket: str = "artifact-staging"
+    storage_timeout_seconds: float = Field(default=300, gt=0)
+    kv_table: Identifier = "kv_store_7ee7668a"
+    queue_completion: Literal["archive", "delete"] = "archive"
+    writer_concurrency: int = Field(default=4, ge=1, le=100)
+    writer_lease_seconds: int = Field(default=60, ge=3)
+    writer_poll_seconds: float = Field(default=5, gt=0)
+    drain_seconds: float = Field(default=30, ge=0)

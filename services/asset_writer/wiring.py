@@ -1,0 +1,111 @@
+"""Builds asset_writer from its settings and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from services.asset_writer.consume import Consumer
+from services.asset_writer.settings import AssetWriterSettings
+from services.asset_writer.status import WriterStatus
+from services.asset_writer.write import ArtifactWriter, Destination
+from superstoryboard.broker.artifacts import Broker
+from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.database import Database
+from superstoryboard.queue.wakeups import ARTIFACTS_CHANNEL, Wakeups
+from superstoryboard.rpc.server import Server
+from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
+from superstoryboard.runtime.worker import new_worker_id
+from superstoryboard.storage.buckets import ensure_buckets
+from superstoryboard.storage.errors import StorageError
+from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.v1 import worker_service_pb2_grpc
+
+BUCKET_RETRY_SECONDS = 2.0
+STREAM_GRACE_SECONDS = 1.0
+
+log = get_logger("buckets")
+
+
+class Buckets:
+    """Creates missing buckets, trying until Storage answers."""
+
+    def __init__(self, store: ObjectStore, staging_bucket: str) -> None:
+        self._store = store
+        self._staging_bucket = staging_bucket
+        self.ready = False
+
+    async def ensure(self) -> None:
+        """Create what is missing."""
+        while not self.ready:
+            try:
+                await ensure_buckets(self._store, self._staging_bucket)
+            except StorageError as error:
+                log.warning("Buckets cannot be checked yet", kind=error.kind.value)
+                await asyncio.sleep(BUCKET_RETRY_SECONDS)
+            else:
+                self.ready = True
+
+
+async def run(settings: AssetWriterSettings) -> bool:
+    """Write until told to stop. False where a duty failed."""
+    stop = Stop()
+    stop.listen()
+    duties = Duties(stop)
+    database = await Database.connect(
+        settings.database_url.get_secret_value(), name="asset-writer", pool_size=settings.database_pool_size
+    )
+    store = await ObjectStore.connect(
+        url=settings.supabase_url,
+        key=settings.supabase_secret_key.get_secret_value(),
+        timeout_seconds=settings.storage_timeout_seconds,
+    )
+    broker = Broker(settings.amqp_url.get_secret_value(), "asset-writer") if settings.amqp_url else None
+    wakeups = Wakeups(settings.listen_url(), ARTIFACTS_CHANNEL)
+    buckets = Buckets(store, settings.staging_bucket)
+    consumer = _consumer(settings, Artifacts(database), store, wakeups, broker)
+    server = Server(settings.grpc_listen, settings.authenticator())
+    server.add(
+        "superstoryboard.v1.WorkerService",
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
+        WriterStatus(consumer, new_worker_id("asset-writer"), settings.writer_concurrency),
+    )
+
+    async def healthy() -> bool:
+        return buckets.ready and await schema_answers(database)
+
+    await server.start(reflect=settings.grpc_reflection)
+    duties.start("wakeups", wakeups.run())
+    duties.start("buckets", buckets.ensure())
+    duties.start("health", watch_health(server, healthy))
+    duties.start("deliveries", consumer.deliver())
+    duties.start("poll", consumer.poll())
+    await stop.asked.wait()
+    await server.set_serving(serving=False)
+    await consumer.stop(settings.drain_seconds)
+    await server.stop(STREAM_GRACE_SECONDS)
+    await duties.aclose()
+    if broker is not None:
+        await broker.aclose()
+    await store.aclose()
+    await database.aclose()
+    return not duties.failed
+
+
+def _consumer(
+    settings: AssetWriterSettings, artifacts: Artifacts, store: ObjectStore, wakeups: Wakeups, broker: Broker | None
+) -> Consumer:
+    destination = Destination(
+        public_base_url=settings.supabase_public_url or settings.supabase_url,
+        kv_table=settings.kv_table,
+        queue_completion=settings.queue_completion,
+    )
+    return Consumer(
+        artifacts=artifacts,
+        writer=ArtifactWriter(artifacts, store, destination, settings.writer_lease_seconds),
+        wakeups=wakeups,
+        broker=broker,
+        concurrency=settings.writer_concurrency,
+        lease_seconds=settings.writer_lease_seconds,
+        poll_seconds=settings.writer_poll_seconds,
+    )

@@ -1,0 +1,138 @@
+"""Writes one staged artifact: stream, verify, upload, finish; every step may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
+from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.media.types import MediaError
+from superstoryboard.media.verify import verify_file
+from superstoryboard.runtime.checkpoints import reached
+from superstoryboard.storage.errors import StorageError, StorageErrorKind
+from superstoryboard.storage.objects import ObjectStore, public_object_url
+from superstoryboard.telemetry.logs import bound_contextvars, get_logger
+
+BACKOFF_MIN_SECONDS = 1.0
+BACKOFF_MAX_SECONDS = 60.0
+PERMANENT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
+
+log = get_logger("writer")
+
+
+class WrongBytesError(Exception):
+    """Staged bytes are gone or are not what the worker staged."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Public address of the Storage, kv table, and what becomes of a queue message on success."""
+
+    public_base_url: str
+    kv_table: str
+    queue_completion: str
+
+
+class ArtifactWriter:
+    """Brings leased artifacts to their final place."""
+
+    def __init__(self, artifacts: Artifacts, store: ObjectStore, destination: Destination, lease_seconds: int) -> None:
+        self._artifacts = artifacts
+        self._store = store
+        self._destination = destination
+        self._lease_seconds = lease_seconds
+
+    async def write(self, artifact: StagedArtifact) -> None:
+        """Write one leased artifact; a storage that is away gives it back for later."""
+        with bound_contextvars(job_id=str(artifact.job_id), artifact_id=str(artifact.id)):
+            heartbeat = asyncio.create_task(self._heartbeat(artifact))
+            try:
+                await self._write(artifact)
+            except StorageError as error:
+                await self._failed(artifact, error)
+            finally:
+                heartbeat.cancel()
+
+    async def _write(self, artifact: StagedArtifact) -> None:
+        with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
+            file = Path(folder) / "artifact"
+            try:
+                await self._fetch(artifact, file)
+                await reached("fetched")
+                await self._store.upload(artifact.bucket, artifact.path, file, artifact.media_type)
+            except WrongBytesError as error:
+                if not await self._already_written(artifact, file):
+                    await self._give_back(artifact, error)
+                    return
+        await reached("uploaded")
+        await self._finish(artifact)
+
+    async def _fetch(self, artifact: StagedArtifact, file: Path) -> None:
+        """Stream the staged object into a file and prove size, hash and real media type."""
+        try:
+            found = await self._store.download_to(
+                artifact.staging_bucket, artifact.staging_key, file, artifact.size_bytes
+            )
+        except StorageError as error:
+            if error.kind in {StorageErrorKind.MISSING, StorageErrorKind.TOO_LARGE}:
+                raise WrongBytesError(f"the staged object is {error.kind.value.lower().replace('_', ' ')}") from error
+            raise
+        if (found.size_bytes, found.sha256) != (artifact.size_bytes, artifact.sha256):
+            raise WrongBytesError("the staged object has another size or hash than the worker staged")
+        try:
+            facts = await asyncio.to_thread(verify_file, file)
+        except MediaError as error:
+            raise WrongBytesError(f"the staged object cannot be read: {error}") from error
+        if facts.media_type.value != artifact.media_type:
+            raise WrongBytesError(f"the staged object is {facts.media_type.value}, not {artifact.media_type}")
+
+    async def _already_written(self, artifact: StagedArtifact, file: Path) -> bool:
+        """True where the final object has the right size and hash: a writer before us was stopped at the finish."""
+        try:
+            found = await self._store.download_to(artifact.bucket, artifact.path, file, artifact.size_bytes)
+        except StorageError as error:
+            if error.kind in {StorageErrorKind.MISSING, StorageErrorKind.TOO_LARGE}:
+                return False
+            raise
+        return (found.size_bytes, found.sha256) == (artifact.size_bytes, artifact.sha256)
+
+    async def _give_back(self, artifact: StagedArtifact, reason: WrongBytesError) -> None:
+        error = JobError(ErrorClass.TRANSIENT, "STAGED_BYTES_LOST", str(reason))
+        state = await self._artifacts.give_back(artifact.id, error)
+        log.warning("Staged bytes are unusable; the job goes back", reason=str(reason), state=state)
+
+    async def _finish(self, artifact: StagedArtifact) -> None:
+        state, won = await self._artifacts.finish(
+            artifact.id,
+            kv_table=self._destination.kv_table,
+            completion=self._destination.queue_completion,
+            url=public_object_url(self._destination.public_base_url, artifact.bucket, artifact.path),
+        )
+        log.info("Asset written", state=state, won=won, bucket=artifact.bucket, path=artifact.path)
+        await reached("finished")
+        if won:
+            await self._remove_staged(artifact)
+
+    async def _remove_staged(self, artifact: StagedArtifact) -> None:
+        try:
+            await self._store.remove(artifact.staging_bucket, [artifact.staging_key])
+        except StorageError as error:
+            log.warning("The staged object could not be removed", kind=error.kind.value)
+
+    async def _failed(self, artifact: StagedArtifact, error: StorageError) -> None:
+        if error.kind in PERMANENT:
+            job_error = JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
+            state = await self._artifacts.bury(artifact.id, job_error)
+            log.error("Storage refuses the asset for good; the artifact is kept", kind=error.kind.value, state=state)
+            return
+        delay = min(BACKOFF_MIN_SECONDS * 2 ** (artifact.write_attempt - 1), BACKOFF_MAX_SECONDS)
+        await self._artifacts.extend(artifact.id, delay)
+        log.warning("Storage does not take the asset; it is tried again", kind=error.kind.value, seconds=delay)
+
+    async def _heartbeat(self, artifact: StagedArtifact) -> None:
+        while True:
+            await asyncio.sleep(self._lease_seconds / 3)
+            await self._artifacts.extend(artifact.id, self._lease_seconds)

@@ -1,0 +1,26 @@
+"""Makes images of queued jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from services.image_worker.settings import ImageWorkerSettings
+from services.image_worker.wiring import run
+from superstoryboard.config.settings import read_or_exit
+from superstoryboard.runtime.process import arguments
+from superstoryboard.telemetry.logs import configure_logs
+
+
+def main() -> None:
+    """Run the service."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--once", type=int, metavar="N", help="process up to N messages and exit")
+    options = parser.parse_args()
+    settings = read_or_exit(ImageWorkerSettings, check_only=options.check_config)
+    configure_logs("image_worker", settings.log_level)
+    sys.exit(0 if asyncio.run(run(settings, options.once)) else 1)
+
+
+if __name__ == "__main__":
+    main()

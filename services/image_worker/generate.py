@@ -1,0 +1,138 @@
+"""One attempt at an image: source, ledger, call, proof that the bytes are an image, hand-off."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToDict
+from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
+from superstoryboard.providers.source import SourceFetcher, SourceImage
+
+from superstoryboard.jobs.artifacts import ArtifactFacts
+from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.jobs.ledger import Ledger, call_hash
+from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.media.types import MediaError
+from superstoryboard.media.verify import verify_file
+from superstoryboard.runtime.adoption import Adoption
+from superstoryboard.runtime.checkpoints import reached
+from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.worker import StaleClaimError
+from superstoryboard.v1.job_pb2 import ImageGeneration
+
+ROUTE = "gemini_image"
+MIN_LEASE_SECONDS = 1
+
+
+class ImageGenerator:
+    """Makes images of claimed jobs."""
+
+    def __init__(
+        self,
+        *,
+        work: WorkQueue,
+        adoption: Adoption,
+        ledger: Ledger,
+        sources: SourceFetcher,
+        provider: GeminiImages,
+        hand_off: HandOff,
+        timeout_seconds: float,
+    ) -> None:
+        self._work = work
+        self._adoption = adoption
+        self._ledger = ledger
+        self._sources = sources
+        self._provider = provider
+        self._hand_off = hand_off
+        self._timeout_seconds = timeout_seconds
+
+    async def generate(self, job: ClaimedJob) -> str:
+        """One attempt; answers the job's state after the hand-off.
+
+        Raises:
+            JobFailure: the attempt failed; the class decides what follows.
+            StaleClaimError: the job belongs to someone else by now.
+        """
+        await reached("claimed")
+        generation = await self._adoption.generation(job)
+        if not isinstance(generation, ImageGeneration):
+            raise TypeError(f"an image job holds {type(generation).__name__}")
+        if job.upload is not None:
+            rescued = await self._hand_off.rescue(job, job.upload)
+            if rescued is not None:
+                return rescued
+        source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
+        data = await self._call(job, generation, source)
+        await reached("answered")
+        return await self._hand_over(job, generation, data)
+
+    async def _call(self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None) -> bytes:
+        """Send the call between two entries of the ledger.
+
+        A good answer is settled with the hand-off: only then its bytes are safe.
+        """
+        call_id = await self._ledger.intend(
+            job,
+            route=ROUTE,
+            model=generation.model,
+            fingerprint=call_hash(ROUTE, generation.model, MessageToDict(generation), _sha256(source)),
+            lease_seconds=MIN_LEASE_SECONDS,
+        )
+        if call_id is None:
+            raise StaleClaimError
+        call = ImageCall(
+            model=generation.model,
+            prompt=generation.prompt,
+            aspect_ratio=generation.aspect_ratio or None,
+            sources=(source,) if source else (),
+        )
+        await self._work.report(job, 20, "The model draws")
+        if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
+            await self._ledger.withdraw(call_id)
+            raise StaleClaimError
+        try:
+            data = await self._provider.generate(call, timeout_seconds=self._timeout_seconds)
+            await asyncio.to_thread(_require_image, data)
+        except ProviderFailure as failure:
+            await self._ledger.settle(call_id, failure)
+            raise
+        return data
+
+    async def _hand_over(self, job: ClaimedJob, generation: ImageGeneration, data: bytes) -> str:
+        with tempfile.TemporaryDirectory(prefix="image-") as folder:
+            file = Path(folder) / "artifact"
+            await asyncio.to_thread(file.write_bytes, data)
+            facts = await asyncio.to_thread(verify_file, file)
+            return await self._hand_off.hand_over(
+                job,
+                generation,
+                file,
+                ArtifactFacts(
+                    media_type=facts.media_type.value,
+                    extension=facts.media_type.extension,
+                    size_bytes=facts.size_bytes,
+                    sha256=facts.sha256,
+                    width=facts.width,
+                    height=facts.height,
+                ),
+            )
+
+
+def _require_image(data: bytes) -> None:
+    """Refuse bytes that no image decoder reads: paid for, and of no use."""
+    from superstoryboard.media.images import probe_image  # noqa: PLC0415 - Pillow only where an image comes
+
+    try:
+        probe_image(data)
+    except MediaError as error:
+        raise ProviderFailure(
+            JobError(ErrorClass.TRANSIENT, "NOT_AN_IMAGE", f"the model answered bytes that are no image: {error}"),
+            CallOutcome.PAID,
+        ) from error
+
+
+def _sha256(source: SourceImage | None) -> str:
+    return hashlib.sha256(source.data).hexdigest() if source else ""

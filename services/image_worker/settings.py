@@ -1,0 +1,18 @@
+"""Settings of image_worker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from superstoryboard.config.settings import Port
+from superstoryboard.config.worker import WorkerSettings
+
+
+class ImageWorkerSettings(WorkerSettings):
+    """Gemini images."""
+
+    grpc_listen: Port = "127.0.0.1:50052"
+    image_model: str = ""
+    image_concurrency: int = Field(default=5, ge=1, le=1000)
+    image_lease_seconds: int = Field(default=120, ge=3)
+    image_timeout_seconds: float = Field(default=90, gt=0)

@@ -1,0 +1,66 @@
+"""Builds image_worker from its settings and runs it."""
+
+from __future__ import annotations
+
+from superstoryboard.providers.gemini_images import GeminiImages
+from superstoryboard.providers.source import SourceFetcher
+
+from services.image_worker.generate import ImageGenerator
+from services.image_worker.settings import ImageWorkerSettings
+from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.work import WorkQueue
+from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.runtime.adoption import Adoption
+from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
+from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
+from superstoryboard.storage.objects import ObjectStore
+
+QUEUE = "image_generation_queue"
+
+
+async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
+    """Work until told to stop, or on `once` messages. False where something failed."""
+    connections = await Connections.open(settings, "image-worker")
+    work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"))
+    catalogue = Catalogue.load(settings.model_catalogue)
+    store = await ObjectStore.connect(
+        url=settings.supabase_url,
+        key=settings.supabase_staging_key.get_secret_value(),
+        timeout_seconds=settings.storage_timeout_seconds,
+    )
+    provider = GeminiImages(
+        api_key=settings.google_generative_ai_api_key.get_secret_value(),
+        base_url=settings.google_gemini_base_url,
+        api_version=settings.google_api_version,
+    )
+    sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
+    generator = ImageGenerator(
+        work=work,
+        adoption=Adoption(work, catalogue, settings.image_model or catalogue.default_name("image")),
+        ledger=Ledger(connections.database),
+        sources=sources,
+        provider=provider,
+        hand_off=HandOff(Artifacts(connections.database), store, settings.staging_bucket, connections.broker),
+        timeout_seconds=settings.image_timeout_seconds,
+    )
+    limits = Limits(
+        settings.image_concurrency,
+        settings.image_lease_seconds,
+        settings.drain_seconds,
+        settings.retry_delay_seconds,
+    )
+    worker = Worker(work, generator.generate, connections.queue_wakeups, limits)
+
+    async def close() -> None:
+        await provider.aclose()
+        await sources.aclose()
+        await store.aclose()
+
+    if once is None:
+        return await run_worker(worker, connections, settings, "image", close)
+    done = await run_once(worker, connections, once)
+    await close()
+    await connections.aclose()
+    return done

@@ -1,0 +1,191 @@
+"""GenerationService: accept, read, list and watch jobs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import grpc
+import psycopg
+
+from services.ingest.submissions import CreateRequest, Submissions
+from superstoryboard.auth.interceptor import caller
+from superstoryboard.jobs.events import EventLog
+from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
+from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
+from superstoryboard.rpc.errors import ApiError, invalid, not_found
+from superstoryboard.rpc.validation import check
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2
+from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
+
+MAX_BATCH = 1000
+DEFAULT_PAGE = 100
+KINDS = {0: "", 1: "image", 2: "video"}
+
+log = get_logger("generation")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GenerationService(GenerationServiceServicer):
+    """What backends call. RPCs that are not here answer UNIMPLEMENTED from the generated base."""
+
+    def __init__(self, store: JobStore, events: EventLog, submissions: Submissions) -> None:
+        self._store = store
+        self._events = events
+        self._submissions = submissions
+
+    async def CreateImageJob(self, request: api.CreateImageJobRequest, context: Context) -> api.CreateImageJobResponse:
+        """Accept one image job."""
+        del context
+        return api.CreateImageJobResponse(job=await self._create(request))
+
+    async def CreateVideoJob(self, request: api.CreateVideoJobRequest, context: Context) -> api.CreateVideoJobResponse:
+        """Accept one video job."""
+        del context
+        return api.CreateVideoJobResponse(job=await self._create(request))
+
+    async def BatchCreateJobs(
+        self, request: api.BatchCreateJobsRequest, context: Context
+    ) -> api.BatchCreateJobsResponse:
+        """Accept up to 1,000 jobs, each with a result of its own."""
+        del context
+        if not 1 <= len(request.items) <= MAX_BATCH:
+            raise invalid([("items", f"must hold 1 to {MAX_BATCH} items, holds {len(request.items)}")])
+        prepared = [self._prepare_item(item) for item in request.items]
+        jobs = iter(await self._accept([item for item in prepared if isinstance(item, Submission)]))
+        results = [next(jobs) if isinstance(item, Submission) else item for item in prepared]
+        return api.BatchCreateJobsResponse(results=[_item_result(result) for result in results])
+
+    async def GetJob(self, request: api.GetJobRequest, context: Context) -> api.GetJobResponse:
+        """One job."""
+        del context
+        check(request)
+        rows = await self._store.get([UUID(request.job_id)], caller().visible_owner)
+        if not rows:
+            raise not_found(f"job {request.job_id}")
+        return api.GetJobResponse(job=job_message(rows[0]))
+
+    async def ListJobs(self, request: api.ListJobsRequest, context: Context) -> api.ListJobsResponse:
+        """One page of jobs, newest first."""
+        del context
+        check(request)
+        size = request.page_size or DEFAULT_PAGE
+        before = _read_page_token(request.page_token) if request.page_token else None
+        rows = await self._store.search(_filter(request), limit=size + 1, before=before)
+        token = _page_token(rows[size - 1]) if len(rows) > size else ""
+        return api.ListJobsResponse(jobs=[job_message(row) for row in rows[:size]], next_page_token=token)
+
+    async def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> AsyncIterator[api.WatchJobsResponse]:
+        """Events of jobs: past ones, then live ones."""
+        del context
+        check(request)
+        owner = caller().visible_owner
+        job_ids = [UUID(job_id) for job_id in dict.fromkeys(request.job_ids)]
+        known = await self._store.get(job_ids, owner)
+        if len(known) < len(job_ids):
+            missing = set(job_ids) - {row["id"] for row in known}
+            raise not_found(f"job {min(missing)}")
+        pages = self._events.follow(
+            job_ids=job_ids, storyboard_id=request.storyboard_id, owner=owner, after=request.after_sequence
+        )
+        async for page in pages:
+            for row in page:
+                yield api.WatchJobsResponse(event=event_message(row))
+            if request.until_terminal and not page and await self._all_terminal(request, job_ids, owner):
+                return
+
+    async def _all_terminal(self, request: api.WatchJobsRequest, job_ids: list[UUID], owner: str | None) -> bool:
+        """Asked only after a pause in the events, so that the last ones have been sent."""
+        rows = await self._store.get(job_ids, owner)
+        if request.storyboard_id:
+            rows += await self._store.search(
+                JobFilter(owner, storyboard_id=request.storyboard_id, states=ACTIVE_STATES), limit=1, before=None
+            )
+        return all(row["state"] in TERMINAL_STATES for row in rows)
+
+    async def _create(self, request: CreateRequest) -> job_pb2.Job:
+        accepted = await self._accept([self._submissions.prepare(request, caller().subject)])
+        if isinstance(accepted[0], ApiError):
+            raise accepted[0]
+        return accepted[0]
+
+    def _prepare_item(self, item: api.BatchItem) -> Submission | ApiError:
+        which = item.WhichOneof("request")
+        if which is None:
+            return invalid([("request", "image or video must be set")])
+        try:
+            return self._submissions.prepare(getattr(item, which), caller().subject)
+        except ApiError as error:
+            return error
+
+    async def _accept(self, submissions: list[Submission]) -> list[job_pb2.Job | ApiError]:
+        """Accept all in one transaction; where the database refuses that, one by one."""
+        if not submissions:
+            return []
+        try:
+            accepted = await self._store.accept(submissions)
+        except psycopg.DataError:
+            if len(submissions) == 1:
+                log.exception("The database refused a submission")
+                return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database refused the job")]
+            return [result for item in submissions for result in await self._accept([item])]
+        rows = await self._store.get([item.job_id for item in accepted], None)
+        return [_answer(item, row) for item, row in zip(accepted, rows, strict=True)]
+
+
+def _answer(accepted: Accepted, row: dict[str, Any]) -> job_pb2.Job | ApiError:
+    if accepted.outcome == "conflict":
+        return ApiError(
+            grpc.StatusCode.ALREADY_EXISTS,
+            "REQUEST_ID_REUSED",
+            "request_id: was used before with another payload",
+            violations=[("request_id", "was used before with another payload")],
+        )
+    return job_message(row)
+
+
+def _item_result(result: job_pb2.Job | ApiError) -> api.BatchItemResult:
+    if isinstance(result, ApiError):
+        return api.BatchItemResult(error=result.to_status())
+    return api.BatchItemResult(job=result)
+
+
+def _filter(request: api.ListJobsRequest) -> JobFilter:
+    return JobFilter(
+        owner=caller().visible_owner,
+        storyboard_id=request.storyboard_id,
+        scene_id=request.scene_id,
+        character_id=request.character_id,
+        states=tuple(state_name(state) for state in request.states),
+        kind=KINDS[request.kind],
+        created_from=_time(request, "created_from"),
+        created_before=_time(request, "created_before"),
+    )
+
+
+def _time(request: api.ListJobsRequest, field: str) -> datetime | None:
+    return getattr(request, field).ToDatetime(UTC) if request.HasField(field) else None
+
+
+def _page_token(row: dict[str, Any]) -> str:
+    text = json.dumps([row["created_at"].isoformat(), str(row["id"])])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_page_token(token: str) -> tuple[datetime, UUID]:
+    try:
+        created, job_id = json.loads(base64.urlsafe_b64decode(token))
+        return datetime.fromisoformat(created), UUID(job_id)
+    except (ValueError, TypeError, AttributeError, binascii.Error):
+        raise invalid([("page_token", "must be the next_page_token of an earlier page")]) from None
+
+
+ACTIVE_STATES = ("QUEUED", "RUNNING", "STAGED", "RETRYING")

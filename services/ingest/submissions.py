@@ -1,0 +1,104 @@
+"""From create requests to submissions: every broken rule at once, everything frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from copy import deepcopy
+from typing import Protocol
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from superstoryboard.jobs.store import Submission
+from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.validation import freeze_generation, validate_generation
+from superstoryboard.rpc.errors import invalid
+from superstoryboard.rpc.validation import violations
+from superstoryboard.v1 import generation_service_pb2 as api
+
+MAX_SCHEDULE_SECONDS = 366 * 24 * 3600
+
+CreateRequest = api.CreateImageJobRequest | api.CreateVideoJobRequest
+
+
+class Limits(Protocol):
+    """What submissions need of the settings."""
+
+    image_model: str
+    video_model: str
+    max_attempts: int
+
+
+class Submissions:
+    """Checks create requests and freezes what they ask for."""
+
+    def __init__(self, catalogue: Catalogue, limits: Limits) -> None:
+        self._catalogue = catalogue
+        self._limits = limits
+        self._default_models = {
+            "image": limits.image_model or catalogue.default_name("image"),
+            "video": limits.video_model or catalogue.default_name("video"),
+        }
+
+    def prepare(self, request: CreateRequest, owner: str) -> Submission:
+        """The submission of a request.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT naming every wrong field.
+        """
+        kind = "image" if isinstance(request, api.CreateImageJobRequest) else "video"
+        wrong = self._violations(request, kind)
+        if wrong:
+            raise invalid(wrong)
+        default_model = self._default_models[kind]
+        frozen = freeze_generation(_generation(request, kind), self._catalogue, default_model)
+        model = self._catalogue.get(frozen.model)
+        warning = model.retirement_warning()
+        return Submission(
+            kind=kind,
+            owner=owner,
+            request_id=request.request_id or None,
+            submit_hash=submit_hash(request),
+            generation=MessageToDict(frozen),
+            provider=model.provider,
+            model=model.name,
+            labels=dict(request.labels),
+            max_attempts=self._limits.max_attempts,
+            delay_seconds=_delay(request.schedule_time),
+            warnings=[warning] if warning else [],
+        )
+
+    def _violations(self, request: CreateRequest, kind: str) -> list[tuple[str, str]]:
+        found = [pair for pair in violations(request) if pair[0].split(".")[0] != kind or not request.HasField(kind)]
+        if request.HasField(kind):
+            rules = validate_generation(_generation(request, kind), self._catalogue, self._default_models[kind])
+            found += [(f"{kind}.{violation.field}", violation.description) for violation in rules]
+        found += [
+            (f"labels[{key}]", "must not contain U+0000")
+            for key, value in request.labels.items()
+            if "\0" in key or "\0" in value
+        ]
+        if _delay(request.schedule_time) > MAX_SCHEDULE_SECONDS:
+            found.append(("schedule_time", "must be at most 366 days ahead"))
+        return found
+
+
+def submit_hash(request: CreateRequest) -> str:
+    """Fingerprint of a request as sent, its request_id aside (SPEC G3)."""
+    copy = deepcopy(request)
+    copy.ClearField("request_id")
+    return hashlib.sha256(copy.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _generation(request: CreateRequest, kind: str) -> Message:
+    generation: Message = getattr(request, kind)
+    return generation
+
+
+def _delay(schedule_time: Timestamp) -> int:
+    """Whole seconds from now until a scheduled start, never early; 0 where there is none."""
+    ahead = schedule_time.seconds + schedule_time.nanos / 1e9 - time.time()
+    return max(0, math.ceil(ahead))

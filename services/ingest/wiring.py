@@ -1,0 +1,54 @@
+"""Builds ingest from its settings and runs it."""
+
+from __future__ import annotations
+
+from services.ingest.generation import GenerationService
+from services.ingest.queues import QueueService
+from services.ingest.settings import IngestSettings
+from services.ingest.submissions import Submissions
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.events import EventFeed, EventLog
+from superstoryboard.jobs.store import JobStore
+from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
+from superstoryboard.rpc.server import Server
+from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
+from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
+
+STREAM_GRACE_SECONDS = 1.0
+"""Calls end in milliseconds; watchers resume elsewhere by sequence."""
+
+
+async def run(settings: IngestSettings) -> bool:
+    """Serve until told to stop. False where a duty failed."""
+    stop = Stop()
+    stop.listen()
+    duties = Duties(stop)
+    database = await Database.connect(
+        settings.database_url.get_secret_value(), name="ingest", pool_size=settings.database_pool_size
+    )
+    wakeups = Wakeups(settings.listen_url(), EVENTS_CHANNEL)
+    feed = EventFeed(database, wakeups)
+    store = JobStore(database)
+    server = Server(settings.grpc_listen, settings.authenticator())
+    server.add(
+        "superstoryboard.v1.GenerationService",
+        generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
+        GenerationService(
+            store, EventLog(database, feed), Submissions(Catalogue.load(settings.model_catalogue), settings)
+        ),
+    )
+    server.add(
+        "superstoryboard.v1.QueueService",
+        queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
+        QueueService(store),
+    )
+    await server.start(reflect=settings.grpc_reflection)
+    duties.start("wakeups", wakeups.run())
+    duties.start("events", feed.run())
+    duties.start("health", watch_health(server, lambda: schema_answers(database)))
+    await stop.asked.wait()
+    await server.stop(min(settings.drain_seconds, STREAM_GRACE_SECONDS))
+    await duties.aclose()
+    await database.aclose()
+    return not duties.failed

@@ -1,0 +1,26 @@
+"""Makes videos of queued jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from services.video_worker.settings import VideoWorkerSettings
+from services.video_worker.wiring import run
+from superstoryboard.config.settings import read_or_exit
+from superstoryboard.runtime.process import arguments
+from superstoryboard.telemetry.logs import configure_logs
+
+
+def main() -> None:
+    """Run the service."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--once", type=int, metavar="N", help="process up to N messages and exit")
+    options = parser.parse_args()
+    settings = read_or_exit(VideoWorkerSettings, check_only=options.check_config)
+    configure_logs("video_worker", settings.log_level)
+    sys.exit(0 if asyncio.run(run(settings, options.once)) else 1)
+
+
+if __name__ == "__main__":
+    main()

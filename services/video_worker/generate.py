@@ -1,0 +1,208 @@
+"""One attempt at a video: ledger, submit once, poll, download, proof, hand-off. Resumes what was paid for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToDict
+from superstoryboard.providers.source import SourceFetcher, SourceImage
+from superstoryboard.providers.veo import OperationDone, VeoGemini, VideoCall
+
+from superstoryboard.jobs.artifacts import ArtifactFacts
+from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
+from superstoryboard.jobs.ledger import Ledger, call_hash
+from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
+from superstoryboard.media.types import MediaError, MediaFacts
+from superstoryboard.media.verify import verify_file
+from superstoryboard.runtime.adoption import Adoption
+from superstoryboard.runtime.checkpoints import reached
+from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.worker import ReleasedError, StaleClaimError, StillRunningError
+from superstoryboard.v1.job_pb2 import VideoGeneration
+
+ROUTE = "veo_gemini"
+MIN_LEASE_SECONDS = 1
+TIMED_OUT = "Video generation timed out after 6 minutes"
+"""SPEC A5, to the letter."""
+LATE_POLL_MAX_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds between polls, seconds until the attempt gives up, and the largest video in bytes."""
+
+    poll_seconds: float
+    timeout_seconds: float
+    max_bytes: int
+
+
+class VideoGenerator:
+    """Makes videos of claimed jobs."""
+
+    def __init__(
+        self,
+        *,
+        work: WorkQueue,
+        adoption: Adoption,
+        ledger: Ledger,
+        sources: SourceFetcher,
+        provider: VeoGemini,
+        hand_off: HandOff,
+        times: Times,
+        draining: asyncio.Event,
+    ) -> None:
+        self._work = work
+        self._adoption = adoption
+        self._ledger = ledger
+        self._sources = sources
+        self._provider = provider
+        self._hand_off = hand_off
+        self._times = times
+        self._draining = draining
+
+    async def generate(self, job: ClaimedJob) -> str:
+        """One attempt; answers the job's state after the hand-off.
+
+        Raises:
+            JobFailure: the attempt failed; the class decides what follows.
+            StaleClaimError: the job belongs to someone else by now.
+            ReleasedError: the worker drains while the provider's operation runs.
+            StillRunningError: the operation goes on beyond the time of an attempt.
+        """
+        await reached("claimed")
+        generation = await self._adoption.generation(job)
+        if not isinstance(generation, VideoGeneration):
+            raise TypeError(f"a video job holds {type(generation).__name__}")
+        operation = job.operation or await self._submit(job, generation)
+        await reached("accepted")
+        done = await self._poll(job, operation)
+        await reached("operation-done")
+        return await self._fetch_and_hand_over(job, generation, operation, done)
+
+    async def _submit(self, job: ClaimedJob, generation: VideoGeneration) -> Operation:
+        """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
+        source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
+        call_id = await self._ledger.intend(
+            job,
+            route=ROUTE,
+            model=generation.model,
+            fingerprint=call_hash(ROUTE, generation.model, MessageToDict(generation), _sha256(source)),
+            lease_seconds=MIN_LEASE_SECONDS,
+        )
+        if call_id is None:
+            raise StaleClaimError
+        if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
+            await self._ledger.withdraw(call_id)
+            raise StaleClaimError
+        await reached("intended")
+        # Shielded: once it is sent, only its end may decide what the ledger says.
+        name = await asyncio.shield(asyncio.create_task(self._send(call_id, _call(generation, source))))
+        await self._work.report(job, 15, "The model films")
+        return Operation(call_id, generation.model, name, 0.0)
+
+    async def _send(self, call_id: int, call: VideoCall) -> str:
+        try:
+            name = await self._provider.submit(call)
+        except ProviderFailure as failure:
+            await self._ledger.settle(call_id, failure)
+            raise
+        await self._ledger.accept(call_id, name)
+        return name
+
+    async def _poll(self, job: ClaimedJob, operation: Operation) -> OperationDone:
+        accepted = time.monotonic() - operation.age_seconds
+        while True:
+            try:
+                status = await self._provider.poll(operation.name)
+            except ProviderFailure as failure:
+                await self._polling_failed(operation, failure)
+                status = None
+            if isinstance(status, OperationDone):
+                return status
+            age = time.monotonic() - accepted
+            if age >= self._times.timeout_seconds:
+                raise self._timed_out(age)
+            percent = min(85, 15 + int(70 * age / self._times.timeout_seconds))
+            if not await self._work.report(job, percent, "The model films"):
+                raise StaleClaimError
+            await self._wait()
+
+    async def _polling_failed(self, operation: Operation, failure: ProviderFailure) -> None:
+        """A poll that could not be answered is repeated; an operation that ended without a video is settled."""
+        if failure.outcome is CallOutcome.UNKNOWN:
+            return
+        await self._ledger.settle(operation.call_id, failure)
+        raise failure
+
+    def _timed_out(self, age_seconds: float) -> StillRunningError:
+        error = JobError(ErrorClass.TRANSIENT, "VIDEO_TIMED_OUT", TIMED_OUT)
+        gap = max(self._times.poll_seconds, age_seconds / 4)
+        return StillRunningError(error, int(min(gap, LATE_POLL_MAX_SECONDS)) or 1)
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._draining.wait(), self._times.poll_seconds)
+        except TimeoutError:
+            return
+        raise ReleasedError
+
+    async def _fetch_and_hand_over(
+        self, job: ClaimedJob, generation: VideoGeneration, operation: Operation, done: OperationDone
+    ) -> str:
+        with tempfile.TemporaryDirectory(prefix="video-") as folder:
+            file = Path(folder) / "artifact"
+            await self._download(operation, done, file)
+            facts = await asyncio.to_thread(_verify, file)
+            await reached("downloaded")
+            return await self._hand_off.hand_over(
+                job,
+                generation,
+                file,
+                ArtifactFacts(
+                    media_type=facts.media_type.value,
+                    extension=facts.media_type.extension,
+                    size_bytes=facts.size_bytes,
+                    sha256=facts.sha256,
+                    width=facts.width,
+                    height=facts.height,
+                    duration_ms=facts.duration_ms,
+                ),
+            )
+
+    async def _download(self, operation: Operation, done: OperationDone, file: Path) -> None:
+        """A download that fails leaves the operation ACCEPTED: the next attempt polls and downloads, it never pays."""
+        try:
+            await self._provider.download(done.uri, file, self._times.max_bytes)
+        except ProviderFailure as failure:
+            if failure.error.error_class.final:
+                await self._ledger.settle(operation.call_id, failure)
+            raise
+
+
+def _verify(file: Path) -> MediaFacts:
+    try:
+        return verify_file(file)
+    except MediaError as error:
+        raise JobFailure(
+            JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"the download is no readable video: {error}")
+        ) from error
+
+
+def _call(generation: VideoGeneration, source: SourceImage | None) -> VideoCall:
+    return VideoCall(
+        model=generation.model,
+        prompt=generation.prompt,
+        aspect_ratio=generation.aspect_ratio,
+        duration_seconds=int(generation.duration_seconds),
+        resolution=generation.resolution,
+        image=source,
+    )
+
+
+def _sha256(source: SourceImage | None) -> str:
+    return hashlib.sha256(source.data).hexdigest() if source else ""

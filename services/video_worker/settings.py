@@ -1,0 +1,20 @@
+"""Settings of video_worker."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from superstoryboard.config.settings import Port
+from superstoryboard.config.worker import WorkerSettings
+
+
+class VideoWorkerSettings(WorkerSettings):
+    """Veo."""
+
+    grpc_listen: Port = "127.0.0.1:50053"
+    video_model: str = ""
+    video_concurrency: int = Field(default=10, ge=1, le=10_000)
+    video_lease_seconds: int = Field(default=120, ge=3)
+    video_poll_seconds: float = Field(default=10, gt=0)
+    video_timeout_seconds: float = Field(default=360, gt=0)
+    video_max_bytes: int = Field(default=100 * 1024 * 1024, gt=0)

@@ -1,0 +1,167 @@
+"""ArtifactReady over RabbitMQ: the fast way to the asset_writer. Losing or doubling a message does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import (
+    AbstractIncomingMessage,
+    AbstractRobustChannel,
+    AbstractRobustConnection,
+    AbstractRobustExchange,
+)
+from aio_pika.exceptions import AMQPError
+from google.protobuf.message import DecodeError
+
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.v1.artifact_pb2 import ArtifactReady
+
+EXCHANGE = "superstoryboard.artifacts"
+READY_QUEUE = "superstoryboard.artifacts.ready"
+DEAD_EXCHANGE = "superstoryboard.artifacts.dead"
+DEAD_QUEUE = "superstoryboard.artifacts.dead"
+DELIVERY_LIMIT = 5
+OPERATION_TIMEOUT_SECONDS = 5.0
+RECONNECT_SECONDS = 1.0
+
+FAULTS = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""What aio-pika raises when the broker is away, its channel closed or its state torn."""
+
+log = get_logger("broker")
+
+Handler = Callable[[ArtifactReady], Awaitable[None]]
+
+
+class Broker:
+    """One connection of a process; opened in the background, opened again after each loss."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connection: AbstractRobustConnection | None = None
+        self._channel: AbstractRobustChannel | None = None
+        self._exchange: AbstractRobustExchange | None = None
+
+    @property
+    def connected(self) -> bool:
+        """True while a publish or delivery can pass."""
+        connection = self._connection
+        return connection is not None and not connection.is_closed and connection.connected.is_set()
+
+    async def connect(self, prefetch: int = 1) -> None:
+        """Connect and declare the topology, trying until it works or the task is cancelled."""
+        warned = False
+        while True:
+            try:
+                await asyncio.wait_for(self._open(prefetch), OPERATION_TIMEOUT_SECONDS * 2)
+            except FAULTS as error:
+                if not warned:
+                    log.warning("RabbitMQ does not answer; trying on", kind=type(error).__name__)
+                    warned = True
+                await self.aclose()
+                await asyncio.sleep(RECONNECT_SECONDS)
+            else:
+                log.info("Connected to RabbitMQ")
+                return
+
+    async def _open(self, prefetch: int) -> None:
+        self._connection = await aio_pika.connect_robust(
+            self._url,
+            timeout=OPERATION_TIMEOUT_SECONDS,
+            reconnect_interval=RECONNECT_SECONDS,
+            client_properties={"connection_name": self._name},
+        )
+        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        await channel.set_qos(prefetch_count=prefetch)
+        self._exchange = await _declare(channel)
+        self._channel = channel
+
+    async def publish(self, ready: ArtifactReady) -> bool:
+        """Publish with confirm. False where the broker is away: the row in Postgres will be found without it."""
+        if self._exchange is None or not self.connected:
+            return False
+        message = aio_pika.Message(
+            ready.SerializeToString(),
+            content_type="application/x-protobuf",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=ready.artifact_id,
+        )
+        try:
+            await self._exchange.publish(
+                message, routing_key=READY_QUEUE, mandatory=True, timeout=OPERATION_TIMEOUT_SECONDS
+            )
+        except FAULTS as error:
+            log.info("ArtifactReady was not published; the row will be polled", kind=type(error).__name__)
+            return False
+        return True
+
+    async def consume(self, handle: Handler) -> None:
+        """Hand each delivery to `handle`, which never raises for a delivery that is merely out of date."""
+        if self._channel is None:
+            raise RuntimeError("connect first")
+        ready = await self._channel.get_queue(READY_QUEUE)
+        dead = await self._channel.get_queue(DEAD_QUEUE)
+        await ready.consume(lambda message: _receive(message, handle), timeout=OPERATION_TIMEOUT_SECONDS)
+        await dead.consume(lambda message: _bury(message, handle), timeout=OPERATION_TIMEOUT_SECONDS)
+
+    async def aclose(self) -> None:
+        """Close the connection; unacked deliveries come back to somebody else."""
+        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
+        if connection is not None:
+            try:
+                await asyncio.wait_for(connection.close(), OPERATION_TIMEOUT_SECONDS)
+            except FAULTS as error:
+                log.info("The broker connection was closed already", kind=type(error).__name__)
+
+
+async def _declare(channel: AbstractRobustChannel) -> AbstractRobustExchange:
+    exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
+    dead_exchange = await channel.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
+    quorum: dict[str, Any] = {"x-queue-type": "quorum"}
+    dead = await channel.declare_queue(DEAD_QUEUE, durable=True, arguments=quorum)
+    await dead.bind(dead_exchange)
+    ready = await channel.declare_queue(
+        READY_QUEUE,
+        durable=True,
+        arguments=quorum | {"x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": DEAD_EXCHANGE},
+    )
+    await ready.bind(exchange, routing_key=READY_QUEUE)
+    return exchange
+
+
+async def _receive(message: AbstractIncomingMessage, handle: Handler) -> None:
+    """Ack what was handled; give back what failed, up to the delivery limit; refuse what cannot be read."""
+    try:
+        ready = ArtifactReady.FromString(message.body)
+    except DecodeError:
+        await _answer(message.reject(requeue=False))
+        return
+    try:
+        await handle(ready)
+    except Exception as error:  # noqa: BLE001 - a failed delivery goes back, whatever failed
+        log.warning("A delivery failed and goes back", artifact_id=ready.artifact_id, kind=type(error).__name__)
+        await _answer(message.nack(requeue=True))
+    else:
+        await _answer(message.ack())
+
+
+async def _bury(message: AbstractIncomingMessage, handle: Handler) -> None:
+    """Dead letters are hints too: try once more, log, and let the row's poll do the rest."""
+    try:
+        ready = ArtifactReady.FromString(message.body)
+        log.warning("A dead delivery is tried once more", artifact_id=ready.artifact_id)
+        await handle(ready)
+    except Exception as error:  # noqa: BLE001 - the artifact row stays and is polled
+        log.warning("A dead delivery is dropped", message_id=message.message_id, kind=type(error).__name__)
+    await _answer(message.ack())
+
+
+async def _answer(answer: Any) -> None:
+    """Answer a delivery within a time: tags die with their channel, and the broker then delivers again."""
+    try:
+        await asyncio.wait_for(answer, OPERATION_TIMEOUT_SECONDS)
+    except FAULTS as error:
+        log.info("A delivery could not be answered and will come again", kind=type(error).__name__)

@@ -1,0 +1,67 @@
+"""A gRPC server with health, reflection and our interceptor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from superstoryboard.auth.interceptor import Authenticator
+from superstoryboard.rpc.interceptor import CallInterceptor
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+class Server:
+    """One listening server of a process; its health starts as NOT_SERVING."""
+
+    def __init__(self, listen: str, authenticator: Authenticator) -> None:
+        self._listen = listen
+        self.server = grpc.aio.server(
+            interceptors=[CallInterceptor(authenticator)],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in grpc-stubs
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self._names = ["", health.SERVICE_NAME]
+
+    def add(self, name: str, register: Callable[[Any, Any], None], servicer: Any) -> None:
+        """Offer a service by its full name."""
+        register(servicer, self.server)
+        self._names.append(name)
+
+    async def start(self, *, reflect: bool = True) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address is taken or not ours.
+        """
+        if reflect:
+            reflection.enable_server_reflection([*self._names[1:], reflection.SERVICE_NAME], self.server)
+        try:
+            self.server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._listen}: {error}") from None
+        await self.set_serving(serving=False)
+        await self.server.start()
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """Tell health checks whether the process can do its work."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._service_names():
+            await self._health.set(name, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new calls, let running ones end within the grace period."""
+        await self.set_serving(serving=False)
+        await self.server.stop(grace_seconds)
+
+    def _service_names(self) -> Iterable[str]:
+        return (name for name in self._names if name != health.SERVICE_NAME)

@@ -1,0 +1,70 @@
+"""Keeps the leases of all jobs in the process by one heartbeat at a third of the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.telemetry.logs import get_logger
+
+log = get_logger("leases")
+
+Lost = Callable[[], None]
+
+
+class LeaseKeeper:
+    """Extends leases until the job is forgotten; tells the owner of a job whose lease is lost."""
+
+    def __init__(self, work: WorkQueue, lease_seconds: int) -> None:
+        self._work = work
+        self.lease_seconds = lease_seconds
+        self._held: dict[UUID, tuple[ClaimedJob, Lost]] = {}
+        self._extended = time.monotonic()
+
+    def hold(self, job: ClaimedJob, lost: Lost) -> None:
+        """Keep the lease of a job; `lost` is called once if it is lost."""
+        self._held[job.id] = (job, lost)
+
+    def forget(self, job: ClaimedJob) -> None:
+        """Stop extending a job, before it is released."""
+        held = self._held.get(job.id)
+        if held is not None and held[0].claim == job.claim:
+            del self._held[job.id]
+
+    async def run(self) -> None:
+        """Beat until cancelled, also while draining."""
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Extend every held lease in one round trip."""
+        asked = [job for job, _ in self._held.values()]
+        if not asked:
+            self._extended = time.monotonic()
+            return
+        try:
+            kept = await self._work.extend(asked, self.lease_seconds)
+        except DatabaseUnavailableError:
+            self._lose_expired(asked)
+            return
+        self._extended = time.monotonic()
+        self._lose([job for job in asked if job.id not in kept])
+
+    def _lose_expired(self, asked: list[ClaimedJob]) -> None:
+        """Without the database a lease ends with its time; fenced steps find that out, so only warn."""
+        age = time.monotonic() - self._extended
+        if age > self.lease_seconds:
+            log.warning("Leases could not be extended in time", jobs=len(asked), age_seconds=round(age, 1))
+
+    def _lose(self, jobs: list[ClaimedJob]) -> None:
+        for job in jobs:
+            held = self._held.get(job.id)
+            if held is not None and held[0].claim == job.claim:
+                del self._held[job.id]
+                log.warning("Lease lost; the job is left to its new holder", job_id=str(job.id), claim=job.claim)
+                held[1]()

@@ -1,0 +1,105 @@
+"""The process around a worker: duties, health, drain; the same for images and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from superstoryboard.broker.artifacts import Broker
+from superstoryboard.config.worker import WorkerSettings
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.store import JobStore
+from superstoryboard.queue.wakeups import EVENTS_CHANNEL, QUEUE_CHANNEL, Wakeups
+from superstoryboard.rpc.server import Server
+from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
+from superstoryboard.runtime.worker import Worker
+from superstoryboard.runtime.worker_service import WorkerService
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.v1 import worker_service_pb2_grpc
+
+STREAM_GRACE_SECONDS = 1.0
+
+log = get_logger("process")
+
+
+@dataclass
+class Connections:
+    """What a worker process holds open."""
+
+    database: Database
+    broker: Broker | None
+    queue_wakeups: Wakeups
+    event_wakeups: Wakeups
+
+    @classmethod
+    async def open(cls, settings: WorkerSettings, name: str) -> Connections:
+        """Open the pool; everything else connects in the background."""
+        url = settings.database_url.get_secret_value()
+        return cls(
+            database=await Database.connect(url, name=name, pool_size=settings.database_pool_size),
+            broker=Broker(settings.amqp_url.get_secret_value(), name) if settings.amqp_url else None,
+            queue_wakeups=Wakeups(settings.listen_url(), QUEUE_CHANNEL),
+            event_wakeups=Wakeups(settings.listen_url(), EVENTS_CHANNEL),
+        )
+
+    def start(self, duties: Duties) -> None:
+        """Connect what connects in the background."""
+        duties.start("queue-wakeups", self.queue_wakeups.run())
+        duties.start("event-wakeups", self.event_wakeups.run())
+        if self.broker is not None:
+            duties.start("broker", self.broker.connect())
+
+    async def healthy(self) -> bool:
+        """The worker can do its work: the database answers. Without the broker the rows still pass."""
+        return await schema_answers(self.database)
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        if self.broker is not None:
+            await self.broker.aclose()
+        await self.database.aclose()
+
+
+async def run_once(worker: Worker, connections: Connections, quantity: int) -> bool:
+    """Process up to `quantity` messages and end. False where an attempt failed."""
+    stop = Stop()
+    stop.listen()
+    duties = Duties(stop)
+    connections.start(duties)
+    duties.start("leases", worker.leases.run())
+    attempts = await worker.process(quantity, force=False)
+    log.info("Processed messages", processed=len(attempts))
+    await duties.aclose()
+    return all(attempt.error is None for attempt in attempts)
+
+
+async def run_worker(
+    worker: Worker,
+    connections: Connections,
+    settings: WorkerSettings,
+    kind: str,
+    close: Callable[[], Awaitable[None]],
+) -> bool:
+    """Work until told to stop, then drain. False where a duty failed."""
+    stop = Stop()
+    stop.listen()
+    duties = Duties(stop)
+    server = Server(settings.grpc_listen, settings.authenticator())
+    server.add(
+        "superstoryboard.v1.WorkerService",
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
+        WorkerService(worker, kind, JobStore(connections.database), connections.event_wakeups),
+    )
+    await server.start(reflect=settings.grpc_reflection)
+    connections.start(duties)
+    duties.start("health", watch_health(server, connections.healthy))
+    duties.start("leases", worker.leases.run())
+    duties.start("work", worker.run())
+    await stop.asked.wait()
+    await server.set_serving(serving=False)
+    await worker.drain()
+    await server.stop(STREAM_GRACE_SECONDS)
+    await duties.aclose()
+    await close()
+    await connections.aclose()
+    return not duties.failed
