@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -43,6 +43,10 @@ async def _crash(_request: Request, _error: Exception) -> Response:
     return WireError(500, "Internal", "InternalError", "Internal Server Error").response()
 
 
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)
+
+
 def build_app(settings: Settings) -> ASGIApp:
     """The emulator as an ASGI application; it connects to Postgres when it starts."""
     keys = settings.keys
@@ -72,5 +76,5 @@ def build_app(settings: Settings) -> ASGIApp:
         *ObjectRoutes(keys, metadata, files, signer, limit).routes(),
         *DownloadRoutes(keys, metadata, files, signer).routes(),
     ]
-    handlers = {WireError: _refuse, GatewayError: _refuse, Exception: _crash}
+    handlers = {WireError: _refuse, GatewayError: _refuse, ClientDisconnect: _hung_up, Exception: _crash}
     return Frontend(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), script, log)

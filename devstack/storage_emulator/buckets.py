@@ -20,9 +20,7 @@ _RULES = ("public", "file_size_limit", "allowed_mime_types")
 class BucketRoutes:
     """HTTP handlers of `/storage/v1/bucket`."""
 
-    def __init__(
-        self, keys: Keys, metadata: Metadata, files: ObjectFiles, size_limit_bytes: int | None
-    ) -> None:
+    def __init__(self, keys: Keys, metadata: Metadata, files: ObjectFiles, size_limit_bytes: int | None) -> None:
         self._keys = keys
         self._metadata = metadata
         self._files = files

@@ -62,9 +62,7 @@ class DownloadRoutes:
         if metadata["eTag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
             return Response(status_code=304, headers=headers)
         path = self._files.path(row["version"])
-        return FileResponse(
-            path, headers=headers, media_type=metadata["mimetype"], stat_result=await _stat(path)
-        )
+        return FileResponse(path, headers=headers, media_type=metadata["mimetype"], stat_result=await _stat(path))
 
 
 async def _stat(path: Path) -> os.stat_result:

@@ -28,9 +28,7 @@ class ManagementRoutes:
     async def script(self, request: Request) -> Response:
         try:
             given: Any = await request.json()
-            entries = [
-                ScriptedAnswer.parse(entry) for entry in (given if isinstance(given, list) else [given])
-            ]
+            entries = [ScriptedAnswer.parse(entry) for entry in (given if isinstance(given, list) else [given])]
         except (ValueError, TypeError) as error:
             return JSONResponse({"error": str(error)}, status_code=400)
         self._script.add(entries)

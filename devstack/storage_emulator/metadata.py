@@ -170,9 +170,7 @@ class Metadata:
 
     async def delete_bucket(self, bucket_id: str) -> None:
         try:
-            deleted = await self._one(
-                "delete from storage.buckets where id = %(id)s returning id", {"id": bucket_id}
-            )
+            deleted = await self._one("delete from storage.buckets where id = %(id)s returning id", {"id": bucket_id})
         except ForeignKeyViolation as error:
             raise WireError.bucket_not_empty() from error
         if deleted is None:
@@ -192,9 +190,7 @@ class Metadata:
     ) -> tuple[Row, str | None]:
         """Write the row; returns it and the version it replaced."""
         async with self._transaction() as connection:
-            await connection.execute(
-                "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{bucket_id}/{name}"]
-            )
+            await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{bucket_id}/{name}"])
             found = await connection.execute(
                 "select version from storage.objects where bucket_id = %s and name = %s", [bucket_id, name]
             )
@@ -214,9 +210,7 @@ class Metadata:
 
     async def move_object(self, source: tuple[str, str], target: tuple[str, str]) -> Row:
         async with self._transaction() as connection:
-            taken = await connection.execute(
-                "select 1 from storage.objects where bucket_id = %s and name = %s", target
-            )
+            taken = await connection.execute("select 1 from storage.objects where bucket_id = %s and name = %s", target)
             if await taken.fetchone():
                 raise WireError.duplicate_object()
             moved = await connection.execute(

@@ -92,9 +92,7 @@ async def test_an_upload_is_read_back_with_its_headers(client: httpx.AsyncClient
 async def test_a_raw_body_with_its_own_headers_is_stored(client: httpx.AsyncClient) -> None:
     bucket = await make_bucket(client)
     headers = {"content-type": "video/mp4", "cache-control": "max-age=60"}
-    assert (
-        await client.post(f"/object/{bucket}/raw.mp4", content=b"film", headers=headers)
-    ).status_code == 200
+    assert (await client.post(f"/object/{bucket}/raw.mp4", content=b"film", headers=headers)).status_code == 200
     answer = await client.get(f"/object/{bucket}/raw.mp4")
     assert (answer.content, answer.headers["content-type"]) == (b"film", "video/mp4")
     assert answer.headers["cache-control"] == "max-age=60"
@@ -161,9 +159,7 @@ async def test_the_global_limit_is_kept(client: httpx.AsyncClient) -> None:
     assert refused(await client.post("/bucket", json=above), "413", "Payload too large")
     bucket = await make_bucket(client)
     assert (await upload(client, f"{bucket}/exact", bytes(GLOBAL_LIMIT))).status_code == 200
-    assert refused(
-        await upload(client, f"{bucket}/more", bytes(GLOBAL_LIMIT + 1)), "413", "Payload too large"
-    )
+    assert refused(await upload(client, f"{bucket}/more", bytes(GLOBAL_LIMIT + 1)), "413", "Payload too large")
 
 
 @pytest.mark.parametrize("key", ["umläut.png", "hash%23.png"])
@@ -212,9 +208,7 @@ async def test_private_objects_have_no_public_url(client: httpx.AsyncClient) -> 
     assert refused(await client.get(f"/object/public/{bucket}/p.png"), "404", "Bucket not found")
 
 
-async def test_signed_urls_work_until_they_expire(
-    client: httpx.AsyncClient, emulator: RunningEmulator
-) -> None:
+async def test_signed_urls_work_until_they_expire(client: httpx.AsyncClient, emulator: RunningEmulator) -> None:
     bucket = await make_bucket(client)
     await upload(client, f"{bucket}/p.png")
 
@@ -300,9 +294,7 @@ async def test_a_wrong_key_stops_at_the_gateway(client: httpx.AsyncClient, emula
             assert (await stranger.get("/bucket")).status_code == 401
 
 
-async def test_the_staging_key_works_in_its_bucket_only(
-    client: httpx.AsyncClient, emulator: RunningEmulator
-) -> None:
+async def test_the_staging_key_works_in_its_bucket_only(client: httpx.AsyncClient, emulator: RunningEmulator) -> None:
     await client.post("/bucket", json={"id": STAGING_BUCKET, "name": STAGING_BUCKET})
     bucket = await make_bucket(client, public=True)
     async with client_for(emulator, STAGING_KEY) as worker:
@@ -327,9 +319,7 @@ async def test_the_staging_key_works_in_its_bucket_only(
             assert refused(answer, "403", "Unauthorized")
 
 
-async def test_the_anon_key_only_reads_public_objects(
-    client: httpx.AsyncClient, emulator: RunningEmulator
-) -> None:
+async def test_the_anon_key_only_reads_public_objects(client: httpx.AsyncClient, emulator: RunningEmulator) -> None:
     bucket = await make_bucket(client, public=True)
     await upload(client, f"{bucket}/a")
     async with client_for(emulator, ANON_KEY) as anon:

@@ -57,6 +57,10 @@ async def requests(client: httpx.AsyncClient) -> list[tuple[Any, ...]]:
     return [tuple(each[key] for key in ("on", "method", "status", "bytes")) for each in answer["requests"]]
 
 
+def files_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
 async def held(client: httpx.AsyncClient) -> None:
     """Ask until a request is held: the emulator is another process and has no event to await."""
     while not (await client.get("/_emulator/requests")).json()["held"]:
@@ -143,6 +147,21 @@ async def test_a_script_that_would_do_nothing_is_refused(client: httpx.AsyncClie
     assert answer.status_code == 400
 
 
+async def test_an_upload_that_breaks_off_leaves_nothing(client: httpx.AsyncClient, emulator: RunningEmulator) -> None:
+    base = await make_bucket(client)
+    address = httpx.URL(emulator.url)
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    head = f"POST {base}/a HTTP/1.1\r\nhost: x\r\napikey: {SECRET_KEY}\r\ncontent-length: 1000\r\n\r\n"
+    writer.write(head.encode() + bytes(10))
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    while not await requests(client) or (await requests(client))[-1][:3] != ("upload", "POST", 499):
+        pass
+    assert (await client.get(f"{base}/a")).json()["error"] == "not_found"
+    assert files_in(emulator.state_dir / "uploads") == []
+
+
 async def test_objects_outlive_a_restart_and_a_kill_leaves_no_half_upload(
     client: httpx.AsyncClient, emulator: RunningEmulator, tmp_path: Path
 ) -> None:
@@ -150,9 +169,7 @@ async def test_objects_outlive_a_restart_and_a_kill_leaves_no_half_upload(
     async with httpx.AsyncClient(base_url=first.url, headers=HEADERS, timeout=10) as there:
         base = await make_bucket(there)
         await there.post(f"{base}/a", content=b"kept")
-        token = (
-            await there.post(base.replace("object", "object/sign") + "/a", json={"expiresIn": 60})
-        ).json()
+        token = (await there.post(base.replace("object", "object/sign") + "/a", json={"expiresIn": 60})).json()
     (tmp_path / "uploads" / "half").write_bytes(b"left by a killed process")
     first.process.kill()
     stop_emulator(first)
@@ -160,7 +177,20 @@ async def test_objects_outlive_a_restart_and_a_kill_leaves_no_half_upload(
         url = f"{second.url}/storage/v1"
         assert (await client.get(f"{second.url}{base}/a")).content == b"kept"
         assert (await client.get(url + token["signedURL"])).content == b"kept"
-        assert list((tmp_path / "uploads").iterdir()) == []
+        assert files_in(tmp_path / "uploads") == []
+
+
+async def test_a_stop_does_not_wait_for_held_requests(
+    client: httpx.AsyncClient, emulator: RunningEmulator, tmp_path: Path
+) -> None:
+    assert client
+    with running_emulator(emulator.database_url, tmp_path) as running:
+        async with httpx.AsyncClient(base_url=running.url, headers=HEADERS, timeout=10) as there:
+            await script(there, {"on": "bucket", "hold": True})
+            waiting = asyncio.create_task(there.get("/storage/v1/bucket"))
+            await held(there)
+            running.process.terminate()
+            assert (await waiting).status_code == 500
 
 
 async def test_it_starts_before_postgres_and_outlives_its_restart(tmp_path: Path) -> None:
