@@ -1,0 +1,68 @@
+"""Real Postgres with PGMQ for every test: one server a session, one database a test, copied from a migrated template."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from devstack.postgres import Postgres
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.migrate import migrate
+
+KV_TABLE = "kv_store_7ee7668a"
+TEMPLATE = "template_migrated"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server of this session; what tests check does not hang on the disk, so it does not wait for it."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    with Postgres(folder, settings={"fsync": "off", "max_connections": "200"}) as server:
+        admin(server, f"create database {TEMPLATE}")
+        migrate(server.url_of(TEMPLATE), kv_table=KV_TABLE)
+        yield server
+
+
+@pytest.fixture
+def empty_database_url(postgres: Postgres) -> Iterator[str]:
+    """A database without our schema."""
+    yield from _database(postgres, "template1")
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated database of this test alone."""
+    yield from _database(postgres, TEMPLATE)
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on this test's database."""
+    opened = await Database.connect(database_url, name="test", pool_size=20)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def sql(database_url: str) -> Iterator[psycopg.Connection]:
+    """A plain connection on this test's database, as a client of the queue would have one."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def admin(server: Postgres, statement: str) -> None:
+    """Run a statement that must not be in a transaction."""
+    with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[call-overload]  # names are ours
+
+
+def _database(server: Postgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    admin(server, f"create database {name} template {template}")
+    yield server.url_of(name)
+    admin(server, f"drop database {name} with (force)")

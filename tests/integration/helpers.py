@@ -1,0 +1,83 @@
+"""Steps that many database tests take."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.store import JobStore, Submission
+from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+
+KV = "kv_store_7ee7668a"
+IMAGE_QUEUE = "image_generation_queue"
+VIDEO_QUEUE = "video_generation_queue"
+FACTS = ArtifactFacts("image/png", "png", 10, "ab" * 32, 16, 9)
+
+
+def submission(**changes: Any) -> Submission:
+    generation = {"storyboardId": "board", "sceneId": "scene-1", "prompt": "a fox", "model": "m"}
+    generation |= changes.pop("generation", {})
+    values: dict[str, Any] = {
+        "kind": "image",
+        "owner": "alice",
+        "request_id": None,
+        "submit_hash": "hash",
+        "generation": generation,
+        "provider": "google",
+        "model": "m",
+        "labels": {},
+        "max_attempts": 3,
+    }
+    return Submission(**(values | changes))
+
+
+async def accept(database: Database, **changes: Any) -> UUID:
+    accepted = await JobStore(database).accept([submission(**changes)])
+    return accepted[0].job_id
+
+
+def image_queue(database: Database, worker: str = "worker-1") -> WorkQueue:
+    return WorkQueue(database, IMAGE_QUEUE, worker)
+
+
+def video_queue(database: Database, worker: str = "worker-1") -> WorkQueue:
+    return WorkQueue(database, VIDEO_QUEUE, worker)
+
+
+async def claim_one(work: WorkQueue, lease_seconds: int = 60) -> ClaimedJob:
+    (job,) = await work.claim(1, lease_seconds)
+    return job
+
+
+async def intend(database: Database, job: ClaimedJob) -> int | None:
+    return await Ledger(database).intend(job, route="r", model="m", fingerprint="f", lease_seconds=1)
+
+
+async def stage(database: Database, job: ClaimedJob) -> UUID:
+    """Bring a claimed job to STAGED, as a worker does, and answer its artifact."""
+    artifacts = Artifacts(database)
+    new = await artifacts.begin(
+        job, staging_bucket="artifact-staging", bucket="storyboard-images", path_prefix="board/scene-1", facts=FACTS
+    )
+    assert new is not None
+    assert await artifacts.stage(new.id, job) == "STAGED"
+    return new.id
+
+
+async def finish(database: Database, artifact_id: UUID, url: str = "http://storage/asset.png") -> tuple[str, bool]:
+    return await Artifacts(database).finish(artifact_id, kv_table=KV, completion="archive", url=url)
+
+
+async def row(database: Database, job_id: UUID) -> dict[str, Any]:
+    return await database.fetch_one("select * from superstoryboard.job_records where id = %(id)s", {"id": job_id})
+
+
+async def expire_lease(database: Database, queue: str) -> None:
+    """As if the leases of all messages had run out."""
+    if queue == IMAGE_QUEUE:
+        await database.fetch("update pgmq.q_image_generation_queue set vt = now() - interval '1 s'")
+    else:
+        await database.fetch("update pgmq.q_video_generation_queue set vt = now() - interval '1 s'")

@@ -1,0 +1,188 @@
+"""A scripted ingest and worker over real gRPC, on a free port."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+from uuid import UUID
+
+import grpc
+from grpc_status import rpc_status
+
+from superstoryboard.rpc.errors import ApiError, invalid, not_found
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import worker_service_pb2 as worker
+from superstoryboard.v1.generation_service_pb2_grpc import (
+    GenerationServiceServicer,
+    add_GenerationServiceServicer_to_server,
+)
+from superstoryboard.v1.job_pb2 import (
+    Asset,
+    ErrorClass,
+    ImageGeneration,
+    Job,
+    JobError,
+    JobEvent,
+    JobState,
+    VideoGeneration,
+)
+from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
+
+SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
+ENDINGS = {
+    "fail": JobState.JOB_STATE_FAILED,
+    "bury": JobState.JOB_STATE_DEAD_LETTERED,
+    "cancel": JobState.JOB_STATE_CANCELLED,
+}
+HOLD_SECONDS = 30.0
+Context = Any
+
+
+@dataclass
+class Script:
+    """What the services answer: the first word of a prompt decides how its job ends."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    events: list[JobEvent] = field(default_factory=list)
+    # How often a watch breaks after one more event.
+    breaks: int = 0
+    # A watch that is held waits after its first event.
+    hold: threading.Event = field(default_factory=threading.Event)
+    error: ApiError | None = None
+    processed: worker.ProcessQueueResponse = field(default_factory=worker.ProcessQueueResponse)
+    requests: list[Any] = field(default_factory=list)
+    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
+
+    def of_type(self, kind: type[Any]) -> list[Any]:
+        """Requests of one type, in the order they came."""
+        return [request for request in self.requests if isinstance(request, kind)]
+
+
+def job_id(number: int) -> str:
+    """A UUID that is easy to read in a failure."""
+    return str(UUID(int=number))
+
+
+class Scripted(GenerationServiceServicer, WorkerServiceServicer):
+    """Both services on one port. A job ends as soon as it is accepted; its three events are kept for watchers."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        script.hold.set()
+
+    def CreateImageJob(self, request: api.CreateImageJobRequest, context: Context) -> api.CreateImageJobResponse:
+        self._note(request, context)
+        return api.CreateImageJobResponse(job=self._accept(request.image))
+
+    def CreateVideoJob(self, request: api.CreateVideoJobRequest, context: Context) -> api.CreateVideoJobResponse:
+        self._note(request, context)
+        return api.CreateVideoJobResponse(job=self._accept(request.video))
+
+    def BatchCreateJobs(self, request: api.BatchCreateJobsRequest, context: Context) -> api.BatchCreateJobsResponse:
+        self._note(request, context)
+        return api.BatchCreateJobsResponse(results=[self._item(item) for item in request.items])
+
+    def GetJob(self, request: api.GetJobRequest, context: Context) -> api.GetJobResponse:
+        self._note(request, context)
+        if request.job_id not in self.script.jobs:
+            _abort(context, not_found(f"job {request.job_id}"))
+        return api.GetJobResponse(job=self.script.jobs[request.job_id])
+
+    def ListJobs(self, request: api.ListJobsRequest, context: Context) -> api.ListJobsResponse:
+        self._note(request, context)
+        found = [job for job in self.script.jobs.values() if not request.states or job.state in request.states]
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        return api.ListJobsResponse(jobs=found[start:end], next_page_token=str(end) if end < len(found) else "")
+
+    def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> Iterator[api.WatchJobsResponse]:
+        self._note(request, context)
+        for event in self.script.events:
+            if event.sequence <= request.after_sequence:
+                continue
+            yield api.WatchJobsResponse(event=event)
+            assert self.script.hold.wait(timeout=HOLD_SECONDS)
+            if self.script.breaks:
+                self.script.breaks -= 1
+                _abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", "going away"))
+
+    def CancelJob(self, request: api.CancelJobRequest, context: Context) -> NoReturn:
+        self._note(request, context)
+        _abort(context, ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "not scripted"))
+
+    def RetryJob(self, request: api.RetryJobRequest, context: Context) -> NoReturn:
+        self._note(request, context)
+        _abort(context, ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "not scripted"))
+
+    def ProcessQueue(self, request: worker.ProcessQueueRequest, context: Context) -> worker.ProcessQueueResponse:
+        self._note(request, context)
+        return self.script.processed
+
+    def GetStatus(self, request: worker.GetStatusRequest, context: Context) -> worker.GetStatusResponse:
+        self._note(request, context)
+        return worker.GetStatusResponse()
+
+    def _note(self, request: Any, context: Context) -> None:
+        self.script.requests.append(request)
+        self.script.metadata.append(dict(context.invocation_metadata()))
+        if self.script.error is not None:
+            _abort(context, self.script.error)
+
+    def _item(self, item: api.BatchItem) -> api.BatchItemResult:
+        generation = item.image.image if item.HasField("image") else item.video.video
+        if not generation.prompt:
+            return api.BatchItemResult(error=invalid([("image.prompt", "must not be empty")]).to_status())
+        return api.BatchItemResult(job=self._accept(generation))
+
+    def _accept(self, generation: ImageGeneration | VideoGeneration) -> Job:
+        job = Job(id=job_id(len(self.script.jobs) + 1), state=JobState.JOB_STATE_QUEUED, max_attempts=3)
+        if isinstance(generation, ImageGeneration):
+            job.image.CopyFrom(generation)
+        else:
+            job.video.CopyFrom(generation)
+        accepted = Job()
+        accepted.CopyFrom(job)
+        self._end(job, generation.prompt)
+        return accepted
+
+    def _end(self, job: Job, prompt: str) -> None:
+        ending = ENDINGS.get(prompt.partition(" ")[0], SUCCEEDED)
+        for state in (job.state, JobState.JOB_STATE_RUNNING, ending):
+            sequence = len(self.script.events) + 1
+            self.script.events.append(
+                JobEvent(sequence=sequence, job_id=job.id, state=state, message=f"step {sequence}")
+            )
+        job.state = ending
+        if ending == SUCCEEDED:
+            job.asset.CopyFrom(Asset(bucket="storyboard-images", url=f"http://storage/{job.id}.png"))
+        else:
+            job.error.CopyFrom(_refusal())
+        self.script.jobs[job.id] = job
+
+
+def _refusal() -> JobError:
+    error = JobError(code="SAFETY", message="the provider refuses the prompt")
+    setattr(error, "class", ErrorClass.ERROR_CLASS_REFUSED)
+    return error
+
+
+def _abort(context: Context, error: ApiError) -> NoReturn:
+    context.abort_with_status(rpc_status.to_status(error.to_status()))
+    raise AssertionError("abort returned")
+
+
+@contextmanager
+def scripted_server(script: Script) -> Iterator[str]:
+    """The address of a server that follows the script."""
+    server = grpc.server(ThreadPoolExecutor(max_workers=4))
+    servicer = Scripted(script)
+    add_GenerationServiceServicer_to_server(servicer, server)
+    add_WorkerServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(grace=None).wait()

@@ -1,0 +1,76 @@
+"""Help, version, `migrate`, `up` and `demo`."""
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli_fixture import Cli, running_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ["image", "image-edit", "video", "batch-images", "batch-videos", "watch", "jobs", "job", "process"]
+OPERATOR_COMMANDS = ["migrate", "up", "demo"]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    with running_cli(capsys, monkeypatch) as running:
+        yield running
+
+
+def test_help_names_every_command_and_exit_code(cli: Cli) -> None:
+    result = cli("--help")
+    assert result.code == 0
+    for word in [*COMMANDS, *OPERATOR_COMMANDS, "Generate", "Follow", "Operate", "Exit codes", "INGEST_ADDRESS"]:
+        assert word in result.out
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *OPERATOR_COMMANDS])
+def test_every_command_has_help(cli: Cli, command: str) -> None:
+    result = cli(command, "--help")
+    assert result.code == 0
+    assert f"storyboard {command}" in result.out
+
+
+def test_version(cli: Cli) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", cli("--version").out)
+
+
+def test_migrate_needs_a_database(cli: Cli) -> None:
+    result = cli("migrate")
+    assert result.code == 2
+    assert "DATABASE_URL" in result.err
+
+
+def test_migrate_of_an_unreachable_database_exits_3_and_keeps_the_password(cli: Cli) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cli.set(DATABASE_URL=f"postgresql://someone:a-password@127.0.0.1:{port}/none")
+    result = cli("migrate")
+    assert result.code == 3
+    assert "not reachable" in result.err
+    assert "a-password" not in result.err
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_without_the_devstack_its_commands_say_how_to_install_it(
+    cli: Cli, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"devstack.{command}", None)
+    result = cli(command)
+    assert result.code == 1
+    assert "pip install 'superstoryboard[devstack]'" in result.err
+
+
+def test_env_example_holds_every_setting_once_with_a_comment() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    names = [line.split("=")[0] for line in lines if line and not line.startswith("#")]
+    assert len(names) == len(set(names))
+    for before, line in pairwise(lines):
+        if "=" in line and not line.startswith("#"):
+            assert before.startswith("# "), line
