@@ -4,6 +4,7 @@ import zlib
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -29,11 +30,16 @@ def film(path: Path, *, codec: str = "libx264", sound: str | None = "aac", frame
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
-            silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-            silence.sample_rate, silence.pts = 48000, 0
-            container.mux(audio.encode(silence))
+            container.mux(audio.encode(silence()))
             container.mux(audio.encode(None))
     return path
+
+
+def silence() -> Any:
+    frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+    frame.planes[0].update(bytes(4096))
+    frame.sample_rate, frame.pts = 48000, 0
+    return frame
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +144,7 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
         audio = container.add_stream("aac", rate=48000, layout="mono")
-        silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-        silence.sample_rate, silence.pts = 48000, 0
-        container.mux(audio.encode(silence))
+        container.mux(audio.encode(silence()))
         container.mux(audio.encode(None))
     with pytest.raises(MediaError, match="no video stream"):
         probe_video(path)

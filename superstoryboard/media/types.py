@@ -1,0 +1,94 @@
+"""Which media the pipeline knows, told from the first bytes and never from a name or a header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Kind = Literal["image", "video"]
+
+HEAD_BYTES = 64
+"""How many first bytes `sniff` wants to see."""
+
+_DOC_TYPE_ID = b"\x42\x82"
+_MP4_BRANDS = frozenset(
+    {b"avc1", b"dash", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"iso8", b"iso9", b"M4V ", b"mp41", b"mp42"}
+)
+
+
+class MediaType(StrEnum):
+    """A media type that the buckets take; the value is the MIME type."""
+
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    WEBP = "image/webp"
+    MP4 = "video/mp4"
+    WEBM = "video/webm"
+
+    @property
+    def extension(self) -> str:
+        """File name extension without the dot."""
+        return "jpg" if self is MediaType.JPEG else self.value.partition("/")[2]
+
+    @property
+    def kind(self) -> Kind:
+        return "image" if self.value.startswith("image/") else "video"
+
+
+class MediaError(ValueError):
+    """The bytes are not what they should be; the message is a sentence fit for a caller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """Width and height are pixels."""
+
+    media_type: MediaType
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """Width and height are pixels; `audio_codec` is None for a silent video."""
+
+    media_type: MediaType
+    width: int
+    height: int
+    duration_ms: int
+    frame_rate: float
+    video_codec: str
+    audio_codec: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaFacts:
+    """What an asset's record keeps; `duration_ms` is None for images, `sha256` lower-case hex."""
+
+    kind: Kind
+    media_type: MediaType
+    width: int
+    height: int
+    duration_ms: int | None
+    size_bytes: int
+    sha256: str
+
+
+def sniff(head: bytes) -> MediaType | None:
+    """Tell the media type from the first bytes (`HEAD_BYTES` suffice); None for anything else."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return MediaType.PNG
+    if head.startswith(b"\xff\xd8\xff"):
+        return MediaType.JPEG
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return MediaType.WEBP
+    if head[4:8] == b"ftyp" and head[8:12] in _MP4_BRANDS:
+        return MediaType.MP4
+    return MediaType.WEBM if _is_webm(head[:HEAD_BYTES]) else None
+
+
+def _is_webm(head: bytes) -> bool:
+    """Matroska shares the first bytes; the document type tells them apart."""
+    _, found, doc_type = head.partition(_DOC_TYPE_ID)
+    return head.startswith(b"\x1a\x45\xdf\xa3") and bool(found) and b"webm" in doc_type[:12]

@@ -1,0 +1,252 @@
+"""What a generation may ask for: SPEC A2's normalisation, the protos' constraints and the catalogue's limits.
+
+Every check reports all broken rules at once. Nothing here raises on a hostile body except `InvalidGeneration`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from protovalidate import Validator
+
+from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.providers.catalogue import Catalogue, Model, UnknownModel
+from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
+
+Generation = ImageGeneration | VideoGeneration
+Style = Literal["proto", "json"]
+Classes = Mapping[str, type[ImageGeneration] | type[VideoGeneration]]
+
+DEFAULT_ASPECT_RATIO = "16:9"
+DEFAULT_DURATION_SECONDS = "8"
+DEFAULT_RESOLUTION = "720p"
+
+INVALID_ARGUMENT = "INVALID_ARGUMENT"
+MODEL_RETIRED = "MODEL_RETIRED"
+
+_CLASSES: Classes = {"image": ImageGeneration, "video": VideoGeneration}
+_EXACT_INTEGERS = 2**53
+_LARGEST_NUMBER = 10**1000
+_validator = Validator()
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule: the field, the rule as the end of a sentence that begins with the field, and a code."""
+
+    field: str
+    description: str
+    code: str = INVALID_ARGUMENT
+
+
+class InvalidGeneration(JobFailure):
+    """The request cannot work as it is; `error` is ready for the job's record."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        codes = {violation.code for violation in violations}
+        code = MODEL_RETIRED if codes == {MODEL_RETIRED} else INVALID_ARGUMENT
+        super().__init__(JobError(ErrorClass.INVALID, code, describe(violations)))
+        self.violations = tuple(violations)
+
+
+def describe(violations: Sequence[Violation]) -> str:
+    """All violations as one sentence: "prompt must not be empty; durationSeconds must be one of 4, 6, 8"."""
+    return "; ".join(f"{violation.field} {violation.description}" for violation in violations)
+
+
+def normalise_body(kind: str, raw: object) -> dict[str, str | bool]:
+    """A message body by SPEC A2: numbers become strings, null is absent, unknown keys are dropped.
+
+    Raises:
+        InvalidGeneration: it is no object, or a value has a type that cannot be meant.
+    """
+    body, violations = _normalise(kind, raw)
+    if violations:
+        raise InvalidGeneration(violations)
+    return body
+
+
+def parse_generation(kind: str, raw: object) -> Generation:
+    """The message of a body of kind `image` or `video`; its values are not validated yet.
+
+    Raises:
+        InvalidGeneration: as `normalise_body`.
+    """
+    return _fill(kind, normalise_body(kind, raw))
+
+
+def validate_generation(
+    message: Message, catalogue: Catalogue, default_model: str, *, style: Style = "proto"
+) -> list[Violation]:
+    """Every broken rule of an `ImageGeneration` or `VideoGeneration`; empty where it can be accepted.
+
+    `default_model` is judged where the message names none. Fields are named as in the protos (`duration_seconds`) or
+    as in JSON (`durationSeconds`).
+    """
+    generation = _generation(message)
+    found = [
+        *_constraint_violations(generation),
+        *_nul_violations(generation),
+        *_model_violations(generation, catalogue, default_model),
+    ]
+    return [_styled(violation, generation, style) for violation in found]
+
+
+def freeze_generation(message: Message, catalogue: Catalogue, default_model: str) -> Generation:
+    """A copy of a valid message with every default filled in, so that later settings do not change the job.
+
+    An edit keeps an empty aspect ratio: the picture keeps its own.
+    """
+    frozen = copy.deepcopy(_generation(message))
+    frozen.model = catalogue.get(frozen.model or default_model).name
+    if isinstance(frozen, VideoGeneration):
+        frozen.duration_seconds = frozen.duration_seconds or DEFAULT_DURATION_SECONDS
+        frozen.resolution = frozen.resolution or DEFAULT_RESOLUTION
+    if isinstance(frozen, VideoGeneration) or not frozen.edit_mode:
+        frozen.aspect_ratio = frozen.aspect_ratio or DEFAULT_ASPECT_RATIO
+    return frozen
+
+
+def freeze_body(kind: str, raw: object, catalogue: Catalogue, default_model: str) -> Generation:
+    """From a raw queue message to its frozen generation: normalise, parse, validate, freeze.
+
+    Raises:
+        InvalidGeneration: with every broken rule of the body, fields named as in JSON.
+    """
+    body, wrong_types = _normalise(kind, raw)
+    if not isinstance(raw, dict):
+        raise InvalidGeneration(wrong_types)
+    message = _fill(kind, body)
+    reported = {violation.field for violation in wrong_types}
+    rules = validate_generation(message, catalogue, default_model, style="json")
+    violations = [*wrong_types, *(rule for rule in rules if rule.field not in reported)]
+    if violations:
+        raise InvalidGeneration(violations)
+    return freeze_generation(message, catalogue, default_model)
+
+
+def _normalise(kind: str, raw: object) -> tuple[dict[str, str | bool], list[Violation]]:
+    if not isinstance(raw, dict):
+        return {}, [Violation("body", "must be a JSON object")]
+    body: dict[str, str | bool] = {}
+    violations: list[Violation] = []
+    for field in _CLASSES[kind].DESCRIPTOR.fields:
+        value = raw.get(field.json_name)
+        if value is None:
+            continue
+        try:
+            body[field.json_name] = _flag(value) if field.type == FieldDescriptor.TYPE_BOOL else _text(value)
+        except TypeError as error:
+            violations.append(Violation(field.json_name, str(error)))
+    return body, violations
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("must be true or false")
+    return value
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else _number_text(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TypeError("must be valid Unicode text") from None
+    return text
+
+
+def _number_text(value: object) -> str:
+    """8 and 8.0 are both "8"; what JSON cannot carry, or no field can mean, is no number."""
+    if isinstance(value, float) and math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT_INTEGERS else str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER:
+        return str(value)
+    raise TypeError("must be a string")
+
+
+def _fill(kind: str, body: Mapping[str, str | bool]) -> Generation:
+    message = _CLASSES[kind]()
+    for field in message.DESCRIPTOR.fields:
+        if field.json_name in body:
+            setattr(message, field.name, body[field.json_name])
+    return message
+
+
+def _generation(message: Message) -> Generation:
+    if isinstance(message, ImageGeneration | VideoGeneration):
+        return message
+    raise TypeError(f"{type(message).__name__} is no generation")
+
+
+def _constraint_violations(message: Generation) -> Iterator[Violation]:
+    for violation in _validator.collect_violations(message):
+        rule = violation.proto
+        elements = rule.field.elements if rule.field is not None else ()
+        # A rule of the whole message carries the field it is about as its id.
+        name = ".".join(element.field_name for element in elements) or rule.rule_id
+        yield Violation(name, rule.message)
+
+
+def _nul_violations(message: Generation) -> Iterator[Violation]:
+    for field, value in message.ListFields():
+        if isinstance(value, str) and "\0" in value:
+            yield Violation(field.name, "must not contain U+0000")
+
+
+def _model_violations(message: Generation, catalogue: Catalogue, default_model: str) -> Iterator[Violation]:
+    kind = "image" if isinstance(message, ImageGeneration) else "video"
+    name = message.model or default_model
+    try:
+        model = catalogue.get(name)
+    except UnknownModel:
+        model = None
+    if model is None or model.kind != kind:
+        known = ", ".join(each.name for each in catalogue.models(kind) if not each.refuse)
+        yield Violation("model", f"must be one of {known}")
+        # The default's limits stand in, so that the caller learns of the other mistakes too.
+        model = catalogue.get(catalogue.default_name(kind))
+    elif model.refuse:
+        yield Violation("model", f"names a model that is no longer available: {model.refusal}", MODEL_RETIRED)
+    length = len(message.prompt)
+    if length > model.prompt_max_characters:
+        yield Violation("prompt", f"must be at most {model.prompt_max_characters} characters, is {length}")
+    yield from _choice("aspect_ratio", message.aspect_ratio, model.aspect_ratios)
+    if isinstance(message, VideoGeneration):
+        yield from _video_violations(message, model)
+    elif message.source_image_url and model.reference_images_max == 0:
+        yield Violation("source_image_url", f"is not supported by model {model.name}")
+
+
+def _video_violations(message: VideoGeneration, model: Model) -> Iterator[Violation]:
+    duration = message.duration_seconds or DEFAULT_DURATION_SECONDS
+    resolution = message.resolution or DEFAULT_RESOLUTION
+    yield from _choice("duration_seconds", duration, model.durations)
+    yield from _choice("resolution", resolution, model.resolutions)
+    allowed = model.resolution_durations.get(resolution)
+    if allowed is not None and duration not in allowed:
+        yield Violation("resolution", f"{resolution} needs duration_seconds {' or '.join(allowed)}")
+
+
+def _choice(field: str, value: str, allowed: Sequence[str]) -> Iterator[Violation]:
+    if value and value not in allowed:
+        yield Violation(field, f"must be one of {', '.join(allowed)}")
+
+
+def _styled(violation: Violation, message: Generation, style: Style) -> Violation:
+    """The protos' field names by default; in JSON style also those that a description mentions."""
+    if style == "proto":
+        return violation
+    field, description = violation.field, violation.description
+    for each in message.DESCRIPTOR.fields:
+        if each.name == field:
+            field = each.json_name
+        if "_" in each.name:
+            description = description.replace(each.name, each.json_name)
+    return Violation(field, description, violation.code)
