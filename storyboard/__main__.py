@@ -1,0 +1,31 @@
+"""Entry point: `storyboard` and `python -m storyboard`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from storyboard.app import build_app
+from storyboard.errors import CommandError, ExitCode
+from storyboard.output import say
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        build_app()(args=list(arguments), prog_name="storyboard")
+    except CommandError as error:
+        say(*error.lines)
+        return error.exit_code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.OK
+    return ExitCode.OK
+
+
+def main() -> None:
+    """Run the command of this process and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

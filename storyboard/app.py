@@ -1,0 +1,71 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from storyboard import batch, generate, jobs, operate, process
+from storyboard.output import print_line
+
+EPILOG = """
+[bold]Settings[/bold]
+
+INGEST_ADDRESS (127.0.0.1:50051), IMAGE_WORKER_ADDRESS (127.0.0.1:50052), VIDEO_WORKER_ADDRESS (127.0.0.1:50053),
+STORYBOARD_TOKEN or STORYBOARD_TOKEN_FILE, STORYBOARD_ID
+
+[bold]Exit codes[/bold]
+
+0  all succeeded
+
+1  a job failed, was dead-lettered or cancelled, or a batch item was bad
+
+2  wrong usage or invalid argument
+
+3  service not reachable
+
+130  interrupted; the job goes on
+"""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_line(version("superstoryboard"))
+        raise typer.Exit
+
+
+def storyboard(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Images and videos for storyboards, paid for once, never lost.
+
+    [bold]Examples[/bold]
+
+      storyboard image "A lighthouse at dusk" --scene scene-001
+
+      storyboard video "Waves break" --scene scene-001 --duration 4
+
+      storyboard batch-images examples/test-prompts.json
+
+      storyboard watch --storyboard test-storyboard
+    """
+
+
+def build_app() -> typer.Typer:
+    """All commands, in the order in which help shows them."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(epilog=EPILOG)(storyboard)
+    for module in (generate, batch, jobs, process, operate):
+        module.register(app)
+    return app
