@@ -31,16 +31,12 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devstack.google_emulator", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument(
-        "--port", type=int, default=0, help="0 takes a free port; the first log line names it"
-    )
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free port; the first log line names it")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--image-seconds", type=float, default=0.1, help="least time of an image answer")
     parser.add_argument("--video-seconds", type=float, default=1.0, help="least time of a video operation")
-    parser.add_argument(
-        "--retired", action="append", default=[], metavar="MODEL", help="make a model answer 404"
-    )
+    parser.add_argument("--retired", action="append", default=[], metavar="MODEL", help="make a model answer 404")
     parser.add_argument("--renders-at-once", type=int, default=2)
     return parser
 

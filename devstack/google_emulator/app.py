@@ -36,9 +36,7 @@ def create_app(config: Config) -> Starlette:
         emulator.journal.close()
 
     routes = [
-        Route(
-            f"{_MODEL}:generateContent", product_route("image", handlers.generate_content), methods=["POST"]
-        ),
+        Route(f"{_MODEL}:generateContent", product_route("image", handlers.generate_content), methods=["POST"]),
         Route(
             f"{_MODEL}:predictLongRunning",
             product_route("submit", handlers.predict_long_running),

@@ -26,9 +26,7 @@ Json = dict[str, Any]
 class ApiError(Exception):
     """An answer with an HTTP error status and Google's error body."""
 
-    def __init__(
-        self, code: int, message: str, *, status: str | None = None, details: Sequence[Json] = ()
-    ) -> None:
+    def __init__(self, code: int, message: str, *, status: str | None = None, details: Sequence[Json] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.message = message

@@ -20,6 +20,10 @@ _ZOOM = 0.10
 _SPRITES = 5
 
 
+class AbandonedError(Exception):
+    """Nobody waits for this film any more."""
+
+
 def write_film(
     target: Path,
     still: Image.Image,
@@ -32,7 +36,7 @@ def write_film(
     """Encode ``seconds * 24`` frames of ``still`` in motion to ``target``.
 
     ``caption_from`` is the frame at which the caption appears. ``keep_on`` is asked before each frame;
-    RuntimeError is raised as soon as it says no.
+    AbandonedError is raised as soon as it says no.
     """
     with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         video = _add_video(container, still.size)
@@ -40,7 +44,7 @@ def write_film(
         sound = _audio_frames(digest_of(prompt), seconds)
         for index, picture in enumerate(_frames(still, prompt, seconds * FPS, caption_from)):
             if not keep_on():
-                raise RuntimeError("nobody waits for this film any more")
+                raise AbandonedError
             frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p")
             frame.pts = index
             container.mux(video.encode(frame))

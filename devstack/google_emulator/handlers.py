@@ -5,7 +5,7 @@ import time
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from devstack.google_emulator.errors import ApiError, Json, file_not_visible, invalid
+from devstack.google_emulator.errors import ApiError, file_not_visible, invalid
 from devstack.google_emulator.image_call import ImageCall, image_body, parse_image_call, refusal_body
 from devstack.google_emulator.models import Model, describe_model, find_model
 from devstack.google_emulator.operations import Operation
@@ -26,8 +26,7 @@ async def generate_content(turn: Turn) -> Response:
     entry = await turn.begin(call.prompt)
     turn.exchange.refusal = entry.image_refusal()
     await turn.accept()
-    answer = asyncio.to_thread(_image_answer, call, model.name, turn.exchange.refusal)
-    response = JSONResponse(await answer)
+    response = await asyncio.to_thread(_image_answer, call, model.name, turn.exchange.refusal)
     await asyncio.sleep(max(0.0, started + turn.emulator.config.image_seconds - time.monotonic()))
     return await turn.finish(entry, response)
 
@@ -38,7 +37,12 @@ async def predict_long_running(turn: Turn) -> Response:
     call = await asyncio.to_thread(_checked_video_call, await turn.body(), model)
     entry = await turn.begin(call.prompt)
     operations = turn.emulator.operations
-    operation = operations.new(call, model.name, entry.operation_outcome() or "video")
+    operation = operations.new(
+        call,
+        model=model.name,
+        outcome=entry.operation_outcome() or "video",
+        accepted_at=turn.exchange.time,
+    )
     turn.exchange.operation = operation.name
     await asyncio.to_thread(operations.keep, operation, call.source)
     await turn.accept()
@@ -124,10 +128,10 @@ def _check_picture(data: bytes) -> None:
         raise invalid(_UNREADABLE) from error
 
 
-def _image_answer(call: ImageCall, model: str, refusal: str | None) -> Json:
+def _image_answer(call: ImageCall, model: str, refusal: str | None) -> Response:
     if refusal is not None:
-        return refusal_body(call, model, refusal)
-    return image_body(call, model, _draw(call) if call.with_image else None)
+        return JSONResponse(refusal_body(call, model, refusal))
+    return JSONResponse(image_body(call, model, _draw(call) if call.with_image else None))
 
 
 def _draw(call: ImageCall) -> bytes:

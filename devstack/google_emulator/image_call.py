@@ -131,9 +131,7 @@ def _read_modalities(value: Any) -> set[str]:
 def _base_size(ratio: Any, model: Model) -> tuple[int, int]:
     if ratio not in model.ratios:
         known = ", ".join(model.ratios)
-        raise invalid(
-            f"aspect_ratio must be one of {known}.", field="generation_config.image_config.aspect_ratio"
-        )
+        raise invalid(f"aspect_ratio must be one of {known}.", field="generation_config.image_config.aspect_ratio")
     return EXTENDED_RATIOS[ratio]
 
 
@@ -142,9 +140,7 @@ def _scale(size: Any, model: Model) -> int:
         return 1
     if size not in model.sizes:
         known = ", ".join(model.sizes)
-        raise invalid(
-            f"image_size must be one of {known}.", field="generation_config.image_config.image_size"
-        )
+        raise invalid(f"image_size must be one of {known}.", field="generation_config.image_config.image_size")
     return _SCALES[size]
 
 

@@ -50,12 +50,16 @@ class Journal:
 
     A row of an accepted call is on the disk (fdatasync) when :meth:`accept` returns; its ``status`` there is
     null, because the answer comes later. The other rows are handed to the operating system only, so they
-    outlive the process but not the machine. At start and at reset the file is rewritten in one step.
+    outlive the process but not the machine. At start and at reset the file is rewritten in one step. The last
+    20,000 rows are remembered; ``since`` is the time up to which rows were forgotten.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._written = 0
+        self._synced = 0
         self._rows: deque[Row] = deque(maxlen=_REMEMBERED)
         self.accepted = {"image": 0, "video": 0}
         self.since = 0.0
@@ -69,14 +73,20 @@ class Journal:
         with self._lock:
             self._count(row)
             self._write(row)
-            os.fdatasync(self._file.fileno())
+            ticket = self._written
+        with self._sync_lock:
+            # One flush serves all rows written so far, so calls that arrive together share it.
+            if self._synced < ticket:
+                reached = self._written
+                os.fdatasync(self._file.fileno())
+                self._synced = reached
         return row
 
     def note(self, exchange: Exchange, status: int | None) -> None:
         """Record a request that was not paid for."""
         row = exchange.row(status)
         with self._lock:
-            self._rows.append(row)
+            self._remember(row)
             self._write(row)
 
     def report(self) -> dict[str, Any]:
@@ -90,7 +100,7 @@ class Journal:
 
     def reset(self) -> None:
         """Forget all rows and counters, on disk too."""
-        with self._lock:
+        with self._sync_lock, self._lock:
             self._rows.clear()
             self.accepted = {"image": 0, "video": 0}
             self.since = time.time()
@@ -100,14 +110,20 @@ class Journal:
     def close(self) -> None:
         self._file.close()
 
-    def _count(self, row: Row) -> None:
+    def _remember(self, row: Row) -> None:
+        if len(self._rows) == self._rows.maxlen:
+            self.since = max(self.since, self._rows[0]["time"])
         self._rows.append(row)
+
+    def _count(self, row: Row) -> None:
+        self._remember(row)
         if row["accepted"]:
             self.accepted["video" if row["on"] == "submit" else "image"] += 1
 
     def _write(self, row: Row) -> None:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
+        self._written += 1
 
     def _load(self) -> None:
         if not self._path.exists():

@@ -63,9 +63,9 @@ class Operations:
         self._all = self._load()
         self._by_file = {operation.file_id: operation for operation in self._all.values()}
 
-    def new(self, call: VideoCall, model: str, outcome: str) -> Operation:
+    def new(self, call: VideoCall, *, model: str, outcome: str, accepted_at: float) -> Operation:
         """Return an operation that is not kept yet."""
-        operation_id, now = random_id(12), time.time()
+        operation_id = random_id(12)
         source = call.source or b""
         shape = f"{call.prompt}|{call.aspect_ratio}|{call.duration_seconds}|{call.resolution}|"
         return Operation(
@@ -74,8 +74,8 @@ class Operations:
             prompt=call.prompt,
             outcome=outcome,
             file_id=random_id(12),
-            accepted_at=now,
-            due_at=now + self._video_seconds,
+            accepted_at=accepted_at,
+            due_at=time.time() + self._video_seconds,
             aspect_ratio=call.aspect_ratio,
             duration_seconds=call.duration_seconds,
             resolution=call.resolution,
@@ -84,11 +84,11 @@ class Operations:
         )
 
     def keep(self, operation: Operation, source: bytes | None) -> None:
-        """Write the operation durably; blocks on the disk."""
+        """Write the operation down; blocks on the disk."""
         if operation.source is not None and source is not None:
-            write_durably(self._specs / operation.source, source)
+            write_whole(self._specs / operation.source, source)
         spec = json.dumps(asdict(operation)).encode("utf-8")
-        write_durably(self._specs / f"{operation.id}.json", spec)
+        write_whole(self._specs / f"{operation.id}.json", spec)
         self._all[operation.id] = operation
         self._by_file[operation.file_id] = operation
 
@@ -176,7 +176,7 @@ class Operations:
     async def _run_renderer(self, operation: Operation, target: Path) -> bool:
         spec = self._specs / f"{operation.id}.json"
         command = (sys.executable, "-m", "devstack.google_emulator.render", spec, target, str(os.getpid()))
-        process = await asyncio.create_subprocess_exec(*command)
+        process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
         try:
             code = await asyncio.wait_for(process.wait(), _RENDER_TIMEOUT_SECONDS)
         except TimeoutError:
@@ -209,13 +209,10 @@ def random_id(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it is there whole or not at all."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that after a kill of this process it is there whole or not at all."""
     part = path.with_suffix(path.suffix + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    part.write_bytes(data)
     part.replace(path)
 
 

@@ -148,7 +148,5 @@ def _draw_hills(draw: ImageDraw.ImageDraw, size: Size, digest: bytes, layer: int
     swing = height * (0.05 + digest[14 + layer] / 255 * 0.05)
     waves = 1 + digest[17 + layer] % 3 + layer
     phase = digest[20 + layer] / 255 * math.tau
-    ridge = [
-        (x, base - swing * math.sin(phase + x / width * math.tau * waves)) for x in range(0, width + 16, 16)
-    ]
+    ridge = [(x, base - swing * math.sin(phase + x / width * math.tau * waves)) for x in range(0, width + 16, 16)]
     draw.polygon([(0, height), *ridge, (width + 16, height)], fill=colour)

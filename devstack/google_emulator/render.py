@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from devstack.google_emulator.film import FPS, write_film
+from devstack.google_emulator.film import FPS, AbandonedError, write_film
 from devstack.google_emulator.painting import open_picture, paint_scene
 
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
@@ -31,14 +31,18 @@ def main() -> None:
         still, caption_from = paint_scene(spec["prompt"], size), 0
     else:
         still, caption_from = _fit((spec_path.parent / spec["source"]).read_bytes(), size), FPS // 2
-    write_film(
-        part,
-        still,
-        spec["prompt"],
-        seconds=spec["duration_seconds"],
-        caption_from=caption_from,
-        keep_on=lambda: os.getppid() == parent,
-    )
+    try:
+        write_film(
+            part,
+            still,
+            spec["prompt"],
+            seconds=spec["duration_seconds"],
+            caption_from=caption_from,
+            keep_on=lambda: os.getppid() == parent,
+        )
+    except AbandonedError:
+        part.unlink()
+        sys.exit(1)
     part.replace(target)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,10 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "hold": bool,
     "accept": bool,
 }
+
+
+class DroppedError(Exception):
+    """The connection is to be closed without an answer."""
 
 
 @dataclass
@@ -83,11 +88,12 @@ class Entry:
 
 
 class Script:
-    """The queue of entries and the gate at which held answers wait."""
+    """The queue of entries, and the gate at which held answers wait."""
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self._gate = asyncio.Event()
+        self._stopping = asyncio.Event()
         self.held = 0
 
     def add(self, value: Any) -> int:
@@ -107,15 +113,18 @@ class Script:
         return None
 
     async def lateness(self, entry: Entry) -> None:
-        """Wait as long as the entry says."""
+        """Wait as long as the entry says; raise DroppedError when the emulator stops meanwhile."""
         if entry.delay_seconds:
-            await asyncio.sleep(entry.delay_seconds)
-        if entry.hold:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), entry.delay_seconds)
+        if entry.hold and not self._stopping.is_set():
             self.held += 1
             try:
                 await self._gate.wait()
             finally:
                 self.held -= 1
+        if (entry.delay_seconds or entry.hold) and self._stopping.is_set():
+            raise DroppedError
 
     def release(self) -> int:
         """Let all answers go that are held now; return how many there were."""
@@ -125,6 +134,11 @@ class Script:
 
     def clear(self) -> None:
         self._entries.clear()
+        self.release()
+
+    def stop(self) -> None:
+        """End all late answers without sending them, so that the process can stop at once."""
+        self._stopping.set()
         self.release()
 
 

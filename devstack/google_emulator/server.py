@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from devstack.google_emulator.app import create_app
 from devstack.google_emulator.config import Config
+from devstack.google_emulator.turns import Emulator
 
 _GRACE_SECONDS = 1
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
@@ -28,12 +29,22 @@ class _DroppableProtocol(H11Protocol):
         self.app_state = {**self.app_state, "transport": transport}
 
 
-class _AnnouncingServer(uvicorn.Server):
+class _EmulatorServer(uvicorn.Server):
+    """Says when it listens, and does not wait for answers that a script holds back."""
+
+    def __init__(self, settings: uvicorn.Config, emulator: Emulator) -> None:
+        super().__init__(settings)
+        self._emulator = emulator
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for sock in sockets or []:
             host, port = sock.getsockname()[:2]
             log.info("listening", extra={"host": host, "port": port})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._emulator.script.stop()
+        await super().shutdown(sockets)
 
 
 class _JsonLines(logging.Formatter):
@@ -47,15 +58,14 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def make_server(
-    config: Config, *, host: str = "127.0.0.1", port: int = 0
-) -> tuple[uvicorn.Server, socket.socket]:
+def make_server(config: Config, *, host: str = "127.0.0.1", port: int = 0) -> tuple[uvicorn.Server, socket.socket]:
     """Return a server and its listening socket; port 0 takes a free one.
 
     Run it with ``server.run(sockets=[sock])``; in a thread, set ``server.should_exit`` to stop it.
     """
+    app = create_app(config)
     settings = uvicorn.Config(
-        create_app(config),
+        app,
         http=_DroppableProtocol,
         ws="none",
         loop="asyncio",
@@ -65,8 +75,18 @@ def make_server(
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    sock = socket.create_server((host, port), backlog=2048)
-    return _AnnouncingServer(settings), sock
+    return _EmulatorServer(settings, app.state.emulator), _listen(host, port)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _name, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )[0]
+    # asyncio turns Nagle's delay of 40 ms off only for sockets that name their protocol.
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(address)
+    return sock
 
 
 def log_to_stdout() -> None:

@@ -13,7 +13,7 @@ from devstack.google_emulator.config import Config
 from devstack.google_emulator.errors import ApiError, invalid, invalid_key, missing_key, plain_error
 from devstack.google_emulator.journal import Exchange, Journal, Row
 from devstack.google_emulator.operations import Operations
-from devstack.google_emulator.script import Entry, Script
+from devstack.google_emulator.script import DroppedError, Entry, Script
 
 VERSIONS = ("v1", "v1beta", "v1alpha")
 _MAX_BODY_BYTES = 100 * 1024 * 1024
@@ -44,10 +44,6 @@ class Emulator:
                 exchange.prompt, exchange.operation = operation.prompt, operation.name
                 exchange.time = operation.accepted_at
                 self.journal.accept(exchange)
-
-
-class DroppedError(Exception):
-    """The connection is to be closed without an answer."""
 
 
 class ScriptedError(Exception):
@@ -143,9 +139,7 @@ class Turn:
         return JSONResponse(body, status, headers=entry.headers)
 
 
-def product_route(
-    on: str, handler: Callable[[Turn], Awaitable[Response]]
-) -> Callable[[Request], Awaitable[Response]]:
+def product_route(on: str, handler: Callable[[Turn], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint that runs ``handler`` inside a :class:`Turn`."""
 
     async def endpoint(request: Request) -> Response:

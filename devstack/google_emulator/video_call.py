@@ -77,9 +77,7 @@ def _duration(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise invalid("The value type for `durationSeconds` needs to be a number.")
     if value not in _DURATIONS:
-        raise invalid(
-            "The number value for `durationSeconds` is out of bound. Please provide a value of 4, 6 or 8."
-        )
+        raise invalid("The number value for `durationSeconds` is out of bound. Please provide a value of 4, 6 or 8.")
     return int(value)
 
 
@@ -95,9 +93,7 @@ def _picture(holder: Json, name: str) -> bytes | None:
     if value is None:
         return None
     if not isinstance(value, dict) or not value.get("bytesBase64Encoded") or not value.get("mimeType"):
-        raise invalid(
-            f"Input instance with `{name}` should contain both `bytesBase64Encoded` and `mimeType`."
-        )
+        raise invalid(f"Input instance with `{name}` should contain both `bytesBase64Encoded` and `mimeType`.")
     if value["mimeType"] not in ("image/png", "image/jpeg", "image/webp"):
         raise invalid(f"Unsupported MIME type for `{name}`: {value['mimeType']}")
     data = decode_standard_base64(value["bytesBase64Encoded"])

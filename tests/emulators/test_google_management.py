@@ -175,6 +175,21 @@ def test_stops_cleanly_while_busy(tmp_path: Path) -> None:
         assert emulator.stop(signal.SIGINT) == 0
 
 
+def test_stop_drops_held_answers(tmp_path: Path) -> None:
+    with (
+        GoogleEmulator(tmp_path).running() as emulator,
+        emulator.client() as client,
+        emulator.client() as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        script(client, {"on": "image", "hold": True})
+        answer: Future[httpx.Response] = pool.submit(make_picture, other)
+        wait_for(lambda: report(client), lambda body: body["held"] == 1)
+        assert emulator.stop() == 0
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.result(timeout=30)
+
+
 def test_nothing_accepted_is_lost_by_a_kill(tmp_path: Path) -> None:
     emulator = GoogleEmulator(tmp_path / "state")
     with emulator.running(), emulator.client() as client:
