@@ -1,0 +1,337 @@
+"""Ingest as a real process over real gRPC: contracts, bad input, idempotency, ownership (SPEC C1, C2, G3, G7; I5, I10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import jwt
+import psycopg
+import pytest
+from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+
+from devstack.postgres import Postgres
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2, queue_service_pb2, queue_service_pb2_grpc
+from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
+from tests.conftest import TEMPLATE, admin
+from tests.running import ALICE, BOB, SERVICE, bearer, running, token
+
+OPTIONS = [("grpc.max_send_message_length", 64 * 1024 * 1024), ("grpc.max_receive_message_length", 64 * 1024 * 1024)]
+
+
+@pytest.fixture(scope="module")
+def ingest_database(postgres: Postgres) -> Iterator[str]:
+    admin(postgres, f"create database ingest template {TEMPLATE}")
+    yield postgres.url_of("ingest")
+    admin(postgres, "drop database ingest with (force)")
+
+
+@pytest.fixture(scope="module")
+def channel(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database}
+    log = tmp_path_factory.mktemp("ingest") / "log"
+    with running("ingest", settings, log) as (address, _), grpc.insecure_channel(address, OPTIONS) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stub(channel: grpc.Channel) -> GenerationServiceStub:
+    return GenerationServiceStub(channel)
+
+
+@pytest.fixture
+def rows(ingest_database: str) -> Iterator[Callable[[], tuple[int, int]]]:
+    """Counts of jobs and queue messages."""
+    with psycopg.connect(ingest_database, autocommit=True) as connection:
+
+        def count() -> tuple[int, int]:
+            found = connection.execute(
+                "select (select count(*) from superstoryboard.jobs),"
+                " (select count(*) from pgmq.q_image_generation_queue)"
+                " + (select count(*) from pgmq.q_video_generation_queue)"
+            ).fetchone()
+            assert found is not None
+            return found[0], found[1]
+
+        yield count
+
+
+def image(**changes: Any) -> job_pb2.ImageGeneration:
+    return job_pb2.ImageGeneration(**({"storyboard_id": "board", "scene_id": "scene-1", "prompt": "a fox"} | changes))
+
+
+def video(**changes: Any) -> job_pb2.VideoGeneration:
+    return job_pb2.VideoGeneration(**({"storyboard_id": "board", "scene_id": "scene-1", "prompt": "a fox"} | changes))
+
+
+def violations(error: grpc.RpcError) -> dict[str, str]:
+    status = rpc_status.from_call(error)
+    found: dict[str, str] = {}
+    for detail in status.details:
+        bad = error_details_pb2.BadRequest()
+        if detail.Unpack(bad):
+            found |= {item.field: item.description for item in bad.field_violations}
+    return found
+
+
+def reason(error: grpc.RpcError) -> str:
+    info = error_details_pb2.ErrorInfo()
+    for detail in rpc_status.from_call(error).details:
+        if detail.Unpack(info):
+            assert info.domain == "superstoryboard"
+            return str(info.reason)
+    raise AssertionError("no ErrorInfo")
+
+
+def refused(call: Callable[[], Any]) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def test_an_image_job_is_accepted_with_everything_frozen(stub: GenerationServiceStub) -> None:
+    request = api.CreateImageJobRequest(image=image(), labels={"team": "story"})
+    job = stub.CreateImageJob(request, metadata=ALICE).job
+    assert (job.state, job.attempt, job.max_attempts) == (job_pb2.JOB_STATE_QUEUED, 0, 3)
+    assert (job.queue, job.provider, dict(job.labels)) == ("image_generation_queue", "google", {"team": "story"})
+    assert (job.image.aspect_ratio, job.image.model) == ("16:9", job.model)
+    assert job.msg_id > 0
+    assert stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=ALICE).job == job
+
+
+def test_a_video_job_gets_its_defaults(stub: GenerationServiceStub) -> None:
+    job = stub.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job
+    assert (job.video.aspect_ratio, job.video.duration_seconds, job.video.resolution) == ("16:9", "8", "720p")
+
+
+BAD_IMAGES = {
+    "empty prompt": ({"prompt": ""}, "image.prompt"),
+    "blank prompt": ({"prompt": " \n\t"}, "image.prompt"),
+    "prompt over the model's limit": ({"prompt": "x" * 100_000}, "image.prompt"),
+    "prompt of 10 MB": ({"prompt": "x" * 10_000_000}, "image.prompt"),
+    "U+0000": ({"prompt": "a\0b"}, "image.prompt"),
+    "unknown aspect ratio": ({"aspect_ratio": "7:5"}, "image.aspect_ratio"),
+    "unknown model": ({"model": "gpt"}, "image.model"),
+    "a video model": ({"model": "veo-3.1-fast-generate-preview"}, "image.model"),
+    "slash in id": ({"scene_id": "a/b"}, "image.scene_id"),
+    "dots as id": ({"storyboard_id": ".."}, "image.storyboard_id"),
+    "control character in id": ({"character_id": "a\x1b"}, "image.character_id"),
+    "newline at the end of an id": ({"character_id": "a\n"}, "image.character_id"),
+    "id of 200 characters": ({"scene_id": "x" * 200}, "image.scene_id"),
+    "no storyboard": ({"storyboard_id": ""}, "image.storyboard_id"),
+    "edit without source": ({"edit_mode": True}, "image.source_image_url"),
+    "source that is no URL": ({"source_image_url": "file:///etc/passwd"}, "image.source_image_url"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_images_are_refused_by_field_and_nothing_is_stored(
+    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]], case: str
+) -> None:
+    changes, field = BAD_IMAGES[case]
+    before = rows()
+    error = refused(lambda: stub.CreateImageJob(api.CreateImageJobRequest(image=image(**changes)), metadata=ALICE))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert list(violations(error)) == [field]
+    assert rows() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"resolution": "1080p", "duration_seconds": "4"}, {"video.resolution"}),
+        ({"duration_seconds": "5"}, {"video.duration_seconds"}),
+        ({"aspect_ratio": "1:1", "resolution": "8k"}, {"video.aspect_ratio", "video.resolution"}),
+        ({"prompt": "", "storyboard_id": "a b"}, {"video.prompt", "video.storyboard_id"}),
+    ],
+)
+def test_bad_videos_are_refused_with_every_wrong_field(
+    stub: GenerationServiceStub, changes: dict[str, str], fields: set[str]
+) -> None:
+    error = refused(lambda: stub.CreateVideoJob(api.CreateVideoJobRequest(video=video(**changes)), metadata=ALICE))
+    assert set(violations(error)) == fields
+
+
+def test_all_wrong_fields_come_in_one_answer(stub: GenerationServiceStub) -> None:
+    request = api.CreateImageJobRequest(
+        image=image(storyboard_id="/", prompt=" ", aspect_ratio="x"), request_id="no good", labels={"k" * 64: "v"}
+    )
+    request.schedule_time.FromJsonString("2099-01-01T00:00:00Z")
+    error = refused(lambda: stub.CreateImageJob(request, metadata=ALICE))
+    found = violations(error)
+    assert {"image.storyboard_id", "image.prompt", "image.aspect_ratio", "request_id", "schedule_time"} <= set(found)
+    assert any(field.startswith("labels") for field in found)
+    assert reason(error) == "INVALID_ARGUMENT"
+
+
+def test_an_empty_request_names_the_missing_part(stub: GenerationServiceStub) -> None:
+    error = refused(lambda: stub.CreateImageJob(api.CreateImageJobRequest(), metadata=ALICE))
+    assert list(violations(error)) == ["image"]
+
+
+def test_a_message_over_16_mib_is_refused_and_the_server_goes_on(stub: GenerationServiceStub) -> None:
+    request = api.CreateImageJobRequest(image=image(prompt="x" * (17 * 1024 * 1024)))
+    error = refused(lambda: stub.CreateImageJob(request, metadata=ALICE))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id
+
+
+def test_the_same_request_id_gives_the_same_job_also_a_hundred_times_at_once(
+    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]]
+) -> None:
+    before = rows()
+    request = api.CreateImageJobRequest(image=image(), request_id="hundred")
+    with ThreadPoolExecutor(20) as pool:
+        jobs = list(pool.map(lambda _: stub.CreateImageJob(request, metadata=ALICE).job.id, range(100)))
+    assert len(set(jobs)) == 1
+    assert rows() == (before[0] + 1, before[1] + 1)
+
+
+def test_the_same_request_id_with_another_payload_is_refused(stub: GenerationServiceStub) -> None:
+    stub.CreateImageJob(api.CreateImageJobRequest(image=image(), request_id="once"), metadata=ALICE)
+    changed = api.CreateImageJobRequest(image=image(prompt="a hare"), request_id="once")
+    labelled = api.CreateImageJobRequest(image=image(), request_id="once", labels={"a": "b"})
+    for request in (changed, labelled):
+        error = refused(lambda request=request: stub.CreateImageJob(request, metadata=ALICE))
+        assert (error.code(), reason(error)) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    assert stub.CreateImageJob(changed, metadata=BOB).job.id, "another caller's ids are his own"
+
+
+def test_a_batch_answers_item_by_item(stub: GenerationServiceStub) -> None:
+    items = [
+        api.BatchItem(image=api.CreateImageJobRequest(image=image(), request_id="b-1")),
+        api.BatchItem(video=api.CreateVideoJobRequest(video=video(resolution="4k"))),
+        api.BatchItem(),
+        api.BatchItem(video=api.CreateVideoJobRequest(video=video())),
+        api.BatchItem(image=api.CreateImageJobRequest(image=image(), request_id="b-1")),
+        api.BatchItem(image=api.CreateImageJobRequest(image=image(prompt="x"), request_id="b-1")),
+    ]
+    results = stub.BatchCreateJobs(api.BatchCreateJobsRequest(items=items), metadata=ALICE).results
+    kinds = [result.WhichOneof("result") for result in results]
+    assert kinds == ["job", "error", "error", "job", "job", "error"]
+    assert results[0].job.id == results[4].job.id
+    assert "video.resolution" in results[1].error.message
+    assert results[5].error.code == grpc.StatusCode.ALREADY_EXISTS.value[0]
+
+
+@pytest.mark.parametrize("size", [0, 1001])
+def test_a_batch_of_a_wrong_size_is_refused_whole(
+    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]], size: int
+) -> None:
+    before = rows()
+    item = api.BatchItem(image=api.CreateImageJobRequest(image=image()))
+    error = refused(lambda: stub.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item] * size), metadata=ALICE))
+    assert list(violations(error)) == ["items"]
+    assert rows() == before
+
+
+def test_a_batch_of_a_thousand_is_accepted(stub: GenerationServiceStub) -> None:
+    item = api.BatchItem(image=api.CreateImageJobRequest(image=image()))
+    results = stub.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item] * 1000), metadata=ALICE).results
+    assert len({result.job.id for result in results}) == 1000
+
+
+def test_jobs_of_others_do_not_exist(stub: GenerationServiceStub) -> None:
+    job = stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job
+    for call in (
+        lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=BOB),
+        lambda: next(stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=5)),
+    ):
+        assert refused(call).code() is grpc.StatusCode.NOT_FOUND
+    assert job.id not in {found.id for found in stub.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
+    assert stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=SERVICE).job.id == job.id
+
+
+def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
+    ids = [
+        stub.CreateImageJob(
+            api.CreateImageJobRequest(image=image(storyboard_id="paged", scene_id=f"s{number}")), metadata=ALICE
+        ).job.id
+        for number in range(5)
+    ]
+    request = api.ListJobsRequest(storyboard_id="paged", page_size=2)
+    pages: list[list[str]] = []
+    while True:
+        answer = stub.ListJobs(request, metadata=ALICE)
+        pages.append([job.id for job in answer.jobs])
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    assert pages == [ids[:2:-1], ids[2:0:-1], ids[:1]]
+    one = api.ListJobsRequest(storyboard_id="paged", scene_id="s3", kind=job_pb2.JOB_KIND_IMAGE, states=["JOB_STATE_QUEUED"])
+    assert [job.id for job in stub.ListJobs(one, metadata=ALICE).jobs] == [ids[3]]
+    one.kind = job_pb2.JOB_KIND_VIDEO
+    assert not stub.ListJobs(one, metadata=ALICE).jobs
+    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(page_token="nonsense"), metadata=ALICE))
+    assert list(violations(error)) == ["page_token"]
+
+
+def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceStub, ingest_database: str) -> None:
+    job = stub.CreateImageJob(api.CreateImageJobRequest(image=image(storyboard_id="watched")), metadata=ALICE).job
+    stream = stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=20)
+    assert next(stream).event.state == job_pb2.JOB_STATE_QUEUED
+    with psycopg.connect(ingest_database, autocommit=True) as connection:
+        connection.execute("select pgmq.archive('image_generation_queue', %s::bigint)", (job.msg_id,))
+        connection.execute("select superstoryboard.sweep()")
+    events = [answer.event for answer in stream]
+    assert [event.state for event in events] == [job_pb2.JOB_STATE_CANCELLED]
+    request = api.WatchJobsRequest(storyboard_id="watched", until_terminal=True, after_sequence=events[0].sequence - 1)
+    again = [answer.event.sequence for answer in stub.WatchJobs(request, metadata=ALICE, timeout=20)]
+    assert again == [events[0].sequence]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [],
+        [("authorization", "Basic abc")],
+        bearer("not.a.token"),
+        bearer(token(exp=1)),
+        bearer(token(exp=None)),
+        bearer(token(aud="someone")),
+        bearer(token(role="anon")),
+        bearer(token(role=None)),
+        bearer(token(subject="")),
+        bearer(token(subject="sql")),
+        bearer(jwt.encode({"sub": "a", "role": "service_role", "aud": "authenticated", "exp": 9e9}, "x" * 40)),
+        bearer(jwt.encode({"sub": "a", "role": "service_role", "aud": "authenticated", "exp": 9e9}, "", algorithm="none")),
+    ],
+)
+def test_calls_without_a_good_token_are_refused(stub: GenerationServiceStub, metadata: list[tuple[str, str]]) -> None:
+    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=metadata))
+    assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
+    queues = queue_service_pb2_grpc.QueueServiceStub(channel)
+    error = refused(lambda: queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=ALICE))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    listed = queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=SERVICE).queues
+    assert [queue.name for queue in listed] == ["image_generation_queue", "video_generation_queue"]
+    duties = queues.Sweep(queue_service_pb2.SweepRequest(), metadata=SERVICE).duties
+    assert [duty.name for duty in duties] == ["cancel_removed", "adopt_messages"]
+
+
+def test_rpcs_that_are_not_offered_say_so(stub: GenerationServiceStub, channel: grpc.Channel) -> None:
+    job_id = "01a1fcc2-a521-7539-b4d0-2fc124d38b98"
+    queues = queue_service_pb2_grpc.QueueServiceStub(channel)
+    for call in (
+        lambda: stub.CancelJob(api.CancelJobRequest(job_id=job_id), metadata=ALICE),
+        lambda: stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE),
+        lambda: queues.PauseQueue(queue_service_pb2.PauseQueueRequest(queue="q"), metadata=SERVICE),
+        lambda: queues.ListDeadLetters(queue_service_pb2.ListDeadLettersRequest(), metadata=SERVICE),
+    ):
+        assert refused(call).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    answer = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=10)))
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"superstoryboard.v1.GenerationService", "superstoryboard.v1.QueueService", "grpc.health.v1.Health"} <= names
