@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from devstack.postgres import Postgres
+from devstack.rabbitmq import ensure_rabbitmq
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.migrate import migrate
 
@@ -66,3 +67,10 @@ def _database(server: Postgres, template: str) -> Iterator[str]:
     admin(server, f"create database {name} template {template}")
     yield server.url_of(name)
     admin(server, f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def amqp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real RabbitMQ: AMQP_URL, else a private node."""
+    with ensure_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url

@@ -104,8 +104,15 @@ class Broker:
             raise RuntimeError("connect first")
         ready = await self._channel.get_queue(READY_QUEUE)
         dead = await self._channel.get_queue(DEAD_QUEUE)
-        await ready.consume(lambda message: _receive(message, handle), timeout=OPERATION_TIMEOUT_SECONDS)
-        await dead.consume(lambda message: _bury(message, handle), timeout=OPERATION_TIMEOUT_SECONDS)
+
+        async def receive(message: AbstractIncomingMessage) -> None:
+            await _receive(message, handle)
+
+        async def bury(message: AbstractIncomingMessage) -> None:
+            await _bury(message, handle)
+
+        await ready.consume(receive, timeout=OPERATION_TIMEOUT_SECONDS)
+        await dead.consume(bury, timeout=OPERATION_TIMEOUT_SECONDS)
 
     async def aclose(self) -> None:
         """Close the connection; unacked deliveries come back to somebody else."""
