@@ -28,8 +28,10 @@ def migrate(database_url: str, **settings: str) -> subprocess.CompletedProcess[s
 
 async def storage_tables(database_url: str) -> None:
     """Buckets and an object, made by what keeps them on the devstack."""
-    async with Metadata.open(database_url) as metadata:
-        assert metadata is not None
+    metadata = Metadata(database_url)
+    await metadata.open()
+    await metadata.ping()
+    await metadata.close()
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "insert into storage.buckets (id, name, public) values ('storyboard-images', 'storyboard-images', true)"
@@ -85,7 +87,7 @@ async def test_every_monitoring_statement_runs(database_url: str, sql: psycopg.C
 
 def test_every_monitoring_statement_has_a_comment() -> None:
     blocks = [block for block in MONITORING.read_text().split("\n\n") if block.strip()]
-    assert all(re.match(r"-- .+\.?\n(-- .+\n)*select ", block) for block in blocks[1:])
+    assert all(re.match(r"-- .+\.?\n(-- .+\n)*select\s", block) for block in blocks[1:])
     for word in (
         "pgmq.read(",
         "archived_at",
