@@ -13,9 +13,9 @@ from storyboard.batch_file import Batch, Kind, calls, read_batch
 from storyboard.client import Ingest, connect_ingest
 from storyboard.errors import CommandError, ExitCode
 from storyboard.options import RUN_PANEL, Labels, RunJson, parse_labels
-from storyboard.output import print_line, say, stdout
+from storyboard.output import print_line, say
 from storyboard.rpc_errors import status_lines
-from storyboard.views import SUCCEEDED, jobs_table
+from storyboard.views import SUCCEEDED, print_jobs
 from storyboard.waiting import exit_by, wait_for
 from superstoryboard.v1.job_pb2 import Job
 
@@ -129,6 +129,6 @@ def _print_json(jobs: dict[int, Job], batch: Batch) -> None:
 
 def _print_table(jobs: dict[int, Job], batch: Batch) -> None:
     if jobs:
-        stdout().print(jobs_table(jobs.values()))
+        print_jobs(jobs.values())
     succeeded = sum(job.state == SUCCEEDED for job in jobs.values())
     print_line(f"{succeeded} of {len(jobs) + len(batch.bad)} items succeeded")

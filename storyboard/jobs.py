@@ -12,9 +12,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from storyboard.client import PAGE_SIZE, Ingest, connect_ingest
 from storyboard.follow import Display, follow_jobs, follow_storyboard
 from storyboard.options import Json
-from storyboard.output import print_proto, say, stdout
+from storyboard.output import print_proto, say
 from storyboard.progress import progress_display
-from storyboard.views import entity_of, jobs_table, print_details, print_result
+from storyboard.views import entity_of, print_details, print_jobs, print_result
 from storyboard.waiting import exit_by, jobs_go_on
 from superstoryboard.v1.generation_service_pb2 import ListJobsRequest, ListJobsResponse
 from superstoryboard.v1.job_pb2 import Job, JobEvent
@@ -120,7 +120,7 @@ def jobs(
     if as_json:
         print_proto(ListJobsResponse(jobs=found))
     elif found:
-        stdout().print(jobs_table(found))
+        print_jobs(found)
     else:
         say("No jobs match.")
 
@@ -158,7 +158,7 @@ def _watch_storyboard(ingest: Ingest, storyboard_id: str, after: int, *, stay: b
         follow_storyboard(ingest, storyboard_id, seen, after_sequence=after, stay=stay)
     ended = [ingest.get(job_id) for job_id in seen.job_ids]
     if not as_json:
-        stdout().print(jobs_table(ended))
+        print_jobs(ended)
     return ended
 
 

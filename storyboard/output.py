@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from rich.console import Console
+from rich.text import Text
 
 # Wide enough that nothing is folded or cut where a program reads along.
 PIPE_COLUMNS = 4000
@@ -44,6 +46,16 @@ def print_proto(message: Message, *, indent: int | None = 2) -> None:
 def print_json(value: Any) -> None:
     """JSON on one line, without spaces."""
     print_line(json.dumps(value, separators=(",", ":")))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Text]]) -> None:
+    """Aligned columns. A line too long for the terminal wraps there, so that URLs can be copied whole."""
+    lines = [[Text(name, "bold") for name in header], *(list(row) for row in rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        for cell, width in zip(line[:-1], widths, strict=False):
+            cell.pad_right(width - cell.cell_len)
+        stdout().print(Text("  ").join(line), soft_wrap=True)
 
 
 def _console(stream: TextIO) -> Console:

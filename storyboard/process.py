@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from storyboard.client import process_queue
 from storyboard.errors import CommandError, ExitCode
 from storyboard.options import Json
-from storyboard.output import print_json, print_line, stdout
+from storyboard.output import print_json, print_line, print_table
 from storyboard.settings import worker_endpoint
 from superstoryboard.v1.worker_service_pb2 import ProcessQueueResponse, ProcessResult
 
@@ -84,14 +83,10 @@ def _print_answer(answer: ProcessQueueResponse) -> None:
     print_line(answer.message)
     if not answer.results:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("MESSAGE", "ENTITY", "DONE", "RESULT"):
-        table.add_column(name, overflow="fold")
-    for result in answer.results:
-        table.add_row(
-            str(result.msg_id),
-            Text(result.scene_id or result.character_id),
-            Text("yes", "green") if result.success else Text("no", "red"),
-            Text(result.image_url or result.video_url or result.error),
-        )
-    stdout().print(table)
+    print_table(("MESSAGE", "ENTITY", "DONE", "RESULT"), map(_row, answer.results))
+
+
+def _row(result: ProcessResult) -> list[Text]:
+    done = Text("yes", "green") if result.success else Text("no", "red")
+    outcome = result.image_url or result.video_url or result.error
+    return [Text(str(result.msg_id)), Text(result.scene_id or result.character_id), done, Text(outcome)]

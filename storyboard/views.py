@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.table import Table
 from rich.text import Text
 
-from storyboard.output import print_line, stdout
+from storyboard.output import print_line, print_table, stdout
 from superstoryboard.v1.job_pb2 import ErrorClass, ImageGeneration, Job, JobError, JobKind, JobState, VideoGeneration
 
 STYLES = {
@@ -82,27 +81,21 @@ def print_details(job: Job) -> None:
             stdout().print(Text.assemble((f"{name:<14}", "bold"), " ", value), soft_wrap=True)
 
 
-def jobs_table(jobs: Iterable[Job]) -> Table:
-    """One row per job."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("JOB", "KIND", "ENTITY", "STATE", "ATTEMPT", "CREATED", "RESULT"):
-        table.add_column(name, overflow="fold", no_wrap=name in {"JOB", "KIND", "STATE", "ATTEMPT"})
-    for job in jobs:
-        table.add_row(
-            job.id,
-            _kind_word(job.kind),
-            Text(entity_of(job)),
-            state_text(job.state),
-            f"{job.attempt}/{job.max_attempts}",
-            time_text(job.create_time),
-            Text("; ".join(filter(None, [outcome_of(job), *job.warnings]))),
-        )
-    return table
+def print_jobs(jobs: Iterable[Job]) -> None:
+    """A table with a row per job."""
+    print_table(("JOB", "KIND", "ENTITY", "STATE", "ATTEMPT", "CREATED", "RESULT"), map(_row, jobs))
 
 
 def time_text(time: Timestamp) -> str:
     """To the second, in UTC; empty where it is not set."""
     return time.ToDatetime().strftime("%Y-%m-%d %H:%M:%SZ") if time.seconds else ""
+
+
+def _row(job: Job) -> list[Text]:
+    result = "; ".join(filter(None, [outcome_of(job), *job.warnings]))
+    before = [Text(word) for word in (job.id, _kind_word(job.kind), entity_of(job))]
+    attempt = f"{job.attempt}/{job.max_attempts}"
+    return [*before, state_text(job.state), Text(attempt), Text(time_text(job.create_time)), Text(result)]
 
 
 def _facts(job: Job) -> list[tuple[str, str | Text]]:
