@@ -6,7 +6,7 @@ import asyncio
 from uuid import UUID
 
 from services.asset_writer.write import ArtifactWriter
-from superstoryboard.broker.artifacts import Broker
+from superstoryboard.broker.artifacts import FAULTS, Broker
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.queue.wakeups import Wakeups
@@ -57,9 +57,14 @@ class Consumer:
 
     async def deliver(self) -> None:
         """Take deliveries of the broker, connecting in the background."""
-        if self._broker is not None:
+        while self._broker is not None:
             await self._broker.connect(prefetch=self._concurrency)
-            await self._broker.consume(self._delivered)
+            try:
+                await self._broker.consume(self._delivered)
+            except FAULTS as error:
+                log.info("RabbitMQ went away while consuming began; connecting again", kind=type(error).__name__)
+            else:
+                return
 
     async def poll(self) -> None:
         """Take what has been staged long enough, until told to stop."""

@@ -10,7 +10,13 @@ from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import (
+    DeadlockDetected,
+    InvalidSchemaName,
+    SerializationFailure,
+    UndefinedFunction,
+    UndefinedTable,
+)
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -19,6 +25,9 @@ from superstoryboard.telemetry.logs import get_logger
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_SECONDS = 30.0
 CONFLICT_TRIES = 10
+
+AWAY = (psycopg.OperationalError, PoolTimeout, TimeoutError, InvalidSchemaName, UndefinedFunction, UndefinedTable)
+"""The server is away, or our schema is not there yet: any process may start before the migrations."""
 
 log = get_logger("database")
 
@@ -85,7 +94,7 @@ class Database:
                 if tries >= CONFLICT_TRIES:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311 - jitter
-            except (psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
+            except AWAY as error:
                 self._note_away(error)
                 if time.monotonic() >= deadline:
                     raise DatabaseUnavailableError("the database is not reachable") from error

@@ -84,7 +84,7 @@ class Worker:
     ) -> None:
         self._work = work
         self._generate = generate
-        self._wakeups = wakeups
+        self.wakeups = wakeups
         self.limits = limits
         self.leases = LeaseKeeper(work, limits.lease_seconds)
         self.draining = draining or asyncio.Event()
@@ -157,10 +157,15 @@ class Worker:
     async def drain(self) -> None:
         """Stop taking jobs, let those in flight end within the drain time, then release the rest."""
         self.draining.set()
-        self._wakeups.wake()
+        self.wakeups.wake()
         log.info("Draining", running=len(self._running))
         if self._running:
             await asyncio.wait(list(self._running), timeout=self.limits.drain_seconds)
+        await self.drain_now()
+
+    async def drain_now(self) -> None:
+        """Release what is in flight without waiting for its end."""
+        self.draining.set()
         for task in list(self._running):
             task.cancel("drained")
         if self._running:
@@ -177,7 +182,7 @@ class Worker:
 
     async def _rest(self, idle_seconds: float) -> None:
         """Wait for a wake-up or the next poll; jittered, so that workers do not poll in step."""
-        await self._wakeups.wait(idle_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        await self.wakeups.wait(idle_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
     def _start(self, job: ClaimedJob) -> asyncio.Task[Attempt]:
         attempt = Attempt(job)

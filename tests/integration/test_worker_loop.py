@@ -1,0 +1,217 @@
+"""The worker's loop on the real database: slots, leases, endings of attempts, drain (I4, I7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import pytest
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.jobs.work import ClaimedJob
+from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
+from superstoryboard.runtime.worker import Limits, ReleasedError, StillRunningError, Worker
+from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, expire_lease, image_queue, row, stage, video_queue
+
+LIMITS = Limits(concurrency=2, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
+
+Generate = Callable[[ClaimedJob], Awaitable[str]]
+
+
+def make(database: Database, generate: Generate, limits: Limits = LIMITS, listen: str | None = None) -> Worker:
+    return Worker(image_queue(database), generate, Wakeups(listen, QUEUE_CHANNEL), limits)
+
+
+def failing(error: Exception) -> Generate:
+    async def generate(_: ClaimedJob) -> str:
+        raise error
+
+    return generate
+
+
+def failure(error_class: ErrorClass) -> JobFailure:
+    return JobFailure(JobError(error_class, "CODE", "it did not work", ("4711",)))
+
+
+async def test_never_more_than_its_slots_at_once_and_all_in_the_end(database: Database) -> None:
+    running = most = 0
+
+    async def generate(job: ClaimedJob) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await stage(database, job)
+        running -= 1
+        return "STAGED"
+
+    ids = [await accept(database) for _ in range(7)]
+    attempts = await make(database, generate).process(10, force=False)
+    assert [attempt.job.id for attempt in attempts] == ids
+    assert most == 2
+
+
+async def test_process_takes_no_more_than_it_was_asked_for(database: Database) -> None:
+    for _ in range(4):
+        await accept(database)
+    attempts = await make(database, failing(failure(ErrorClass.REFUSED))).process(3, force=False)
+    assert len(attempts) == 3
+    assert len(await image_queue(database).claim(5, 60)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "attempt"),
+    [
+        (failure(ErrorClass.REFUSED), "FAILED", 1),
+        (failure(ErrorClass.INVALID), "FAILED", 1),
+        (failure(ErrorClass.TRANSIENT), "RETRYING", 1),
+        (failure(ErrorClass.RATE_LIMITED), "RETRYING", 1),
+        (failure(ErrorClass.UNKNOWN_OUTCOME), "RETRYING", 1),
+        (failure(ErrorClass.UNAVAILABLE_DEPENDENCY), "RETRYING", 0),
+        (ValueError("a bug"), "RETRYING", 1),
+        (ReleasedError(), "QUEUED", 0),
+        (StillRunningError(JobError(ErrorClass.TRANSIENT, "VIDEO_TIMED_OUT", "t"), 5), "RETRYING", 0),
+    ],
+)
+async def test_each_failure_ends_the_attempt_as_its_class_says(
+    database: Database, error: Exception, state: str, attempt: int
+) -> None:
+    job_id = await accept(database)
+    await make(database, failing(error)).process(1, force=False)
+    found = await row(database, job_id)
+    assert (found["state"], found["attempt"]) == (state, attempt)
+    if isinstance(error, JobFailure):
+        assert found["error"]["class"] == error.error.error_class.value
+        assert found["error"]["provider_codes"] == ["4711"]
+
+
+async def test_an_unknown_outcome_of_a_video_waits_for_a_person(database: Database) -> None:
+    job_id = await accept(database, kind="video")
+    worker = Worker(
+        video_queue(database), failing(failure(ErrorClass.UNKNOWN_OUTCOME)), Wakeups(None, QUEUE_CHANNEL), LIMITS
+    )
+    await worker.process(1, force=False)
+    assert (await row(database, job_id))["state"] == "DEAD_LETTERED"
+
+
+async def test_a_failed_attempt_waits_its_time_before_it_comes_back(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    await accept(database)
+    await make(database, failing(failure(ErrorClass.TRANSIENT))).process(1, force=False)
+    waits = sql.execute("select extract(epoch from vt - now()) from pgmq.q_image_generation_queue").fetchone()
+    assert waits is not None
+    assert 25 < waits[0] <= 31
+
+
+async def test_a_lost_lease_stops_the_attempt_and_changes_nothing(database: Database) -> None:
+    job_id = await accept(database)
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def generate(_: ClaimedJob) -> str:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    worker = make(database, generate)
+    processing = asyncio.create_task(worker.process(1, force=False))
+    await started.wait()
+    await worker.leases.beat()
+    assert not cancelled.is_set(), "a kept lease stops nobody"
+    await expire_lease(database, IMAGE_QUEUE)
+    await claim_one(image_queue(database, "other"))
+    await worker.leases.beat()
+    (attempt,) = await processing
+    assert cancelled.is_set()
+    assert attempt.state is None
+    assert (await row(database, job_id))["worker"] == "other"
+
+
+async def test_a_heartbeat_extends_every_lease_in_hand(database: Database, sql: psycopg.Connection) -> None:
+    for _ in range(2):
+        await accept(database)
+    all_started = asyncio.Barrier(3)
+
+    async def generate(_: ClaimedJob) -> str:
+        await all_started.wait()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    worker = make(database, generate)
+    processing = asyncio.create_task(worker.process(2, force=False))
+    await all_started.wait()
+    sql.execute("update pgmq.q_image_generation_queue set vt = now() + interval '1 s'")
+    await worker.leases.beat()
+    least = sql.execute("select min(extract(epoch from vt - now())) from pgmq.q_image_generation_queue").fetchone()
+    assert least is not None
+    assert least[0] > 50
+    processing.cancel()
+    await worker.drain_now()
+
+
+async def test_a_drain_lets_attempts_end_and_takes_no_more(database: Database) -> None:
+    for _ in range(3):
+        await accept(database)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def generate(job: ClaimedJob) -> str:
+        started.set()
+        await go_on.wait()
+        await stage(database, job)
+        return "STAGED"
+
+    worker = make(database, generate)
+    loop = asyncio.create_task(worker.run())
+    await started.wait()
+    draining = asyncio.create_task(worker.drain())
+    await worker.draining.wait()
+    go_on.set()
+    await draining
+    await loop
+    states = await database.fetch("select state from superstoryboard.jobs order by created_at")
+    assert [found["state"] for found in states] == ["STAGED", "STAGED", "QUEUED"]
+
+
+async def test_the_end_of_the_drain_time_releases_without_spending(database: Database) -> None:
+    job_id = await accept(database)
+    started = asyncio.Event()
+
+    async def generate(_: ClaimedJob) -> str:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    limits = Limits(concurrency=1, lease_seconds=60, drain_seconds=0.05, retry_delay_seconds=30)
+    worker = make(database, generate, limits)
+    loop = asyncio.create_task(worker.run())
+    await started.wait()
+    await worker.drain()
+    await loop
+    found = await row(database, job_id)
+    assert (found["state"], found["attempt"]) == ("QUEUED", 0)
+    assert len(await image_queue(database).claim(1, 60)) == 1, "released at once, not when the lease ends"
+
+
+async def test_an_idle_worker_wakes_for_a_message(database: Database, database_url: str) -> None:
+    done = asyncio.Event()
+
+    async def generate(job: ClaimedJob) -> str:
+        await stage(database, job)
+        done.set()
+        return "STAGED"
+
+    worker = make(database, generate, listen=database_url)
+    wakeups = worker.wakeups
+    listening = asyncio.create_task(wakeups.run())
+    loop = asyncio.create_task(worker.run())
+    await wakeups.wait(5)
+    await accept(database)
+    await asyncio.wait_for(done.wait(), 10)
+    await worker.drain()
+    await loop
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
