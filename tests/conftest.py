@@ -1,4 +1,4 @@
-"""Real Postgres with PGMQ for every test: one server a session, one database a test, copied from a migrated template."""
+"""Real Postgres with PGMQ for every test: one server a session, one database a test from a template."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def sql(database_url: str) -> Iterator[psycopg.Connection]:
 def admin(server: Postgres, statement: str) -> None:
     """Run a statement that must not be in a transaction."""
     with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]  # names are ours
+        connection.execute(statement)
 
 
 def _database(server: Postgres, template: str) -> Iterator[str]:

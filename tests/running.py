@@ -16,18 +16,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from devstack.ports import free_port
 
+Metadata = tuple[tuple[str, str | bytes], ...]
+
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
 
-def token(subject: str = "alice", role: str = "authenticated", **changes: object) -> str:
+def token(subject: str = "alice", role: str | None = "authenticated", **changes: object) -> str:
     claims = {"sub": subject, "role": role, "aud": "authenticated", "exp": time.time() + 600} | changes
     return jwt.encode({key: value for key, value in claims.items() if value is not None}, SECRET)
 
 
-def bearer(value: str) -> list[tuple[str, str]]:
-    return [("authorization", f"Bearer {value}")]
+def bearer(value: str) -> Metadata:
+    return (("authorization", f"Bearer {value}"),)
 
 
 ALICE = bearer(token())

@@ -8,15 +8,17 @@ import tempfile
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
-from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
-from superstoryboard.providers.source import SourceFetcher, SourceImage
 
 from superstoryboard.jobs.artifacts import ArtifactFacts
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.jobs.errors import ProviderFailure
 from superstoryboard.jobs.ledger import Ledger, call_hash
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.media.images import probe_image
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_file
+from superstoryboard.providers.errors import damaged_image
+from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
+from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
@@ -123,15 +125,10 @@ class ImageGenerator:
 
 def _require_image(data: bytes) -> None:
     """Refuse bytes that no image decoder reads: paid for, and of no use."""
-    from superstoryboard.media.images import probe_image  # noqa: PLC0415 - Pillow only where an image comes
-
     try:
         probe_image(data)
     except MediaError as error:
-        raise ProviderFailure(
-            JobError(ErrorClass.TRANSIENT, "NOT_AN_IMAGE", f"the model answered bytes that are no image: {error}"),
-            CallOutcome.PAID,
-        ) from error
+        raise damaged_image() from error
 
 
 def _sha256(source: SourceImage | None) -> str:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
-from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.providers.veo import OperationDone, VeoGemini, VideoCall
 
 from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
@@ -19,6 +17,8 @@ from superstoryboard.jobs.ledger import Ledger, call_hash
 from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify_file
+from superstoryboard.providers.source import SourceFetcher, SourceImage
+from superstoryboard.providers.veo import OperationDone, VeoGemini, VideoCall
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
@@ -175,11 +175,11 @@ class VideoGenerator:
             )
 
     async def _download(self, operation: Operation, done: OperationDone, file: Path) -> None:
-        """A download that fails leaves the operation ACCEPTED: the next attempt polls and downloads, it never pays."""
+        """A download that fails leaves the operation ACCEPTED, to be fetched again unpaid; unless the video is gone."""
         try:
             await self._provider.download(done.uri, file, self._times.max_bytes)
         except ProviderFailure as failure:
-            if failure.error.error_class.final:
+            if failure.error.error_class.final or failure.error.error_class is ErrorClass.UNKNOWN_OUTCOME:
                 await self._ledger.settle(operation.call_id, failure)
             raise
 

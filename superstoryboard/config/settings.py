@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -65,13 +65,24 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: names every missing or wrong variable, never a value.
         """
+        cls._check_secret_files()
         try:
             return cls.model_validate({})
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
             raise SettingsError("\n".join(lines)) from None
-        except OSError as error:
-            raise SettingsError(f"a *_FILE setting cannot be read: {error}") from None
+
+    @classmethod
+    def _check_secret_files(cls) -> None:
+        names = set(cls.model_fields)
+        for field in cls.model_fields.values():
+            if isinstance(field.validation_alias, AliasChoices):
+                names |= {str(choice) for choice in field.validation_alias.choices}
+        for name in sorted(names):
+            variable = f"{name.upper()}_FILE"
+            path = os.environ.get(variable)
+            if path and not os.access(path, os.R_OK):
+                raise SettingsError(f"{variable}: the file cannot be read")
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

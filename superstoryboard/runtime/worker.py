@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from superstoryboard.jobs.database import DatabaseUnavailableError
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.queue.wakeups import Wakeups
 from superstoryboard.runtime.leases import LeaseKeeper
@@ -245,6 +245,8 @@ class Worker:
             attempt.error = error.error
             return await self._work.retry(job, error.delay_seconds, error.error, spend=False)
         attempt.error = _job_error(error)
+        if _paid_for_nothing(job, error):
+            return await self._work.bury(job, attempt.error)
         return await self._fail(job, attempt.error)
 
     async def _fail(self, job: ClaimedJob, error: JobError) -> str | None:
@@ -254,6 +256,14 @@ class Worker:
             return await self._work.bury(job, error)
         spend = error.error_class is not ErrorClass.UNAVAILABLE_DEPENDENCY
         return await self._work.retry(job, self.limits.retry_delay_seconds, error, spend=spend)
+
+
+def _paid_for_nothing(job: ClaimedJob, error: Exception) -> bool:
+    """True where a call was paid and its image is of no use: a second payment is a person's decision.
+
+    A video is fetched again from its operation instead.
+    """
+    return job.kind == "image" and isinstance(error, ProviderFailure) and error.outcome is CallOutcome.PAID
 
 
 def _cancel(task: asyncio.Task[Attempt]) -> None:

@@ -117,9 +117,7 @@ async def test_a_body_that_cannot_be_read_is_buried_and_stops_nobody(
     assert await inbox.next() == READY
 
 
-async def test_unacked_deliveries_of_a_lost_consumer_come_to_the_next(
-    amqp_url: str, broker: Broker
-) -> None:
+async def test_unacked_deliveries_of_a_lost_consumer_come_to_the_next(amqp_url: str, broker: Broker) -> None:
     stuck = asyncio.Event()
 
     async def hang(_: int) -> None:

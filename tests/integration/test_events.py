@@ -58,9 +58,7 @@ async def test_fifty_writers_and_one_watcher_leave_no_gap(database: Database, lo
     assert sequences == sorted(set(sequences))
 
 
-async def test_an_event_that_commits_late_is_not_skipped(
-    database: Database, database_url: str, log: EventLog
-) -> None:
+async def test_an_event_that_commits_late_is_not_skipped(database: Database, database_url: str, log: EventLog) -> None:
     job_id = await accept(database)
     await collect(log, 1)
     async with await psycopg.AsyncConnection.connect(database_url) as slow:

@@ -1,10 +1,11 @@
-"""Ingest as a real process over real gRPC: contracts, bad input, idempotency, ownership (SPEC C1, C2, G3, G7; I5, I10)."""
+"""Ingest as a real process over real gRPC: contracts, bad input, idempotency, ownership (C1, C2, G3, G7; I5, I10)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import grpc
 import jwt
@@ -19,7 +20,7 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, queue_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tests.conftest import TEMPLATE, admin
-from tests.running import ALICE, BOB, SERVICE, bearer, running, token
+from tests.running import ALICE, BOB, SERVICE, Metadata, bearer, running, token
 
 OPTIONS = [("grpc.max_send_message_length", 64 * 1024 * 1024), ("grpc.max_receive_message_length", 64 * 1024 * 1024)]
 
@@ -70,7 +71,7 @@ def video(**changes: Any) -> job_pb2.VideoGeneration:
 
 
 def violations(error: grpc.RpcError) -> dict[str, str]:
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(cast("grpc.Call", error))
     found: dict[str, str] = {}
     for detail in status.details:
         bad = error_details_pb2.BadRequest()
@@ -81,7 +82,7 @@ def violations(error: grpc.RpcError) -> dict[str, str]:
 
 def reason(error: grpc.RpcError) -> str:
     info = error_details_pb2.ErrorInfo()
-    for detail in rpc_status.from_call(error).details:
+    for detail in rpc_status.from_call(cast("grpc.Call", error)).details:
         if detail.Unpack(info):
             assert info.domain == "superstoryboard"
             return str(info.reason)
@@ -109,7 +110,7 @@ def test_a_video_job_gets_its_defaults(stub: GenerationServiceStub) -> None:
     assert (job.video.aspect_ratio, job.video.duration_seconds, job.video.resolution) == ("16:9", "8", "720p")
 
 
-BAD_IMAGES = {
+BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "empty prompt": ({"prompt": ""}, "image.prompt"),
     "blank prompt": ({"prompt": " \n\t"}, "image.prompt"),
     "prompt over the model's limit": ({"prompt": "x" * 100_000}, "image.prompt"),
@@ -197,7 +198,7 @@ def test_the_same_request_id_with_another_payload_is_refused(stub: GenerationSer
     changed = api.CreateImageJobRequest(image=image(prompt="a hare"), request_id="once")
     labelled = api.CreateImageJobRequest(image=image(), request_id="once", labels={"a": "b"})
     for request in (changed, labelled):
-        error = refused(lambda request=request: stub.CreateImageJob(request, metadata=ALICE))
+        error = refused(partial(stub.CreateImageJob, request, metadata=ALICE))
         assert (error.code(), reason(error)) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
     assert stub.CreateImageJob(changed, metadata=BOB).job.id, "another caller's ids are his own"
 
@@ -240,7 +241,7 @@ def test_jobs_of_others_do_not_exist(stub: GenerationServiceStub) -> None:
     job = stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job
     for call in (
         lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=BOB),
-        lambda: next(stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=5)),
+        lambda: next(iter(stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=5))),
     ):
         assert refused(call).code() is grpc.StatusCode.NOT_FOUND
     assert job.id not in {found.id for found in stub.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
@@ -263,7 +264,9 @@ def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
             break
         request.page_token = answer.next_page_token
     assert pages == [ids[:2:-1], ids[2:0:-1], ids[:1]]
-    one = api.ListJobsRequest(storyboard_id="paged", scene_id="s3", kind=job_pb2.JOB_KIND_IMAGE, states=["JOB_STATE_QUEUED"])
+    one = api.ListJobsRequest(
+        storyboard_id="paged", scene_id="s3", kind=job_pb2.JOB_KIND_IMAGE, states=["JOB_STATE_QUEUED"]
+    )
     assert [job.id for job in stub.ListJobs(one, metadata=ALICE).jobs] == [ids[3]]
     one.kind = job_pb2.JOB_KIND_VIDEO
     assert not stub.ListJobs(one, metadata=ALICE).jobs
@@ -273,7 +276,9 @@ def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
 
 def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceStub, ingest_database: str) -> None:
     job = stub.CreateImageJob(api.CreateImageJobRequest(image=image(storyboard_id="watched")), metadata=ALICE).job
-    stream = stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=20)
+    stream = iter(
+        stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=20)
+    )
     assert next(stream).event.state == job_pb2.JOB_STATE_QUEUED
     with psycopg.connect(ingest_database, autocommit=True) as connection:
         connection.execute("select pgmq.archive('image_generation_queue', %s::bigint)", (job.msg_id,))
@@ -288,8 +293,8 @@ def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceS
 @pytest.mark.parametrize(
     "metadata",
     [
-        [],
-        [("authorization", "Basic abc")],
+        (),
+        (("authorization", "Basic abc"),),
         bearer("not.a.token"),
         bearer(token(exp=1)),
         bearer(token(exp=None)),
@@ -299,10 +304,12 @@ def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceS
         bearer(token(subject="")),
         bearer(token(subject="sql")),
         bearer(jwt.encode({"sub": "a", "role": "service_role", "aud": "authenticated", "exp": 9e9}, "x" * 40)),
-        bearer(jwt.encode({"sub": "a", "role": "service_role", "aud": "authenticated", "exp": 9e9}, "", algorithm="none")),
+        bearer(
+            jwt.encode({"sub": "a", "role": "service_role", "aud": "authenticated", "exp": 9e9}, "", algorithm="none")
+        ),
     ],
 )
-def test_calls_without_a_good_token_are_refused(stub: GenerationServiceStub, metadata: list[tuple[str, str]]) -> None:
+def test_calls_without_a_good_token_are_refused(stub: GenerationServiceStub, metadata: Metadata) -> None:
     error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=metadata))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 

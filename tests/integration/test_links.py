@@ -19,11 +19,11 @@ URL = "http://storage/asset.png"
 
 
 def put(sql: psycopg.Connection, key: str, value: Any) -> None:
-    sql.execute(f"insert into {KV} values (%s, %s)", (key, json.dumps(value)))  # type: ignore[call-overload]
+    sql.execute(f"insert into {KV} values (%s, %s)", (key, json.dumps(value)))
 
 
 def get(sql: psycopg.Connection, key: str) -> Any:
-    found = sql.execute(f"select value from {KV} where key = %s", (key,)).fetchone()  # type: ignore[call-overload]
+    found = sql.execute(f"select value from {KV} where key = %s", (key,)).fetchone()
     assert found is not None
     return found[0]
 
@@ -141,7 +141,7 @@ async def test_an_older_job_that_waits_for_the_newer_ones_lock_still_loses(
     put(sql, "scene:board:scene-1", {})
     (old_id, old), (_, new) = await staged(database), await staged(database)
     async with await psycopg.AsyncConnection.connect(database_url) as newer:
-        await newer.execute(f"select superstoryboard.finish_job_v1(%s, '{KV}', 'archive', 'new')", (new,))  # type: ignore[call-overload]
+        await newer.execute(f"select superstoryboard.finish_job_v1(%s, '{KV}', 'archive', 'new')", (new,))
         waiting = asyncio.create_task(finish(database, old, "old"))
         await _until_blocked(sql)
         await newer.commit()

@@ -245,11 +245,9 @@ async def test_two_artifacts_of_one_millisecond_get_two_paths(database: Database
 
 
 @pytest.mark.parametrize("how", ["delete", "archive"])
-async def test_a_message_removed_by_hand_cancels_its_job(
-    database: Database, sql: psycopg.Connection, how: str
-) -> None:
+async def test_a_message_removed_by_hand_cancels_its_job(database: Database, sql: psycopg.Connection, how: str) -> None:
     job_id = await accept(database)
-    sql.execute(f"select pgmq.{how}('image_generation_queue', 1::bigint)")  # type: ignore[call-overload]
+    sql.execute(f"select pgmq.{how}('image_generation_queue', 1::bigint)")
     swept = {duty["duty"]: duty["changed"] for duty in await JobStore(database).sweep()}
     assert swept["cancel_removed"] == 1
     cancelled = await row(database, job_id)
@@ -273,7 +271,9 @@ async def test_two_sweeps_at_once_do_no_harm(database: Database, sql: psycopg.Co
     sql.execute("delete from pgmq.q_image_generation_queue where msg_id <= 10")
     await asyncio.gather(*(JobStore(database).sweep() for _ in range(4)))
     await JobStore(database).sweep()
-    counts = sql.execute("select owner, state, count(*) from superstoryboard.jobs group by 1, 2 order by 1, 2").fetchall()
+    counts = sql.execute(
+        "select owner, state, count(*) from superstoryboard.jobs group by 1, 2 order by 1, 2"
+    ).fetchall()
     assert counts == [("alice", "CANCELLED", 5), ("alice", "QUEUED", 15), ("sql", "QUEUED", 15)]
 
 

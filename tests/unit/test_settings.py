@@ -1,0 +1,107 @@
+"""Settings: typed, checked at start, secrets from files, never printed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.asset_writer.settings import AssetWriterSettings
+from services.image_worker.settings import ImageWorkerSettings
+from services.ingest.settings import IngestSettings
+from services.video_worker.settings import VideoWorkerSettings
+from superstoryboard.config.settings import Settings, SettingsError
+from tests.running import base_env
+
+COMPLETE = {
+    "DATABASE_URL": "postgresql://db",
+    "SUPABASE_JWT_SECRET": "jwt-secret",
+    "SUPABASE_URL": "http://127.0.0.1:1",
+    "SUPABASE_SECRET_KEY": "storage-secret",
+    "SUPABASE_STAGING_KEY": "staging-secret",
+    "GOOGLE_GENERATIVE_AI_API_KEY": "google-secret",
+}
+KINDS = {
+    "ingest": IngestSettings,
+    "image_worker": ImageWorkerSettings,
+    "video_worker": VideoWorkerSettings,
+    "asset_writer": AssetWriterSettings,
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*COMPLETE, "GRPC_LISTEN", "AUTH_DISABLED", "AMQP_URL", "DATABASE_LISTEN_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in COMPLETE.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_the_defaults_are_complete_and_secrets_do_not_show(kind: type[Settings]) -> None:
+    settings = kind.read()
+    assert "secret" not in repr(settings).replace("_secret", "").replace("secret_", "")
+
+
+def test_every_missing_and_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("IMAGE_CONCURRENCY", "many-4711")
+    with pytest.raises(SettingsError) as caught:
+        ImageWorkerSettings.read()
+    assert "DATABASE_URL" in str(caught.value)
+    assert "IMAGE_CONCURRENCY" in str(caught.value)
+    assert "4711" not in str(caught.value)
+
+
+def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMQP_URL", "")
+    monkeypatch.setenv("IMAGE_CONCURRENCY", "")
+    settings = ImageWorkerSettings.read()
+    assert settings.amqp_url is None
+    assert settings.image_concurrency == 5
+
+
+def test_a_secret_comes_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("from-a-file\n")
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY_FILE", str(file))
+    assert AssetWriterSettings.read().supabase_secret_key.get_secret_value() == "from-a-file"
+
+
+def test_a_missing_secret_file_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        AssetWriterSettings.read()
+
+
+@pytest.mark.parametrize("name", ["SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_SERVICE_KEY"])
+def test_older_names_of_the_storage_key_are_accepted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("SUPABASE_SECRET_KEY")
+    monkeypatch.setenv(name, "older")
+    assert AssetWriterSettings.read().supabase_secret_key.get_secret_value() == "older"
+
+
+def test_authentication_is_off_only_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTH_DISABLED", "true")
+    assert IngestSettings.read().auth_disabled
+    monkeypatch.setenv("GRPC_LISTEN", "0.0.0.0:50051")
+    with pytest.raises(SettingsError, match="loopback"):
+        IngestSettings.read()
+    monkeypatch.delenv("AUTH_DISABLED")
+    monkeypatch.delenv("SUPABASE_JWT_SECRET")
+    with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET is required"):
+        IngestSettings.read()
+
+
+@pytest.mark.parametrize("service", KINDS)
+def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
+    command = [sys.executable, "-m", f"services.{service}", "--check-config"]
+    good = subprocess.run(command, env=base_env() | COMPLETE, capture_output=True, text=True, timeout=60, check=False)
+    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n")
+    bad = subprocess.run(command, env=base_env(), capture_output=True, text=True, timeout=60, check=False)
+    assert bad.returncode == 2
+    assert "DATABASE_URL" in bad.stderr
