@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,7 +14,7 @@ Sink = Callable[[str, str], None]
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95)
 LEVEL_COLOURS = {"warning": 33, "error": 31, "critical": 31}
 NAME_WIDTH = 16
-HIDDEN = frozenset({"timestamp", "level", "event", "service", "component", "exception"})
+HIDDEN = frozenset({"timestamp", "time", "level", "event", "service", "component", "exception"})
 
 
 def render(line: str) -> str:
@@ -24,12 +25,19 @@ def render(line: str) -> str:
         return line
     if not isinstance(entry, dict) or "event" not in entry:
         return line
-    time = str(entry.get("timestamp", ""))[11:19]
+    time = _clock(entry.get("timestamp", entry.get("time", "")))
     pairs = [f"{key}={_value(value)}" for key, value in entry.items() if key not in HIDDEN]
     words = [time, str(entry.get("level", "info")).ljust(7), str(entry["event"]), *pairs]
     text = " ".join(word for word in words if word)
     exception = entry.get("exception")
     return f"{text}\n{exception}" if exception else text
+
+
+def _clock(time: Any) -> str:
+    """Hours, minutes and seconds of an ISO time or of seconds since 1970."""
+    if isinstance(time, int | float):
+        time = datetime.fromtimestamp(time, UTC).isoformat()
+    return str(time)[11:19]
 
 
 def _value(value: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Coroutine, Iterator
+from typing import Any, Self
 
 import psutil
 
@@ -13,6 +13,16 @@ from devstack.console import Sink
 from devstack.program import Program
 
 READY_SECONDS = 60.0
+
+
+async def together(*steps: Coroutine[Any, Any, None]) -> None:
+    """Run steps at the same time; the first that fails ends the others, and its error is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(step)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
 
 
 class Supervisor:
@@ -41,12 +51,7 @@ class Supervisor:
             StartError: one did not become ready.
             OSError: one cannot be started at all.
         """
-        try:
-            async with asyncio.TaskGroup() as group:
-                for program in programs:
-                    group.create_task(self._start(program, ready_seconds))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+        await together(*(self._start(program, ready_seconds) for program in programs))
 
     async def stop(self) -> None:
         """Stop all: the stages from high to low, within a stage at the same time."""

@@ -4,6 +4,8 @@ import io
 import json
 from pathlib import Path
 
+import pytest
+
 from devstack.console import Console, LogFiles, both, render
 
 
@@ -20,6 +22,12 @@ def test_a_json_line_becomes_time_level_event_and_pairs() -> None:
     }
     wanted = '05:12:33 warning The job is released. job_id=job-1 reason="too many requests" attempt=2'
     assert render(json.dumps(entry)) == wanted
+
+
+@pytest.mark.parametrize("time", ["2026-11-21T06:30:52.278539+00:00", 1795242652.3])
+def test_the_emulators_time_is_read_too(time: str | float) -> None:
+    entry = {"event": "request", "time": time, "status": 200}
+    assert render(json.dumps(entry)) == "06:30:52 info    request status=200"
 
 
 def test_an_exception_follows_its_line() -> None:

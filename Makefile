@@ -1,0 +1,82 @@
+# Two commands for newcomers: `make demo` and `make test`. Everything else is in `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+# protoc looks for its plug-ins on the PATH.
+PROTOS := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/generate_protos.py
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# No test run takes longer than this; each test has a limit of its own (pyproject.toml).
+TEST_SECONDS := 1500
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help venv demo up test test-outside lint format proto proto-baseline clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(DEV) ## Create .venv with everything that development needs
+
+demo: $(RUNTIME) ## Run a real storyboard through the whole stack and make a gallery page
+	@$(BIN)/python -m devstack.demo
+
+up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
+	@$(BIN)/python -m devstack.up
+
+test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
+	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
+
+test-outside: $(DEV) ## Run the tests that call the real Google and Supabase (needs their keys, costs money)
+	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/outside
+
+lint: $(DEV) ## Check style, types, import rules, protos, migrations and shell scripts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@! git grep -nE '^\s*(from google\.genai|import google\.genai|from google import .*genai)' -- \
+		superstoryboard services storyboard devstack ':!superstoryboard/providers' \
+		|| { echo "google-genai is imported only under superstoryboard/providers"; exit 1; }
+	$(PROTOS) --check
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PROTOS) --descriptor-set "$$folder/protos.binpb" && \
+	buf=$(abspath $(BIN))/buf && cd proto && \
+	echo "buf lint" && "$$buf" lint "$$folder/protos.binpb" --path superstoryboard && \
+	echo "buf breaking" && "$$buf" breaking "$$folder/protos.binpb" --against baseline.binpb --path superstoryboard
+	$(BIN)/squawk migrations/*.sql
+	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
+
+format: $(DEV) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(DEV) ## Generate superstoryboard/v1 from proto/
+	$(PROTOS)
+
+proto-baseline: $(DEV) ## Take the protos as they are as the released ones (only at a release)
+	$(PROTOS) --descriptor-set proto/baseline.binpb
+
+clean: ## Remove .venv, caches and the state of `make up` and `make demo`
+	rm -rf $(VENV) .devstack .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build ./*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; say which one: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+		|| { echo "This Python cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements/runtime.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements/runtime.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@ $(RUNTIME)
