@@ -9,11 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from services.asset_writer.settings import AssetWriterSettings
+from services.image_worker.settings import ImageWorkerSettings
+from services.ingest.settings import IngestSettings
+from services.video_worker.settings import VideoWorkerSettings
+from superstoryboard.config.server import ServerSettings
 from tests.unit.cli_fixture import Cli, running_cli
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["image", "image-edit", "video", "batch-images", "batch-videos", "watch", "jobs", "job", "process"]
 OPERATOR_COMMANDS = ["migrate", "up", "demo"]
+
+
+def env_example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 @pytest.fixture
@@ -65,6 +75,15 @@ def test_without_the_devstack_its_commands_say_how_to_install_it(
     result = cli(command)
     assert result.code == 1
     assert "pip install 'superstoryboard[devstack]'" in result.err
+
+
+@pytest.mark.parametrize("kind", [IngestSettings, ImageWorkerSettings, VideoWorkerSettings, AssetWriterSettings])
+def test_env_example_holds_the_settings_of_every_service_with_their_defaults(kind: type[ServerSettings]) -> None:
+    example = env_example()
+    for field, facts in kind.model_fields.items():
+        assert field.upper() in example
+        if field != "grpc_listen" and isinstance(facts.default, int | float | str):
+            assert example[field.upper()] == str(facts.default).lower()
 
 
 def test_env_example_holds_every_setting_once_with_a_comment() -> None:
