@@ -1,0 +1,255 @@
+"""Fetch the picture a caller points at, without letting the URL reach where the caller cannot.
+
+The own Storage is always allowed, also over http and at a private address, as a self-hosted Supabase has. Every other
+host must be allow-listed, spoken to over https, and public: the connection goes to the very address that was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+
+from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.media import MediaError, MediaType, probe_image
+from superstoryboard.providers.google_error import parse_seconds
+
+FIELD = "sourceImageUrl"
+MAX_BYTES = 20 * 1024 * 1024
+MAX_REDIRECTS = 3
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PASSING = frozenset({408, 425, 429})
+_CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+_ERROR_BODY_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """A picture that decodes; the media type is that of its bytes."""
+
+    media_type: MediaType
+    data: bytes
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where a hop really connects to: addresses that were checked, or none where the host is trusted."""
+
+    url: httpx.URL
+    addresses: tuple[Address, ...] = ()
+
+
+def is_public(address: Address) -> bool:
+    """True for addresses of the public internet, also where IPv6 wraps an IPv4 one."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address.sixtofour is not None or address.teredo is not None:
+            return False
+        if address in _NAT64:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return address.is_global and not address.is_multicast
+
+
+class SourceFetcher:
+    """Fetches source images. `storage_origins` are base URLs of the own Storage such as `http://kong:8000`.
+
+    `allowed_hosts` are host names in ASCII; `*.example.com` stands for all hosts below. `timeout_seconds` bounds one
+    fetch with all its redirects. Proxies of the environment are not used: they would make the address check void.
+    """
+
+    def __init__(
+        self,
+        storage_origins: Iterable[str],
+        allowed_hosts: Iterable[str] = (),
+        *,
+        max_bytes: int = MAX_BYTES,
+        timeout_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+        address_allowed: Callable[[Address], bool] = is_public,
+    ) -> None:
+        self._storages = [httpx.URL(origin) for origin in storage_origins if origin]
+        self._allowed_hosts = [host.strip().lower().rstrip(".") for host in allowed_hosts if host.strip()]
+        self._max_bytes = max_bytes
+        self._timeout_seconds = timeout_seconds
+        self._address_allowed = address_allowed
+        timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds))
+        # Connections and cookies are kept per address, which hosts may share: nothing is carried over.
+        self._client = httpx.AsyncClient(
+            timeout=timeout,
+            verify=tls or True,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def fetch(self, url: str) -> SourceImage:
+        """The picture at a URL, decoded once to be sure.
+
+        Raises:
+            JobFailure: INVALID with code SOURCE_NOT_ALLOWED, SOURCE_NOT_FOUND, SOURCE_NOT_READABLE, SOURCE_TOO_LARGE
+                or SOURCE_NOT_IMAGE; TRANSIENT with code SOURCE_UNAVAILABLE.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                data, content_type = await self._follow(url)
+        except TimeoutError as error:
+            raise _unavailable("did not answer in time") from error
+        except (httpx.HTTPError, OSError) as error:
+            raise _unavailable("could not be reached") from error
+        try:
+            facts = await asyncio.to_thread(probe_image, data)
+        except MediaError as error:
+            came = f" (it answered {content_type})" if content_type else ""
+            raise _invalid("SOURCE_NOT_IMAGE", f"must be a readable image: {error}{came}") from error
+        return SourceImage(facts.media_type, data)
+
+    async def _follow(self, url: str) -> tuple[bytes, str]:
+        target = await self._check(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = await self._send(target)
+            async with aclosing(response):
+                if not response.has_redirect_location:
+                    return await self._read(response), _content_type(response)
+                location = response.headers["location"]
+            target = await self._check(location, base=target.url)
+        raise _invalid("SOURCE_NOT_READABLE", f"redirects more than {MAX_REDIRECTS} times")
+
+    async def _check(self, text: str, *, base: httpx.URL | None = None) -> _Target:
+        try:
+            url = base.join(text) if base is not None else httpx.URL(text)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise _invalid("SOURCE_NOT_ALLOWED", "is not a URL that can be fetched") from error
+        if url.userinfo:
+            raise _invalid("SOURCE_NOT_ALLOWED", "must not carry a user name or password")
+        if any(_is_within(url, storage) for storage in self._storages):
+            return _Target(url)
+        host = _ascii_host(url)
+        if url.scheme != "https" or not any(_matches(host, allowed) for allowed in self._allowed_hosts):
+            raise _invalid("SOURCE_NOT_ALLOWED", "must be in the own Storage, or https on an allowed host")
+        addresses = await _resolve(host, url.port or 443)
+        if not all(self._address_allowed(address) for address in addresses):
+            raise _invalid("SOURCE_NOT_ALLOWED", "must be on a public address")
+        return _Target(url, addresses)
+
+    async def _send(self, target: _Target) -> httpx.Response:
+        headers = {"accept": "image/png, image/jpeg, image/webp", "accept-encoding": "identity"}
+        if not target.addresses:
+            request = self._client.build_request("GET", target.url, headers=headers)
+            return await self._client.send(request, stream=True)
+        headers["host"] = target.url.netloc.decode("ascii")
+        failure: httpx.TransportError | None = None
+        for address in target.addresses[:3]:
+            # Name and certificate are the host's, the connection goes to the address that was checked.
+            pinned = target.url.copy_with(host=str(address))
+            extensions = {"sni_hostname": _ascii_host(target.url)}
+            request = self._client.build_request("GET", pinned, headers=headers, extensions=extensions)
+            try:
+                return await self._client.send(request, stream=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpx.ConnectError("no address")
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        status = response.status_code
+        if status != httpx.codes.OK:
+            raise await _refused(response)
+        if int(response.headers.get("content-length", "0")) > self._max_bytes:
+            raise self._too_large()
+        data = await _read_up_to(response, self._max_bytes)
+        if data is None:
+            raise self._too_large()
+        return data
+
+    def _too_large(self) -> JobFailure:
+        return _invalid("SOURCE_TOO_LARGE", f"must be at most {self._max_bytes} bytes")
+
+
+async def _resolve(host: str, port: int) -> tuple[Address, ...]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise _invalid("SOURCE_NOT_ALLOWED", "is not a URL that can be fetched") from error
+    except OSError as error:
+        raise _unavailable("names a host that cannot be found") from error
+    texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
+    return tuple(ipaddress.ip_address(text) for text in texts)
+
+
+async def _refused(response: httpx.Response) -> JobFailure:
+    status = response.status_code
+    if status in {404, 410} or (status == 400 and await _says_404(response)):
+        return _invalid("SOURCE_NOT_FOUND", "answered 404")
+    if status >= 500 or status in _PASSING:
+        wait = parse_seconds(response.headers.get("retry-after"))
+        return _unavailable(f"answered {status}", retry_after_seconds=wait)
+    return _invalid("SOURCE_NOT_READABLE", f"answered {status}")
+
+
+async def _says_404(response: httpx.Response) -> bool:
+    """Supabase Storage answers 400 and puts the real status into the body, as a string."""
+    body = await _read_up_to(response, _ERROR_BODY_BYTES)
+    try:
+        fields = json.loads(body or b"")
+    except ValueError:
+        return False
+    return isinstance(fields, dict) and str(fields.get("statusCode")) == "404"
+
+
+async def _read_up_to(response: httpx.Response, limit: int) -> bytes | None:
+    """The body, or None as soon as it is larger than the limit."""
+    data = bytearray()
+    async for chunk in response.aiter_raw():
+        data += chunk
+        if len(data) > limit:
+            return None
+    return bytes(data)
+
+
+def _is_within(url: httpx.URL, storage: httpx.URL) -> bool:
+    """True for objects of that Storage, not for other services behind the same gateway."""
+    same_origin = (url.scheme, url.host, _port(url)) == (storage.scheme, storage.host, _port(storage))
+    dots = {".", ".."} & set(url.path.split("/"))
+    return same_origin and not dots and url.path.startswith(storage.path.rstrip("/") + "/storage/v1/")
+
+
+def _ascii_host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii").lower().rstrip(".")
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def _matches(host: str, allowed: str) -> bool:
+    return host.endswith(allowed[1:]) if allowed.startswith("*.") else host == allowed
+
+
+def _content_type(response: httpx.Response) -> str:
+    found = _CONTENT_TYPE.match(response.headers.get("content-type", ""))
+    return found[0] if found else ""
+
+
+def _invalid(code: str, rule: str) -> JobFailure:
+    return JobFailure(JobError(ErrorClass.INVALID, code, f"{FIELD} {rule}"))
+
+
+def _unavailable(what: str, *, retry_after_seconds: float | None = None) -> JobFailure:
+    error = JobError(ErrorClass.TRANSIENT, "SOURCE_UNAVAILABLE", f"{FIELD} {what}")
+    return JobFailure(error, retry_after_seconds=retry_after_seconds)

@@ -1,0 +1,332 @@
+"""The table from provider errors to ours, row by row."""
+
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from superstoryboard.jobs.errors import CallOutcome, ErrorClass, ProviderFailure
+from superstoryboard.providers import errors
+from superstoryboard.providers.google_error import parse_seconds
+from superstoryboard.providers.wording import LONGEST, presentable, support_codes
+
+TYPES = "type.googleapis.com/google.rpc."
+RETRY = {"@type": f"{TYPES}RetryInfo", "retryDelay": "38.52s"}
+
+UNPAID, UNKNOWN, PAID = CallOutcome.UNPAID, CallOutcome.UNKNOWN, CallOutcome.PAID
+
+
+def google(code: int, message: str = "no", status: str = "X", *details: Any) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "status": status, "details": list(details)}}
+
+
+def quota(*ids: str, value: str = "15") -> dict[str, Any]:
+    violations = [{"quotaId": quota_id, "quotaValue": value} for quota_id in ids]
+    return {"@type": f"{TYPES}QuotaFailure", "violations": violations}
+
+
+def reason(word: str) -> dict[str, Any]:
+    return {"@type": f"{TYPES}ErrorInfo", "reason": word, "domain": "googleapis.com"}
+
+
+def facts(failure: ProviderFailure) -> tuple[str, str, CallOutcome]:
+    return failure.error.error_class.value, failure.error.code, failure.outcome
+
+
+SUBMITS = [
+    (429, google(429, "slow", "RESOURCE_EXHAUSTED", quota("RequestsPerMinute"), RETRY), "RATE_LIMITED", "RATE_LIMITED"),
+    (429, google(429, "Resource has been exhausted (e.g. check quota)"), "RATE_LIMITED", "RATE_LIMITED"),
+    (429, "<html>", "RATE_LIMITED", "RATE_LIMITED"),
+    (429, google(429, "x", "X", quota("PerMinute", "RequestsPerDay"), RETRY), "QUOTA_EXHAUSTED", "DAILY_QUOTA"),
+    (429, google(429, "* limit: 0, model: m", "X", quota("PerDay")), "CONFIG", "PROVIDER_NO_QUOTA"),
+    (429, google(429, "x", "X", quota("PerDay", value="0")), "CONFIG", "PROVIDER_NO_QUOTA"),
+    (429, google(429, "limit: 0.5, limit: 05", "X", quota("PerMinute")), "RATE_LIMITED", "RATE_LIMITED"),
+    (429, google(429, "x", "X", reason("MODEL_CAPACITY_EXHAUSTED")), "RATE_LIMITED", "CAPACITY_EXHAUSTED"),
+    (503, google(503, "The model is overloaded."), "RATE_LIMITED", "CAPACITY_EXHAUSTED"),
+    (503, google(503, "down", "UNAVAILABLE"), "TRANSIENT", "PROVIDER_UNAVAILABLE"),
+    (400, google(400, "bad ratio", "INVALID_ARGUMENT"), "INVALID", "PROVIDER_INVALID_ARGUMENT"),
+    (400, "nonsense", "INVALID", "PROVIDER_INVALID_ARGUMENT"),
+    (400, google(400, "API key not valid. Please pass a valid API key."), "CONFIG", "PROVIDER_ACCESS_DENIED"),
+    (400, google(400, "x", "X", reason("API_KEY_INVALID")), "CONFIG", "PROVIDER_ACCESS_DENIED"),
+    (400, google(400, "not in your country", "FAILED_PRECONDITION"), "CONFIG", "PROVIDER_PRECONDITION"),
+    (400, google(400, "It violates Google's Responsible AI practices. Support codes: 58061214"), "REFUSED", "SAFETY"),
+    (401, google(401), "CONFIG", "PROVIDER_ACCESS_DENIED"),
+    (403, google(403), "CONFIG", "PROVIDER_ACCESS_DENIED"),
+    (404, google(404, "models/x is no longer available"), "INVALID", "MODEL_RETIRED"),
+    (404, "<html>not here</html>", "CONFIG", "PROVIDER_NOT_FOUND"),
+    (408, None, "TRANSIENT", "PROVIDER_TIMEOUT"),
+    (413, None, "INVALID", "PROVIDER_REQUEST_TOO_LARGE"),
+    (418, None, "INVALID", "PROVIDER_INVALID_ARGUMENT"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "error_class", "code"), SUBMITS)
+def test_a_paid_call_that_is_settled_as_unpaid(status: int, body: Any, error_class: str, code: str) -> None:
+    assert facts(errors.submit_failure(status, body, {})) == (error_class, code, UNPAID)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, google(500)), (502, "<html>"), (503, "<html>"), (504, google(504)), (302, ""), (204, "")]
+)
+def test_everything_else_after_sending_is_unknown(status: int, body: Any) -> None:
+    assert facts(errors.submit_failure(status, body, {})) == ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", UNKNOWN)
+
+
+def test_the_wait_is_the_one_asked_for() -> None:
+    body = google(429, "slow", "X", RETRY)
+    assert errors.submit_failure(429, body, {"retry-after": "5"}).retry_after_seconds == 38.52
+    assert errors.submit_failure(429, google(429), {"retry-after": "5"}).retry_after_seconds == 5
+    assert errors.submit_failure(429, google(429), {}).retry_after_seconds == errors.DEFAULT_WAIT_SECONDS
+    assert errors.submit_failure(400, google(400), {}).retry_after_seconds is None
+
+
+def test_a_daily_quota_waits_for_midnight_in_california_whatever_retry_info_says() -> None:
+    failure = errors.submit_failure(429, google(429, "x", "X", quota("PerDay"), RETRY), {})
+    assert failure.retry_after_seconds is not None
+    assert 0 < failure.retry_after_seconds <= 25 * 3600
+    assert errors.seconds_until_quota_reset(datetime(2026, 11, 21, 4, 16, tzinfo=UTC)) == (3 * 60 + 44) * 60
+    assert errors.seconds_until_quota_reset(datetime(2026, 7, 1, 6, 59, tzinfo=UTC)) == 60
+    assert errors.seconds_until_quota_reset(datetime(2026, 11, 1, 7, 0, tzinfo=UTC)) == 25 * 3600
+
+
+def test_a_retired_model_names_what_it_was_told() -> None:
+    body = google(404, "gone")
+    assert errors.submit_failure(404, body, {}, retired="model a; replacement b").error.message == (
+        "model a; replacement b"
+    )
+    assert "no longer available" in errors.submit_failure(404, body, {}).error.message
+
+
+def test_provider_words_are_kept_as_codes() -> None:
+    body = google(429, "x", "RESOURCE_EXHAUSTED", reason("WHY NOT"), reason("RATE"), quota("PerMinute-Free"))
+    assert errors.submit_failure(429, body, {}).error.provider_codes == ("RESOURCE_EXHAUSTED", "RATE", "PerMinute-Free")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"error": "x"},
+        {"error": {"message": 1}},
+        {"error": {"message": "m", "details": "x"}},
+        google(429, "m", "s", "x", {"violations": {}}, {"violations": [1]}, {"@type": 3, "retryDelay": []}),
+    ],
+)
+def test_any_shape_of_body_is_survived(body: Any) -> None:
+    for status in (302, 400, 404, 429, 500, 503):
+        errors.submit_failure(status, body, {})
+        errors.poll_failure(status, body, {})
+        errors.download_failure(status, body, {})
+    errors.operation_failure(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error_class", "code", "outcome"),
+    [
+        (404, google(404), "UNKNOWN_OUTCOME", "OPERATION_GONE", PAID),
+        (404, "<html>", "TRANSIENT", "PROVIDER_UNAVAILABLE", UNKNOWN),
+        (429, google(429, "x", "X", quota("PerDay")), "RATE_LIMITED", "RATE_LIMITED", UNKNOWN),
+        (400, google(400, "API key not valid"), "CONFIG", "PROVIDER_ACCESS_DENIED", UNKNOWN),
+        (403, google(403), "CONFIG", "PROVIDER_ACCESS_DENIED", UNKNOWN),
+        (400, google(400), "TRANSIENT", "PROVIDER_UNAVAILABLE", UNKNOWN),
+        (500, google(500), "TRANSIENT", "PROVIDER_UNAVAILABLE", UNKNOWN),
+        (302, None, "TRANSIENT", "PROVIDER_UNAVAILABLE", UNKNOWN),
+    ],
+)
+def test_polls(status: int, body: Any, error_class: str, code: str, outcome: CallOutcome) -> None:
+    assert facts(errors.poll_failure(status, body, {})) == (error_class, code, outcome)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error_class", "code"),
+    [
+        (
+            403,
+            google(403, "no permission to access the File abc or it may not exist."),
+            "UNKNOWN_OUTCOME",
+            "VIDEO_GONE",
+        ),
+        (404, google(404), "UNKNOWN_OUTCOME", "VIDEO_GONE"),
+        (403, google(403), "CONFIG", "PROVIDER_ACCESS_DENIED"),
+        (400, google(400, "The File is not in an ACTIVE state.", "X"), "TRANSIENT", "PROVIDER_UNAVAILABLE"),
+        (500, None, "TRANSIENT", "PROVIDER_UNAVAILABLE"),
+    ],
+)
+def test_downloads_are_paid_whatever_happens(status: int, body: Any, error_class: str, code: str) -> None:
+    assert facts(errors.download_failure(status, body, {})) == (error_class, code, PAID)
+
+
+@pytest.mark.parametrize(
+    ("rpc_code", "error_class"),
+    [
+        (1, "TRANSIENT"),
+        (3, "INVALID"),
+        (4, "TRANSIENT"),
+        (5, "INVALID"),
+        (7, "INVALID"),
+        (8, "TRANSIENT"),
+        (9, "INVALID"),
+        (13, "TRANSIENT"),
+        (14, "TRANSIENT"),
+        ("13", "TRANSIENT"),
+        (None, "TRANSIENT"),
+    ],
+)
+def test_operations_that_end_with_an_error_are_unpaid(rpc_code: Any, error_class: str) -> None:
+    failure = errors.operation_failure({"code": rpc_code, "message": "because"})
+    assert (failure.error.error_class, failure.outcome) == (error_class, UNPAID)
+    assert failure.error.message.endswith(": because")
+
+
+def test_a_policy_error_of_an_operation_is_a_refusal() -> None:
+    failure = errors.operation_failure({"code": 3, "message": "It has sensitive words. Support codes: 29310472, 1"})
+    assert facts(failure) == ("REFUSED", "SAFETY", UNPAID)
+    assert failure.error.provider_codes == ("29310472",)
+    assert "category: celebrity" in failure.error.message
+
+
+def test_a_filtered_video_is_a_refusal_and_filtered_sound_is_not() -> None:
+    refused = errors.filtered_video(["Sorry, no. Support codes: 15236754, 99999999"])
+    assert facts(refused) == ("REFUSED", "SAFETY", UNPAID)
+    assert refused.error.provider_codes == ("15236754", "99999999")
+    assert "category: celebrity, other: Sorry, no." in refused.error.message
+    sound = errors.filtered_video(["We encountered an issue with the audio for your prompt. You have not been charged"])
+    assert facts(sound) == ("TRANSIENT", "AUDIO_FILTERED", UNPAID)
+    assert facts(errors.filtered_video([])) == ("REFUSED", "SAFETY", UNPAID)
+
+
+@pytest.mark.parametrize(
+    "finish_reason",
+    [
+        "SAFETY",
+        "IMAGE_SAFETY",
+        "PROHIBITED_CONTENT",
+        "IMAGE_PROHIBITED_CONTENT",
+        "BLOCKLIST",
+        "SPII",
+        "RECITATION",
+        "IMAGE_RECITATION",
+        "MODEL_ARMOR",
+    ],
+)
+def test_results_that_are_refusals(finish_reason: str) -> None:
+    failure = errors.no_image(finish_reason, "why", "")
+    assert facts(failure) == ("REFUSED", "SAFETY", UNPAID)
+    assert failure.error.provider_codes == (finish_reason,)
+    assert failure.error.message == f"the provider made no picture ({finish_reason}): why"
+
+
+@pytest.mark.parametrize(
+    "finish_reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MALFORMED_RESPONSE", "BRAND_NEW", "STOP", ""]
+)
+def test_results_worth_another_attempt(finish_reason: str) -> None:
+    assert facts(errors.no_image(finish_reason, "", "")) == ("TRANSIENT", "EMPTY_RESULT", UNPAID)
+
+
+def test_words_instead_of_a_picture_are_a_refusal_and_kept() -> None:
+    failure = errors.no_image("STOP", "", "Which cat do you mean?")
+    assert facts(failure) == ("REFUSED", "NO_IMAGE", UNPAID)
+    assert "Which cat do you mean?" in failure.error.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError("x"),
+        httpx.ConnectTimeout("x"),
+        httpx.PoolTimeout("x"),
+        httpx2.ConnectError("x"),
+        ConnectionRefusedError("x"),
+        socket.gaierror("x"),
+        ssl.SSLCertVerificationError("x"),
+    ],
+)
+def test_what_was_never_sent_is_unpaid(error: Exception) -> None:
+    assert errors.is_transport_error(error)
+    failure = errors.submit_interrupted(error)
+    assert facts(failure) == ("TRANSIENT", "PROVIDER_UNREACHABLE", UNPAID)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ReadTimeout("10.1.2.3"),
+        httpx.RemoteProtocolError("10.1.2.3"),
+        httpx2.ReadError("10.1.2.3"),
+        httpx2.WriteTimeout("10.1.2.3"),
+        TimeoutError("10.1.2.3"),
+        ConnectionResetError("10.1.2.3"),
+    ],
+)
+def test_what_may_have_been_sent_is_unknown(error: Exception) -> None:
+    assert errors.is_transport_error(error)
+    failure = errors.submit_interrupted(error)
+    assert facts(failure) == ("UNKNOWN_OUTCOME", "NO_ANSWER", UNKNOWN)
+    assert "10.1.2.3" not in failure.error.message
+    assert facts(errors.read_interrupted(error, PAID)) == ("TRANSIENT", "PROVIDER_UNREACHABLE", PAID)
+
+
+def test_other_exceptions_are_no_transport_errors() -> None:
+    assert not errors.is_transport_error(ValueError("x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("38s", 38.0),
+        ("38.52s", 38.52),
+        ("5", 5.0),
+        ("0s", 0.0),
+        ("999999999s", 86400.0),
+        ("-5s", None),
+        ("nan", None),
+        ("1e9s", None),
+        ("", None),
+        (None, None),
+        (5, None),
+        ("Wed, 21 Oct", None),
+    ],
+)
+def test_durations(text: object, seconds: float | None) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "Consumer 'api_key:AIzaSyA1234567890abcdef' has been suspended.",
+            "Consumer 'api_key:[key]' has been suspended.",
+        ),
+        ("GET /v1?key=abc123&alt=media", "GET /v1?key=[key]&alt=media"),
+        ("Bearer abc.def", "Bearer [key]"),
+        ("my emulator-key here", "my [key] here"),
+        ("connect to 10.0.0.3:8080 failed", "connect to [address] failed"),
+        ("see http://kong:8000/storage now", "see [address] now"),
+        ("at api.prod.svc.cluster.local/x and localhost:80", "at [address] and [address]"),
+        ("see https://ai.google.dev/gemini-api/docs", "see https://ai.google.dev/gemini-api/docs"),
+        ("two\nlines\x00 and\ttabs", "two lines and tabs"),
+    ],
+)
+def test_texts_are_made_presentable(text: str, shown: str) -> None:
+    assert presentable(text, secret="emulator-key") == shown
+
+
+def test_texts_are_cut() -> None:
+    assert len(presentable("x" * 100_000)) == LONGEST
+    assert len(presentable("a." * 100_000)) == LONGEST
+
+
+def test_support_codes_are_found_once_each() -> None:
+    assert support_codes("Support codes: 15236754, 58061214, 15236754 (2026)") == ("15236754", "58061214")
+
+
+def test_refusals_and_invalid_requests_are_final() -> None:
+    assert [error_class for error_class in ErrorClass if error_class.final] == [ErrorClass.REFUSED, ErrorClass.INVALID]

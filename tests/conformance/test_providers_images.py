@@ -1,0 +1,230 @@
+"""GeminiImages against the emulator, through the real google-genai client."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
+from superstoryboard.media import MediaType, probe_image
+from superstoryboard.providers.gemini_images import GeminiImages, ImageCall, read_image
+from superstoryboard.providers.source import SourceImage
+from tests.conformance.http_stub import Answer, serve
+from tests.emulators.google_fixture import IMAGE_MODEL, KEY, GoogleEmulator, encode, report, script
+
+CALL = ImageCall(model=IMAGE_MODEL, prompt="a lighthouse at dawn", aspect_ratio="16:9")
+PNG = encode(Image.radial_gradient("L").resize((320, 200)))
+SOURCE = SourceImage(MediaType.PNG, PNG)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
+    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
+    with emulator.client() as http:
+        http.post("/_emulator/reset").raise_for_status()
+        yield http
+
+
+@pytest.fixture
+async def images(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterator[GeminiImages]:
+    del client
+    adapter = GeminiImages(api_key=KEY, base_url=emulator.url)
+    yield adapter
+    await adapter.aclose()
+
+
+async def failure(images: GeminiImages, call: ImageCall = CALL, seconds: float = 20.0) -> ProviderFailure:
+    with pytest.raises(ProviderFailure) as caught:
+        await images.generate(call, timeout_seconds=seconds)
+    assert KEY not in caught.value.error.message
+    return caught.value
+
+
+def release(client: httpx.Client) -> None:
+    client.post("/_emulator/release").raise_for_status()
+
+
+def facts(failed: ProviderFailure) -> tuple[str, str, CallOutcome]:
+    return failed.error.error_class.value, failed.error.code, failed.outcome
+
+
+async def test_text_to_image(images: GeminiImages, client: httpx.Client) -> None:
+    picture = probe_image(await images.generate(CALL, timeout_seconds=20))
+    assert picture.media_type is MediaType.PNG
+    assert picture.width / picture.height == pytest.approx(16 / 9, abs=0.05)
+    rows = report(client)["requests"]
+    assert [row["path"] for row in rows] == [f"/v1beta/models/{IMAGE_MODEL}:generateContent"]
+
+
+async def test_an_edit_keeps_the_size_of_its_source(images: GeminiImages) -> None:
+    call = ImageCall(model=IMAGE_MODEL, prompt="make it night", sources=(SOURCE,))
+    picture = probe_image(await images.generate(call, timeout_seconds=20))
+    assert (picture.width, picture.height) == (320, 200)
+
+
+async def test_a_reference_with_an_aspect_ratio_is_a_new_picture(images: GeminiImages) -> None:
+    call = ImageCall(model=IMAGE_MODEL, prompt="in this style", aspect_ratio="1:1", sources=(SOURCE,))
+    picture = probe_image(await images.generate(call, timeout_seconds=20))
+    assert picture.width == picture.height > 320
+
+
+async def test_the_environment_cannot_send_the_call_elsewhere(
+    emulator: GoogleEmulator, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
+    monkeypatch.setenv("GOOGLE_API_KEY", "another-key")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:9")
+    adapter = GeminiImages(api_key=f" {KEY}\n", base_url=emulator.url, api_version="v1")
+    assert await adapter.generate(CALL, timeout_seconds=20)
+    await adapter.aclose()
+    assert report(client)["requests"][0]["path"].startswith("/v1/models/")
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"kind": "rate_limited_minute"}, ("RATE_LIMITED", "RATE_LIMITED", CallOutcome.UNPAID)),
+        ({"kind": "quota_day"}, ("QUOTA_EXHAUSTED", "DAILY_QUOTA", CallOutcome.UNPAID)),
+        ({"kind": "limit_zero"}, ("CONFIG", "PROVIDER_NO_QUOTA", CallOutcome.UNPAID)),
+        ({"kind": "overloaded"}, ("RATE_LIMITED", "CAPACITY_EXHAUSTED", CallOutcome.UNPAID)),
+        ({"kind": "internal"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN)),
+        ({"status": 502, "body": "<html>bad</html>"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN)),
+        ({"status": 503, "body": "<html>bad</html>"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN)),
+        ({"status": 403}, ("CONFIG", "PROVIDER_ACCESS_DENIED", CallOutcome.UNPAID)),
+        ({"kind": "blocked_prompt"}, ("REFUSED", "PROMPT_BLOCKED", CallOutcome.UNPAID)),
+        ({"kind": "image_safety"}, ("REFUSED", "SAFETY", CallOutcome.UNPAID)),
+        ({"kind": "no_image_text"}, ("REFUSED", "NO_IMAGE", CallOutcome.UNPAID)),
+        ({"kind": "no_image"}, ("TRANSIENT", "EMPTY_RESULT", CallOutcome.UNPAID)),
+        ({"status": 200, "body": "not json"}, ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)),
+        ({"drop": "before_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)),
+        ({"drop": "after_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)),
+    ],
+)
+async def test_failures_are_told_apart_and_never_repeated(
+    images: GeminiImages, client: httpx.Client, entry: dict[str, Any], expected: tuple[str, str, CallOutcome]
+) -> None:
+    script(client, {"on": "image"} | entry)
+    assert facts(await failure(images)) == expected
+    assert len(report(client)["requests"]) == 1
+
+
+async def test_the_delay_that_google_asks_for_is_kept(images: GeminiImages, client: httpx.Client) -> None:
+    script(client, {"on": "image", "kind": "rate_limited_minute", "retry_delay_seconds": 12.5})
+    assert (await failure(images)).retry_after_seconds == 12.5
+    script(client, {"on": "image", "status": 429, "headers": {"retry-after": "7"}})
+    assert (await failure(images)).retry_after_seconds == 7
+
+
+async def test_a_refusal_keeps_its_reason_and_codes(images: GeminiImages, client: httpx.Client) -> None:
+    script(client, {"on": "image", "kind": "image_safety"})
+    error = (await failure(images)).error
+    assert error.provider_codes == ("IMAGE_SAFETY", "63429089")
+    assert "category: prohibited" in error.message
+    assert "Responsible AI" in error.message
+
+
+async def test_a_retired_model_names_its_replacement(images: GeminiImages) -> None:
+    failed = await failure(images, ImageCall(model="gemini-2.5-flash-image-preview", prompt="x"))
+    assert facts(failed) == ("INVALID", "MODEL_RETIRED", CallOutcome.UNPAID)
+    assert failed.error.message.endswith("replacement gemini-nano-banana-2.1")
+    unlisted = await failure(images, ImageCall(model="gemini-unheard-of", prompt="x"))
+    assert unlisted.error.code == "MODEL_RETIRED"
+
+
+async def test_a_wrong_key_is_the_installations_fault(emulator: GoogleEmulator, client: httpx.Client) -> None:
+    del client
+    adapter = GeminiImages(api_key="wrong-key", base_url=emulator.url)
+    failed = await failure(adapter)
+    await adapter.aclose()
+    assert facts(failed) == ("CONFIG", "PROVIDER_ACCESS_DENIED", CallOutcome.UNPAID)
+
+
+async def test_a_late_answer_has_an_unknown_outcome(images: GeminiImages, client: httpx.Client) -> None:
+    script(client, {"on": "image", "hold": True})
+    assert facts(await failure(images, seconds=1.0)) == ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)
+    release(client)
+    assert report(client)["accepted"]["image"] == 1
+
+
+async def test_a_provider_that_is_not_there_was_not_paid() -> None:
+    async with serve() as gone:
+        url = gone.url
+    adapter = GeminiImages(api_key=KEY, base_url=url)
+    failed = await failure(adapter)
+    await adapter.aclose()
+    assert facts(failed) == ("TRANSIENT", "PROVIDER_UNREACHABLE", CallOutcome.UNPAID)
+
+
+async def test_the_key_does_not_follow_a_redirect() -> None:
+    async with serve() as elsewhere, serve() as stub:
+        path = f"/v1beta/models/{IMAGE_MODEL}:generateContent"
+        stub.answers[path] = Answer(307, headers={"location": elsewhere.url + path})
+        adapter = GeminiImages(api_key=KEY, base_url=stub.url)
+        failed = await failure(adapter)
+        await adapter.aclose()
+    assert facts(failed) == ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN)
+    assert elsewhere.asked == []
+
+
+def answer(*parts: dict[str, Any], **candidate: Any) -> str:
+    return json.dumps({"candidates": [{"content": {"role": "model", "parts": list(parts)}} | candidate]})
+
+
+def blob(data: str, mime_type: str = "image/png") -> dict[str, Any]:
+    return {"inlineData": {"mimeType": mime_type, "data": data}}
+
+
+@pytest.mark.parametrize("encode_bytes", [base64.b64encode, base64.urlsafe_b64encode])
+def test_both_base64_alphabets_are_read(encode_bytes: Any) -> None:
+    data = b"\xfb\xff\xfe\x00" * 9 + b"x"
+    text = encode_bytes(data).decode()
+    assert read_image(answer({"text": "here"}, blob(text))) == data
+    assert read_image(answer(blob(text.rstrip("=")))) == data
+
+
+def test_drafts_of_a_thinking_model_are_not_the_result() -> None:
+    draft, final = (base64.b64encode(word).decode() for word in (b"draft", b"final"))
+    assert read_image(answer(blob(draft) | {"thought": True}, blob(final))) == b"final"
+    with pytest.raises(ProviderFailure, match="EMPTY_RESULT"):
+        read_image(answer(blob(draft) | {"thought": True}, finishReason="STOP"))
+
+
+@pytest.mark.parametrize("data", ["", "a", "!!!!"])
+def test_a_picture_that_is_no_base64_was_paid_for(data: str) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        read_image(answer(blob(data)))
+    assert facts(caught.value) == ("TRANSIENT", "DAMAGED_RESULT", CallOutcome.PAID)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        '{"candidates": null}',
+        '{"candidates": [{"content": null}]}',
+        '{"candidates": [1]}',
+        '{"candidates": [{"content": {"parts": [{"inlineData": 3}, 4]}}]}',
+        '{"promptFeedback": "x"}',
+        answer(blob("eA==", "audio/wav")),
+    ],
+)
+def test_answers_with_nothing_in_them_are_empty_results(body: str) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        read_image(body)
+    assert facts(caught.value) == ("TRANSIENT", "EMPTY_RESULT", CallOutcome.UNPAID)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "3", "<html>"])
+def test_answers_that_are_no_object_are_unknown(body: str) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        read_image(body)
+    assert caught.value.outcome is CallOutcome.UNKNOWN

@@ -1,0 +1,223 @@
+"""Source images: what is fetched, from where, and what each refusal says."""
+
+import ipaddress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.media import MediaType
+from superstoryboard.providers.source import Address, SourceFetcher, is_public
+from tests.conformance.http_stub import Answer, Stub, contexts, serve
+
+OBJECT = "/storage/v1/object/public/storyboard-images/a.png"
+
+
+def picture(form: str = "PNG") -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (12, 8), "teal").save(buffer, form)
+    return buffer.getvalue()
+
+
+def is_loopback(address: Address) -> bool:
+    return address.is_loopback
+
+
+@pytest.fixture
+async def storage() -> AsyncIterator[Stub]:
+    async with serve() as stub:
+        yield stub
+
+
+@asynccontextmanager
+async def fetcher(storage: Stub, *hosts: str, max_bytes: int = 100_000) -> AsyncIterator[SourceFetcher]:
+    sources = SourceFetcher([storage.url], hosts, max_bytes=max_bytes, timeout_seconds=5)
+    try:
+        yield sources
+    finally:
+        await sources.aclose()
+
+
+async def failure(sources: SourceFetcher, url: str) -> JobError:
+    with pytest.raises(JobFailure) as caught:
+        await sources.fetch(url)
+    assert "127.0.0.1" not in caught.value.error.message
+    return caught.value.error
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+async def test_the_own_storage_is_allowed_over_http_and_at_a_private_address(storage: Stub, form: str) -> None:
+    storage.answers[OBJECT] = Answer(body=picture(form), headers={"content-type": "application/octet-stream"})
+    async with fetcher(storage) as sources:
+        source = await sources.fetch(storage.url + OBJECT)
+    assert source.media_type is MediaType[form]
+    assert source.data == picture(form)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (Answer(404), "SOURCE_NOT_FOUND", "sourceImageUrl answered 404"),
+        (Answer(410), "SOURCE_NOT_FOUND", "sourceImageUrl answered 404"),
+        (
+            Answer(400, b'{"statusCode":"404","error":"not_found","message":"Object not found"}'),
+            "SOURCE_NOT_FOUND",
+            "sourceImageUrl answered 404",
+        ),
+        (Answer(400, b'{"statusCode":"400"}'), "SOURCE_NOT_READABLE", "sourceImageUrl answered 400"),
+        (Answer(403), "SOURCE_NOT_READABLE", "sourceImageUrl answered 403"),
+        (
+            Answer(200, b"<html>hello</html>", {"content-type": "text/html; charset=utf-8"}),
+            "SOURCE_NOT_IMAGE",
+            "sourceImageUrl must be a readable image: the file is not a PNG, JPEG or WebP image (it answered text/html)",  # noqa: E501 - one sentence
+        ),
+        (
+            Answer(200, picture()[:40]),
+            "SOURCE_NOT_IMAGE",
+            "sourceImageUrl must be a readable image: the image/png file is damaged: it does not decode",
+        ),
+        (Answer(200, b""), "SOURCE_NOT_IMAGE", "sourceImageUrl must be a readable image: the file is not"),
+        (Answer(302, headers={"location": "http://127.0.0.1:1/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must be in"),
+        (Answer(302, headers={"location": OBJECT}), "SOURCE_NOT_READABLE", "sourceImageUrl redirects more than 3"),
+    ],
+)
+async def test_answers_that_end_the_job(storage: Stub, answer: Answer, code: str, message: str) -> None:
+    storage.answers[OBJECT] = answer
+    async with fetcher(storage) as sources:
+        error = await failure(sources, storage.url + OBJECT)
+    assert (error.error_class, error.code) == (ErrorClass.INVALID, code)
+    assert error.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(500), Answer(503), Answer(429), Answer(cut=True), Answer(body=picture(), length=10_000)]
+)
+async def test_answers_that_may_be_better_next_time(storage: Stub, answer: Answer) -> None:
+    storage.answers[OBJECT] = answer
+    async with fetcher(storage) as sources:
+        error = await failure(sources, storage.url + OBJECT)
+    assert (error.error_class, error.code) == (ErrorClass.TRANSIENT, "SOURCE_UNAVAILABLE")
+    assert error.message.startswith("sourceImageUrl ")
+
+
+async def test_the_wait_that_was_asked_for_is_kept(storage: Stub) -> None:
+    storage.answers[OBJECT] = Answer(429, headers={"retry-after": "17"})
+    async with fetcher(storage) as sources:
+        with pytest.raises(JobFailure) as caught:
+            await sources.fetch(storage.url + OBJECT)
+    assert caught.value.retry_after_seconds == 17
+
+
+async def test_a_server_that_is_away_may_be_back() -> None:
+    async with serve() as gone:
+        url = gone.url
+    sources = SourceFetcher([url])
+    error = await failure(sources, url + OBJECT)
+    await sources.aclose()
+    assert error.message == "sourceImageUrl could not be reached"
+
+
+@pytest.mark.parametrize("length", [None, 10_000_000])
+async def test_reading_stops_at_the_limit(storage: Stub, length: int | None) -> None:
+    storage.answers[OBJECT] = Answer(body=bytes(2000), length=length)
+    async with fetcher(storage, max_bytes=1000) as sources:
+        error = await failure(sources, storage.url + OBJECT)
+    assert (error.code, error.message) == ("SOURCE_TOO_LARGE", "sourceImageUrl must be at most 1000 bytes")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://pictures.example/x.png",
+        "https://elsewhere.example/x.png",
+        "https://pictures.example.evil.example/x.png",
+        "https://user:secret@pictures.example/x.png",
+        "ftp://pictures.example/x.png",
+        "https://169.254.169.254/latest/meta-data",
+        "file:///etc/passwd",
+        "https://",
+        "https://[::1",
+        "http://\u2028/",
+        "",
+    ],
+)
+async def test_other_places_are_not_asked(storage: Stub, url: str) -> None:
+    async with fetcher(storage, "pictures.example") as sources:
+        error = await failure(sources, url)
+    assert error.code == "SOURCE_NOT_ALLOWED"
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize("path", ["/auth/v1/admin/users", "/storage/v1/../../rest/v1/kv", "/rest/v1/", "/"])
+async def test_only_objects_of_the_storage_not_its_neighbours(storage: Stub, path: str) -> None:
+    async with fetcher(storage) as sources:
+        error = await failure(sources, storage.url + path)
+    assert error.code in {"SOURCE_NOT_ALLOWED", "SOURCE_NOT_FOUND"}
+    assert not [asked for asked in storage.asked if not asked.target.startswith("/storage/v1/")]
+
+
+async def test_an_allowed_host_at_a_private_address_is_refused(storage: Stub) -> None:
+    async with fetcher(storage, "localhost") as sources:
+        error = await failure(sources, f"https://localhost:{storage.port}/x.png")
+    assert (error.code, error.message) == ("SOURCE_NOT_ALLOWED", "sourceImageUrl must be on a public address")
+    assert storage.asked == []
+
+
+async def test_an_allowed_host_is_reached_at_the_checked_address(storage: Stub, tmp_path: Path) -> None:
+    server_tls, client_tls = contexts(tmp_path, "localhost")
+    async with serve(server_tls) as shop:
+        shop.answers["/x.png"] = Answer(302, headers={"location": "/y.png", "set-cookie": "a=b; Path=/"})
+        shop.answers["/y.png"] = Answer(body=picture())
+        shop.answers["/inward"] = Answer(302, headers={"location": "http://localhost:1/x"})
+        sources = SourceFetcher(
+            [storage.url], ["*.example.com", "LOCALHOST."], tls=client_tls, address_allowed=is_loopback
+        )
+        source = await sources.fetch(f"https://localhost:{shop.port}/x.png")
+        inward = await failure(sources, f"https://localhost:{shop.port}/inward")
+        await sources.aclose()
+    assert source.data == picture()
+    assert [asked.headers["host"] for asked in shop.asked] == [f"localhost:{shop.port}"] * 3
+    assert not any("cookie" in asked.headers for asked in shop.asked)
+    assert inward.code == "SOURCE_NOT_ALLOWED"
+
+
+async def test_a_certificate_of_another_name_is_not_accepted(storage: Stub, tmp_path: Path) -> None:
+    server_tls, client_tls = contexts(tmp_path, "elsewhere.example")
+    async with serve(server_tls) as shop:
+        shop.answers["/x.png"] = Answer(body=picture())
+        sources = SourceFetcher([storage.url], ["localhost"], tls=client_tls, address_allowed=is_loopback)
+        error = await failure(sources, f"https://localhost:{shop.port}/x.png")
+        await sources.aclose()
+    assert error.code == "SOURCE_UNAVAILABLE"
+    assert shop.asked == []
+
+
+@pytest.mark.parametrize(
+    ("text", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("10.0.0.1", False),
+        ("127.0.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.1", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fd00::1", False),
+        ("fe80::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b::808:808", True),
+        ("2002:a00:1::", False),
+        ("2001:0:53aa:64c::1", False),
+    ],
+)
+def test_public_addresses(text: str, public: bool) -> None:
+    check: Callable[[Address], bool] = is_public
+    assert check(ipaddress.ip_address(text)) is public

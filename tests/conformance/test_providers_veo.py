@@ -1,0 +1,316 @@
+"""VeoGemini against the emulator: submit, poll, download, and every way they fail."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
+from superstoryboard.media import MediaType, probe_video
+from superstoryboard.providers.source import SourceImage
+from superstoryboard.providers.veo import OperationDone, OperationRunning, VeoGemini, VideoCall
+from tests.conformance.http_stub import Answer, Stub, serve
+from tests.emulators.google_fixture import (
+    KEY,
+    VIDEO_MODEL,
+    GoogleEmulator,
+    await_operation,
+    encode,
+    report,
+    script,
+)
+
+MAX_BYTES = 50_000_000
+OPERATION = f"models/{VIDEO_MODEL}/operations/abc"
+CALL = VideoCall(
+    model=VIDEO_MODEL, prompt="a fox in the hills", aspect_ratio="16:9", duration_seconds=4, resolution="720p"
+)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
+    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
+    with emulator.client() as http:
+        http.post("/_emulator/reset").raise_for_status()
+        yield http
+
+
+@pytest.fixture
+async def veo(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterator[VeoGemini]:
+    del client
+    adapter = VeoGemini(api_key=KEY, base_url=emulator.url)
+    yield adapter
+    await adapter.aclose()
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[Stub]:
+    async with serve() as running:
+        yield running
+
+
+@pytest.fixture
+async def stubbed(stub: Stub) -> AsyncIterator[VeoGemini]:
+    adapter = VeoGemini(api_key=KEY, base_url=stub.url)
+    yield adapter
+    await adapter.aclose()
+
+
+def release(client: httpx.Client) -> None:
+    client.post("/_emulator/release").raise_for_status()
+
+
+def facts(failed: ProviderFailure) -> tuple[str, str, CallOutcome]:
+    assert KEY not in failed.error.message
+    assert "127.0.0.1" not in failed.error.message
+    return failed.error.error_class.value, failed.error.code, failed.outcome
+
+
+async def submit_failure(veo: VeoGemini, call: VideoCall = CALL) -> ProviderFailure:
+    with pytest.raises(ProviderFailure) as caught:
+        await veo.submit(call)
+    return caught.value
+
+
+async def poll_failure(veo: VeoGemini, name: str = OPERATION) -> ProviderFailure:
+    with pytest.raises(ProviderFailure) as caught:
+        await veo.poll(name)
+    return caught.value
+
+
+async def test_from_prompt_to_film(veo: VeoGemini, client: httpx.Client, tmp_path: Path) -> None:
+    name = await veo.submit(CALL)
+    assert await veo.poll(name) == OperationRunning()
+    await asyncio.to_thread(await_operation, client, name)
+    done = await veo.poll(name)
+    assert isinstance(done, OperationDone)
+    assert done.uri.startswith("https://generativelanguage.googleapis.com/v1beta/files/")
+    await veo.download(done.uri, tmp_path / "film", MAX_BYTES)
+    film = probe_video(tmp_path / "film")
+    assert (film.media_type, film.width, film.height) == (MediaType.MP4, 1280, 720)
+    assert (film.video_codec, film.audio_codec, film.frame_rate) == ("h264", "aac", 24.0)
+    assert film.duration_ms == pytest.approx(4000, abs=100)
+    with pytest.raises(ProviderFailure) as caught:
+        await veo.download(done.uri, tmp_path / "small", 1000)
+    assert facts(caught.value) == ("INVALID", "VIDEO_TOO_LARGE", CallOutcome.PAID)
+    assert not (tmp_path / "small").exists()
+    assert not any("key" in row["path"] for row in report(client)["requests"])
+
+
+async def test_a_first_frame_is_understood(veo: VeoGemini, client: httpx.Client) -> None:
+    image = SourceImage(MediaType.JPEG, encode(Image.effect_noise((64, 36), 90), "JPEG"))
+    name = await veo.submit(
+        VideoCall(
+            model=VIDEO_MODEL,
+            prompt="it moves",
+            aspect_ratio="9:16",
+            duration_seconds=8,
+            resolution="1080p",
+            image=image,
+        )
+    )
+    assert name.startswith(f"models/{VIDEO_MODEL}/operations/")
+    assert report(client)["accepted"]["video"] == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected", "accepted"),
+    [
+        ({"kind": "rate_limited_minute"}, ("RATE_LIMITED", "RATE_LIMITED", CallOutcome.UNPAID), 0),
+        ({"kind": "quota_day"}, ("QUOTA_EXHAUSTED", "DAILY_QUOTA", CallOutcome.UNPAID), 0),
+        ({"kind": "limit_zero"}, ("CONFIG", "PROVIDER_NO_QUOTA", CallOutcome.UNPAID), 0),
+        ({"kind": "overloaded"}, ("RATE_LIMITED", "CAPACITY_EXHAUSTED", CallOutcome.UNPAID), 0),
+        ({"status": 503}, ("TRANSIENT", "PROVIDER_UNAVAILABLE", CallOutcome.UNPAID), 0),
+        ({"status": 400}, ("INVALID", "PROVIDER_INVALID_ARGUMENT", CallOutcome.UNPAID), 0),
+        ({"kind": "internal"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN), 0),
+        ({"status": 503, "body": "<html>"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN), 0),
+        ({"status": 500, "accept": True}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN), 1),
+        ({"status": 200, "body": "rubbish"}, ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN), 0),
+        ({"status": 200, "body": {"name": ""}}, ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN), 0),
+        ({"drop": "before_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN), 0),
+        ({"drop": "after_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN), 1),
+    ],
+)
+async def test_submits_that_fail_are_sent_once(
+    veo: VeoGemini,
+    client: httpx.Client,
+    entry: dict[str, Any],
+    expected: tuple[str, str, CallOutcome],
+    accepted: int,
+) -> None:
+    script(client, {"on": "submit"} | entry)
+    assert facts(await submit_failure(veo)) == expected
+    seen = report(client)
+    assert len(seen["requests"]) == 1
+    assert seen["accepted"]["video"] == accepted
+
+
+async def test_a_submit_without_an_answer_in_time_is_unknown(emulator: GoogleEmulator, client: httpx.Client) -> None:
+    script(client, {"on": "submit", "hold": True})
+    adapter = VeoGemini(api_key=KEY, base_url=emulator.url, submit_timeout_seconds=1.0)
+    assert facts(await submit_failure(adapter)) == ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)
+    await adapter.aclose()
+    release(client)
+    assert report(client)["accepted"]["video"] == 1
+
+
+async def test_a_provider_that_is_not_there_was_not_paid() -> None:
+    async with serve() as gone:
+        url = gone.url
+    adapter = VeoGemini(api_key=KEY, base_url=url)
+    assert facts(await submit_failure(adapter)) == ("TRANSIENT", "PROVIDER_UNREACHABLE", CallOutcome.UNPAID)
+    assert facts(await poll_failure(adapter)) == ("TRANSIENT", "PROVIDER_UNREACHABLE", CallOutcome.UNKNOWN)
+    await adapter.aclose()
+
+
+async def test_a_wrong_key_is_the_installations_fault(emulator: GoogleEmulator, client: httpx.Client) -> None:
+    del client
+    adapter = VeoGemini(api_key="wrong-key", base_url=emulator.url)
+    assert facts(await submit_failure(adapter)) == ("CONFIG", "PROVIDER_ACCESS_DENIED", CallOutcome.UNPAID)
+    await adapter.aclose()
+
+
+async def test_a_retired_model_names_its_replacement(tmp_path: Path) -> None:
+    with GoogleEmulator(tmp_path, "--retired", VIDEO_MODEL).running() as emulator:
+        adapter = VeoGemini(api_key=KEY, base_url=emulator.url)
+        failed = await submit_failure(adapter)
+        await adapter.aclose()
+    assert facts(failed) == ("INVALID", "MODEL_RETIRED", CallOutcome.UNPAID)
+    assert failed.error.message == (f"model {VIDEO_MODEL} is no longer available; replacement gemini-omni-1.1-flash")
+
+
+@pytest.mark.parametrize(
+    ("end", "error_class", "code"),
+    [
+        ("operation_error:3", "INVALID", "PROVIDER_INVALID_ARGUMENT"),
+        ("operation_error:7", "INVALID", "PROVIDER_PERMISSION_DENIED"),
+        ("operation_error:8", "TRANSIENT", "OPERATION_FAILED"),
+        ("operation_error:13", "TRANSIENT", "OPERATION_FAILED"),
+        ("operation_error:14", "TRANSIENT", "OPERATION_FAILED"),
+        ("empty_operation", "TRANSIENT", "EMPTY_RESULT"),
+        ("rai_filtered", "REFUSED", "SAFETY"),
+    ],
+)
+async def test_operations_that_end_without_a_video_are_settled(
+    veo: VeoGemini, client: httpx.Client, end: str, error_class: str, code: str
+) -> None:
+    script(client, {"on": "submit", "kind": end})
+    name = await veo.submit(CALL)
+    await asyncio.to_thread(await_operation, client, name)
+    assert facts(await poll_failure(veo, name)) == (error_class, code, CallOutcome.UNPAID)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error_class", "code"),
+    [
+        ({"kind": "internal"}, "TRANSIENT", "PROVIDER_UNAVAILABLE"),
+        ({"kind": "rate_limited_minute"}, "RATE_LIMITED", "RATE_LIMITED"),
+        ({"status": 200, "body": "rubbish"}, "TRANSIENT", "UNREADABLE_ANSWER"),
+        ({"status": 200, "body": []}, "TRANSIENT", "UNREADABLE_ANSWER"),
+        ({"drop": "before_accept"}, "TRANSIENT", "PROVIDER_UNREACHABLE"),
+    ],
+)
+async def test_a_poll_that_fails_says_nothing_about_the_operation(
+    veo: VeoGemini, client: httpx.Client, entry: dict[str, Any], error_class: str, code: str
+) -> None:
+    script(client, {"on": "submit", "kind": "empty_operation"}, {"on": "poll"} | entry)
+    name = await veo.submit(CALL)
+    assert facts(await poll_failure(veo, name)) == (error_class, code, CallOutcome.UNKNOWN)
+
+
+async def test_an_operation_that_google_forgot_is_paid_and_lost(veo: VeoGemini) -> None:
+    assert facts(await poll_failure(veo)) == ("UNKNOWN_OUTCOME", "OPERATION_GONE", CallOutcome.PAID)
+
+
+@pytest.mark.parametrize("name", ["../files/x", "a//b", "models/m?key=x", "http://host/x", ""])
+async def test_a_name_that_is_no_path_is_not_asked_for(stub: Stub, stubbed: VeoGemini, name: str) -> None:
+    assert (await poll_failure(stubbed, name)).outcome is CallOutcome.UNKNOWN
+    assert stub.asked == []
+
+
+async def test_a_video_without_an_address_is_paid_and_lost(stub: Stub, stubbed: VeoGemini) -> None:
+    body = b'{"name":"x","done":true,"response":{"generateVideoResponse":{"generatedSamples":[{"video":{}}]}}}'
+    stub.answers[f"/v1beta/{OPERATION}"] = Answer(body=body)
+    assert facts(await poll_failure(stubbed)) == ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS", CallOutcome.PAID)
+
+
+async def test_a_filter_that_leaves_a_video_is_no_failure(stub: Stub, stubbed: VeoGemini) -> None:
+    sample = '{"video":{"uri":"https://x/files/a"}}'
+    result = f'{{"raiMediaFilteredCount":1,"generatedSamples":[{sample}]}}'
+    body = f'{{"name":"x","done":true,"response":{{"generateVideoResponse":{result}}}}}'
+    stub.answers[f"/v1beta/{OPERATION}"] = Answer(body=body.encode())
+    assert await stubbed.poll(OPERATION) == OperationDone("https://x/files/a")
+
+
+GOOGLE_URI = "https://generativelanguage.googleapis.com/v1beta/files/abc123:download?alt=media"
+FILE = "/v1beta/files/abc123:download"
+
+
+async def test_the_host_of_googles_uri_is_ours(stub: Stub, stubbed: VeoGemini, tmp_path: Path) -> None:
+    stub.answers[FILE] = Answer(body=b"film")
+    await stubbed.download(GOOGLE_URI, tmp_path / "a", MAX_BYTES)
+    await stubbed.download(stub.url + FILE, tmp_path / "b", MAX_BYTES)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"film"
+    assert {asked.target for asked in stub.asked} == {f"{FILE}?alt=media"}
+    assert {asked.headers["x-goog-api-key"] for asked in stub.asked} == {KEY}
+
+
+async def test_the_key_does_not_follow_to_another_host(stub: Stub, stubbed: VeoGemini, tmp_path: Path) -> None:
+    async with serve() as cdn:
+        stub.answers[FILE] = Answer(302, headers={"location": f"{FILE}/near"})
+        stub.answers[f"{FILE}/near"] = Answer(302, headers={"location": f"{cdn.url}/far"})
+        cdn.answers["/far"] = Answer(body=b"film")
+        await stubbed.download(GOOGLE_URI, tmp_path / "a", MAX_BYTES)
+        assert (tmp_path / "a").read_bytes() == b"film"
+        assert [asked.headers.get("x-goog-api-key") for asked in stub.asked] == [KEY, KEY]
+        assert [asked.headers.get("x-goog-api-key") for asked in cdn.asked] == [None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(500), ("TRANSIENT", "PROVIDER_UNAVAILABLE")),
+        (Answer(body=b"half", length=100, cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
+        (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
+        (Answer(404, b'{"error":{"code":404,"message":"gone"}}'), ("UNKNOWN_OUTCOME", "VIDEO_GONE")),
+        (Answer(body=bytes(2000)), ("INVALID", "VIDEO_TOO_LARGE")),
+        (Answer(302, headers={"location": FILE}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": "ftp://host/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+    ],
+)
+async def test_downloads_that_fail_leave_no_file_and_stay_paid(
+    stub: Stub, stubbed: VeoGemini, tmp_path: Path, answer: Answer, expected: tuple[str, str]
+) -> None:
+    stub.answers[FILE] = answer
+    with pytest.raises(ProviderFailure) as caught:
+        await stubbed.download(GOOGLE_URI, tmp_path / "film", 1000)
+    assert facts(caught.value) == (*expected, CallOutcome.PAID)
+    assert not (tmp_path / "film").exists()
+
+
+async def test_a_file_that_google_dropped_is_gone(veo: VeoGemini, tmp_path: Path) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        await veo.download(GOOGLE_URI, tmp_path / "film", MAX_BYTES)
+    assert facts(caught.value) == ("UNKNOWN_OUTCOME", "VIDEO_GONE", CallOutcome.PAID)
+
+
+async def test_a_file_that_cannot_be_written_is_not_the_providers_fault(stubbed: VeoGemini, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await stubbed.download(GOOGLE_URI, tmp_path / "absent" / "film", MAX_BYTES)
+
+
+def test_the_video_adapter_does_not_load_google_genai() -> None:
+    code = "import sys, superstoryboard.providers.veo\nprint([n for n in ('google.genai', 'av') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"
