@@ -1,0 +1,131 @@
+"""`make up`: the whole stack in the foreground on fixed ports, until Ctrl-C. Data stays in `.devstack/up`."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console as Terminal
+from rich.table import Table
+
+from devstack.console import Console, Sink
+from devstack.outside import Outside, OutsideError
+from devstack.ports import Ports
+from devstack.program import StartError
+from devstack.rabbitmq import RabbitMQMissingError
+from devstack.stack import ROOT, Stack, StackOptions
+from superstoryboard.jobs.migrate import MigrationError
+
+STATE = ROOT / ".devstack" / "up"
+SERVERS = frozenset({"postgres", "rabbitmq", "epmd"})
+NEEDED = {"postgres": "database_url", "amqp": "amqp_url", "google": "google_key", "storage": "supabase_url"}
+
+
+def main() -> int:
+    """Run on the fixed ports until SIGINT or SIGTERM; see `run`."""
+    return run(Ports(), STATE)
+
+
+def run(ports: Ports, state_dir: Path) -> int:
+    """Run until SIGINT or SIGTERM; the exit code is 0 after a clean stop, 1 where the stack could not start."""
+    terminal = Terminal()
+    try:
+        return asyncio.run(_run(ports, state_dir, terminal))
+    except (StartError, OutsideError, RabbitMQMissingError, MigrationError, OSError) as error:
+        terminal.print(str(error), style="red", markup=False, highlight=False)
+        return 1
+
+
+def exports(stack: Stack) -> dict[str, str]:
+    """Settings with which clients of this machine reach the stack."""
+    return {
+        "INGEST_ADDRESS": stack.ingest_address,
+        "IMAGE_WORKER_ADDRESS": stack.address("image_worker"),
+        "VIDEO_WORKER_ADDRESS": stack.address("video_worker"),
+        "STORYBOARD_TOKEN": stack.service_token,
+        "DATABASE_URL": stack.database_url,
+    }
+
+
+def describe(stack: Stack) -> Table:
+    """Where everything listens."""
+    table = Table(title="SuperStoryboard is up", title_justify="left")
+    table.add_column("part")
+    table.add_column("listens")
+    for service in ("ingest", "image_worker", "video_worker", "asset_writer"):
+        table.add_row(service, f"{stack.address(service)} (gRPC)")
+    outside = stack.options.outside
+    table.add_row("Postgres", stack.database_url if outside.database_url is None else "as in DATABASE_URL")
+    table.add_row("RabbitMQ", _broker(stack))
+    table.add_row("Google", stack.google_url or "the real service")
+    table.add_row("Storage", stack.storage_url)
+    table.add_row("logs", str(stack.options.state_dir / "logs"))
+    return table
+
+
+def _broker(stack: Stack) -> str:
+    if stack.amqp_url is None:
+        return "none (rabbitmq-server is not installed, AMQP_URL is not set): the asset_writer reads the database"
+    return "as in AMQP_URL" if stack.options.outside.amqp_url else stack.amqp_url
+
+
+async def _run(ports: Ports, state_dir: Path, terminal: Terminal) -> int:
+    outside = Outside.read()
+    taken = {name: port for name, port in ports.taken().items() if not _is_outside(outside, name)}
+    if taken:
+        names = ", ".join(f"{port} ({name})" for name, port in taken.items())
+        raise OSError(f"These ports are taken; is the stack up already? {names}")
+    options = StackOptions(
+        state_dir=state_dir, ports=ports, outside=outside, sink=_without_servers(Console(sys.stdout))
+    )
+    work = asyncio.create_task(_serve(options, terminal))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Once: a second signal must not break off the orderly stop.
+        loop.add_signal_handler(number, _cancel_once, work)
+    try:
+        await work
+    except asyncio.CancelledError:
+        terminal.print("Stopped.")
+    return 0
+
+
+async def _serve(options: StackOptions, terminal: Terminal) -> None:
+    terminal.print(f"Starting; data and logs are in {options.state_dir}", highlight=False)
+    async with Stack(options) as stack:
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in exports(stack).items()]
+        env_file = options.state_dir / "env"
+        env_file.touch(mode=0o600)
+        env_file.write_text("\n".join(lines) + "\n")
+        terminal.print(describe(stack))
+        terminal.print("In another terminal (token of role service_role, also in the file):")
+        terminal.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+        terminal.print(f"or:  source {env_file}", highlight=False, soft_wrap=True)
+        terminal.print("Ctrl-C stops everything.")
+        await asyncio.Event().wait()
+
+
+def _cancel_once(work: asyncio.Task[None]) -> None:
+    if not work.cancelling():
+        work.cancel()
+
+
+def _is_outside(outside: Outside, part: str) -> bool:
+    return part in NEEDED and getattr(outside, NEEDED[part]) is not None
+
+
+def _without_servers(sink: Sink) -> Sink:
+    """Postgres and RabbitMQ talk to their log files; the terminal is for our own programs."""
+
+    def pass_on(name: str, line: str) -> None:
+        if name not in SERVERS:
+            sink(name, line)
+
+    return pass_on
+
+
+if __name__ == "__main__":
+    sys.exit(main())

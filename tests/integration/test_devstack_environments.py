@@ -1,0 +1,98 @@
+"""What each process is given: its own secrets and no others, and real systems where they are named."""
+
+import pytest
+
+from devstack.environments import SERVICES, Environments
+from devstack.outside import Outside, OutsideError
+from devstack.ports import Ports
+from devstack.tokens import Secrets
+
+SECRETS = Secrets(
+    jwt="jwt-secret",
+    google_key="google-key",
+    storage_secret_key="secret-key",
+    storage_staging_key="staging-key",
+    storage_anon_key="anon-key",
+)
+HOLDERS = {
+    "jwt-secret": set(SERVICES),
+    "google-key": {"image_worker", "video_worker"},
+    "staging-key": {"image_worker", "video_worker"},
+    "secret-key": {"asset_writer"},
+    "anon-key": set(),
+    "amqp://broker/": {"image_worker", "video_worker", "asset_writer"},
+    "postgresql://own/": set(SERVICES),
+}
+
+
+def environments(outside: Outside | None = None, **settings: str) -> Environments:
+    return Environments(
+        ports=Ports(),
+        secrets=SECRETS,
+        outside=outside or Outside(),
+        database_url="postgresql://own/",
+        amqp_url="amqp://broker/",
+        settings=settings,
+    )
+
+
+@pytest.mark.parametrize(("secret", "holders"), HOLDERS.items())
+def test_each_secret_reaches_only_its_holders(secret: str, holders: set[str]) -> None:
+    made = environments()
+    assert {service for service in SERVICES if secret in made.of(service).values()} == holders
+
+
+def test_nothing_of_our_own_environment_leaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "from-the-shell")
+    monkeypatch.setenv("AUTH_DISABLED", "true")
+    for service in SERVICES:
+        env = environments().of(service)
+        assert "from-the-shell" not in env.values()
+        assert "AUTH_DISABLED" not in env
+
+
+def test_the_emulated_provider_is_fast_and_own_settings_win() -> None:
+    env = environments(IMAGE_LEASE_SECONDS="3").of("image_worker")
+    assert env["IMAGE_LEASE_SECONDS"] == "3"
+    assert env["VIDEO_POLL_SECONDS"] == "1"
+    assert env["GOOGLE_GEMINI_BASE_URL"] == "http://127.0.0.1:58080"
+    assert env["DATABASE_LISTEN_URL"] == "postgresql://own/"
+
+
+def test_a_real_google_keeps_its_address_and_its_limits() -> None:
+    outside = Outside.read({"GOOGLE_GENERATIVE_AI_API_KEY": "real", "IMAGE_REQUESTS_PER_MINUTE": "30"})
+    made = environments(outside)
+    env = made.of("image_worker")
+    assert made.google_url is None
+    assert env["GOOGLE_GENERATIVE_AI_API_KEY"] == "real"
+    assert env["IMAGE_REQUESTS_PER_MINUTE"] == "30"
+    assert not {"GOOGLE_GEMINI_BASE_URL", "VIDEO_POLL_SECONDS"} & env.keys()
+
+
+def test_a_real_supabase_brings_its_keys() -> None:
+    given = {"SUPABASE_URL": "https://project.supabase.co", "SUPABASE_SERVICE_ROLE_KEY": "real-secret"}
+    made = environments(Outside.read(given | {"SUPABASE_STAGING_KEY": "real-staging"}))
+    assert made.storage_url == "https://project.supabase.co"
+    assert made.of("asset_writer")["SUPABASE_SECRET_KEY"] == "real-secret"
+    worker = made.of("video_worker")
+    assert worker["SUPABASE_STAGING_KEY"] == "real-staging"
+    assert "real-secret" not in worker.values()
+
+
+def test_a_real_database_is_listened_to_only_where_that_is_named() -> None:
+    pooled = Outside.read({"DATABASE_URL": "postgresql://own/"})
+    assert environments(pooled).of("ingest")["DATABASE_LISTEN_URL"] == ""
+    direct = Outside.read({"DATABASE_URL": "postgresql://own/", "DATABASE_LISTEN_URL": "postgresql://direct/"})
+    assert environments(direct).of("ingest")["DATABASE_LISTEN_URL"] == "postgresql://direct/"
+
+
+def test_a_supabase_without_a_key_is_refused() -> None:
+    with pytest.raises(OutsideError, match="SUPABASE_SECRET_KEY"):
+        Outside.read({"SUPABASE_URL": "https://project.supabase.co"})
+
+
+def test_free_ports_differ() -> None:
+    ports = Ports.free()
+    addresses = {ports.address(part) for part in ("ingest", "image_worker", "postgres", "amqp", "google", "storage")}
+    assert len(addresses) == 6
+    assert not ports.taken()
