@@ -35,7 +35,7 @@ begin
   if remaining <= 0 or ((select paused from superstoryboard.queues where name = p_queue) and not p_force) then
     return;
   end if;
-  for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r loop
+  for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r order by r.msg_id loop
     taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
     if taken.id is not null then
       return next taken;
@@ -143,6 +143,14 @@ begin
 end
 $$;
 
+-- What a claim that ends without spending returns: its attempt, unless an operation was accepted, whose attempt goes on.
+create function superstoryboard.attempt_to_give_back(p_job superstoryboard.jobs) returns integer
+language sql stable as $$
+  select (p_job.claim_spent_attempt and not exists (
+    select from superstoryboard.provider_calls where job_id = p_job.id and state = 'ACCEPTED'
+  ))::integer;
+$$;
+
 -- Gives a job back without spending the attempt of its claim.
 create function superstoryboard.release_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_message text)
 returns boolean
@@ -161,8 +169,8 @@ begin
     perform superstoryboard.cancel_removed(job);
     return false;
   end if;
-  update superstoryboard.jobs
-  set state = 'QUEUED', attempt = attempt - claim_spent_attempt::integer, claim_spent_attempt = false, worker = null
+  update superstoryboard.jobs j
+  set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null
   where id = job.id
   returning * into job;
   perform pgmq.set_vt(job.queue, job.msg_id, p_delay_seconds);
@@ -195,9 +203,9 @@ begin
     perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, format('Dead letter after %s attempts: %s', job.attempt, p_error ->> 'message'));
     return 'DEAD_LETTERED';
   end if;
-  update superstoryboard.jobs
+  update superstoryboard.jobs j
   set state = 'RETRYING', error = p_error, worker = null,
-      attempt = attempt - (claim_spent_attempt and not p_spend)::integer, claim_spent_attempt = false
+      attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false
   where id = job.id
   returning * into job;
   perform pgmq.set_vt(job.queue, job.msg_id, p_delay_seconds);

@@ -42,33 +42,68 @@ def base_env() -> dict[str, str]:
     return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
 
 
-@contextmanager
-def running(name: str, settings: dict[str, str], log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A service that is SERVING on a free port: its address and process. Stopped by SIGTERM at the end."""
-    address = f"127.0.0.1:{free_port()}"
-    env = base_env() | {"GRPC_LISTEN": address, "SUPABASE_JWT_SECRET": SECRET} | settings
-    with log.open("ab") as output:
-        process = subprocess.Popen([sys.executable, "-m", f"services.{name}"], env=env, stdout=output, stderr=output)
-    try:
-        wait_serving(address, process, log)
-        yield address, process
-    finally:
+class Service:
+    """A process of one service on a port of its own; it can be killed and started again."""
+
+    def __init__(self, name: str, settings: dict[str, str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.address = f"127.0.0.1:{free_port()}"
+        self._settings = {"GRPC_LISTEN": self.address, "SUPABASE_JWT_SECRET": SECRET} | settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str, **changes: str) -> None:
+        """Start without waiting; `changes` are settings of this start alone."""
+        command = [sys.executable, "-m", f"services.{self.name}", *arguments]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, env=base_env() | self._settings | changes, stdout=output, stderr=output
+            )
+
+    def wait_serving(self) -> None:
+        """Wait until the health service says SERVING."""
+        with grpc.insecure_channel(self.address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            grpc.channel_ready_future(channel).result(START_SECONDS)
+            for answer in health.Watch(health_pb2.HealthCheckRequest(), timeout=START_SECONDS):
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+        raise AssertionError(f"{self.name} never served:\n{self.log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash or the kernel would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def wait_end(self) -> int:
+        """The exit code of a process that ends by itself."""
+        assert self._process is not None
+        process, self._process = self._process, None
+        return process.wait(STOP_SECONDS * 4)
+
+    def stop(self) -> None:
+        """SIGTERM; the process must end in time and in order."""
+        process, self._process = self._process, None
+        if process is None:
+            return
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            assert process.wait(STOP_SECONDS) == 0, self.log.read_text()[-3000:]
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"{name} did not stop:\n{log.read_text()[-3000:]}") from None
+            raise AssertionError(f"{self.name} did not stop:\n{self.log.read_text()[-3000:]}") from None
 
 
-def wait_serving(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the health service says SERVING."""
-    deadline = time.monotonic() + START_SECONDS
-    with grpc.insecure_channel(address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
-        grpc.channel_ready_future(channel).result(START_SECONDS)
-        for answer in health.Watch(health_pb2.HealthCheckRequest(), timeout=deadline - time.monotonic()):
-            if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return
-    raise AssertionError(f"{process.args!r} never served:\n{log.read_text()[-3000:]}")
+@contextmanager
+def running(name: str, settings: dict[str, str], log: Path) -> Iterator[Service]:
+    """A service that is SERVING; stopped in order at the end."""
+    service = Service(name, settings, log)
+    service.start()
+    try:
+        service.wait_serving()
+        yield service
+    finally:
+        service.stop()

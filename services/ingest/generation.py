@@ -20,6 +20,7 @@ from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_mes
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.rpc.validation import check
+from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
@@ -132,6 +133,7 @@ class GenerationService(GenerationServiceServicer):
             return []
         try:
             accepted = await self._store.accept(submissions)
+            await reached("accepted-job")
         except psycopg.DataError:
             if len(submissions) == 1:
                 log.exception("The database refused a submission")

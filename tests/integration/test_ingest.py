@@ -36,7 +36,7 @@ def ingest_database(postgres: Postgres) -> Iterator[str]:
 def channel(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
     settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database}
     log = tmp_path_factory.mktemp("ingest") / "log"
-    with running("ingest", settings, log) as (address, _), grpc.insecure_channel(address, OPTIONS) as opened:
+    with running("ingest", settings, log) as service, grpc.insecure_channel(service.address, OPTIONS) as opened:
         yield opened
 
 

@@ -1,0 +1,175 @@
+"""kill -9 of each process at a named step: after its restart everything ends well, and nothing is paid twice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from devstack.postgres import Postgres
+from superstoryboard.runtime.checkpoints import VARIABLE
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2
+from tests.conftest import TEMPLATE, admin
+from tests.e2e.pipeline import Pipeline, pipeline
+from tests.running import ALICE
+
+WAIT_SECONDS = 30.0
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
+    admin(postgres, f"create database kills template {TEMPLATE}")
+    with pipeline(postgres.url_of("kills"), tmp_path_factory.mktemp("kills"), amqp_url) as started:
+        yield started
+    admin(postgres, "drop database kills with (force)")
+
+
+def stopped_at(file: Path) -> None:
+    """Wait until a process stands at its step."""
+    pause = threading.Event()
+    for _ in range(int(WAIT_SECONDS / 0.02)):
+        if file.exists():
+            return
+        pause.wait(0.02)
+    raise AssertionError(f"no process came to {file.name}")
+
+
+def kill_at(running: Pipeline, service: str, step: str, folder: Path, act: Callable[[], None]) -> None:
+    """Restart a service so that it stops at the step, act, kill it there, and start it as usual again."""
+    file = folder / step
+    process = running.services[service]
+    process.stop()
+    process.start(**{VARIABLE: f"{step}:{file}"})
+    process.wait_serving()
+    act()
+    stopped_at(file)
+    process.kill()
+    process.start()
+    process.wait_serving()
+
+
+@pytest.mark.parametrize(
+    ("service", "step"),
+    [
+        ("image_worker", "claimed"),
+        ("image_worker", "staged-bytes"),
+        ("image_worker", "staged"),
+        ("asset_writer", "fetched"),
+        ("asset_writer", "uploaded"),
+        ("asset_writer", "finished"),
+    ],
+)
+def test_an_image_survives(running: Pipeline, service: str, step: str, tmp_path: Path) -> None:
+    board = f"{service}-{step}"
+    running.put(f"scene:{board}:s1", {"id": "s1"})
+    before = running.accepted()["image"]
+    jobs: list[job_pb2.Job] = []
+    kill_at(running, service, step, tmp_path, lambda: jobs.append(running.image(board, scene_id="s1")))
+    (made,) = running.succeeded(*jobs)
+    check_once(running, made, "image", before)
+
+
+@pytest.mark.parametrize(
+    ("service", "step"),
+    [
+        ("video_worker", "claimed"),
+        ("video_worker", "accepted"),
+        ("video_worker", "operation-done"),
+        ("video_worker", "downloaded"),
+        ("video_worker", "staged"),
+        ("asset_writer", "uploaded"),
+    ],
+)
+def test_a_video_survives(running: Pipeline, service: str, step: str, tmp_path: Path) -> None:
+    board = f"video-{service}-{step}"
+    running.put(f"scene:{board}:s1", {"id": "s1"})
+    before = running.accepted()["video"]
+    jobs: list[job_pb2.Job] = []
+    kill_at(running, service, step, tmp_path, lambda: jobs.append(running.video(board, scene_id="s1")))
+    (made,) = running.succeeded(*jobs)
+    check_once(running, made, "video", before)
+
+
+def check_once(running: Pipeline, made: job_pb2.Job, kind: str, before: int) -> None:
+    assert running.accepted()[kind] == before + 1, "paid calls = assets"
+    assert (
+        running.kv(f"scene:{made.image.storyboard_id or made.video.storyboard_id}:s1")[f"{kind}Url"] == made.asset.url
+    )
+    assert len(running.fetch(made)) == made.asset.size_bytes
+    calls = running.sql.execute(
+        "select state, paid from superstoryboard.provider_calls where job_id = %s", (made.id,)
+    ).fetchall()
+    assert calls == [("SETTLED", True)]
+    queue = f"{kind}_generation_queue"
+    counts = running.sql.execute(
+        f"select (select count(*) from pgmq.q_{queue} where msg_id = %(id)s),"
+        f" (select count(*) from pgmq.a_{queue} where msg_id = %(id)s)",
+        {"id": made.msg_id},
+    ).fetchone()
+    assert counts == (0, 1)
+
+
+def test_a_video_whose_submit_was_cut_is_shown_and_not_paid_again(running: Pipeline, tmp_path: Path) -> None:
+    before = running.accepted()["video"]
+    jobs: list[job_pb2.Job] = []
+    kill_at(running, "video_worker", "intended", tmp_path, lambda: jobs.append(running.video("cut")))
+    (dead,) = running.finished(*jobs)
+    assert dead.state == job_pb2.JOB_STATE_DEAD_LETTERED
+    assert getattr(dead.error, "class") == job_pb2.ERROR_CLASS_UNKNOWN_OUTCOME
+    assert running.accepted()["video"] == before
+
+
+def test_ingest_killed_between_commit_and_answer_makes_no_second_job(running: Pipeline, tmp_path: Path) -> None:
+    request = api.CreateImageJobRequest(
+        image=job_pb2.ImageGeneration(storyboard_id="lost-answer", prompt="a fox"), request_id="lost-answer"
+    )
+    before = running.accepted()["image"]
+    with ThreadPoolExecutor(1) as pool:
+        answers = []
+
+        def submit() -> None:
+            answers.append(pool.submit(running.stub.CreateImageJob, request, metadata=ALICE, timeout=WAIT_SECONDS))
+
+        kill_at(running, "ingest", "accepted-job", tmp_path, submit)
+        with pytest.raises(grpc.RpcError):
+            answers[0].result()
+    job = running.stub.CreateImageJob(request, metadata=ALICE, wait_for_ready=True).job
+    running.succeeded(job)
+    assert running.accepted()["image"] == before + 1
+    count = running.sql.execute("select count(*) from superstoryboard.jobs where storyboard_id = 'lost-answer'")
+    assert count.fetchone() == (1,)
+
+
+def test_a_worker_takes_up_to_n_messages_and_exits(running: Pipeline) -> None:
+    worker = running.services["image_worker"]
+    worker.stop()
+    jobs = [running.image("once") for _ in range(3)]
+    worker.start("--once", "2")
+    assert worker.wait_end() == 0
+    running.succeeded(*jobs[:2])
+    assert running.get(jobs[2].id).state == job_pb2.JOB_STATE_QUEUED
+    worker.start()
+    worker.wait_serving()
+    running.succeeded(jobs[2])
+
+
+def test_a_stopping_video_worker_hands_its_operation_to_the_next(running: Pipeline) -> None:
+    before = running.accepted()["video"]
+    running.script({"on": "poll", "hold": True, "times": 1})
+    job = running.video("drained")
+    running.until(job, job_pb2.JOB_STATE_RUNNING)
+    worker = running.services["video_worker"]
+    running.google.post("/_emulator/release")
+    worker.stop()
+    worker.start()
+    worker.wait_serving()
+    (made,) = running.succeeded(job)
+    assert running.accepted()["video"] == before + 1
+    assert made.attempt == 1
