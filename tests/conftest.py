@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -20,10 +21,11 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A server of this session; what tests check does not hang on the disk, so it does not wait for it."""
-    folder: Path = tmp_path_factory.mktemp("postgres")
-    with Postgres(folder, settings={"fsync": "off", "max_connections": "200"}) as server:
+    # Not below pytest's own folder: another session closes that one to the server's account.
+    settings = {"fsync": "off", "max_connections": "200"}
+    with TemporaryDirectory(prefix="postgres-") as folder, Postgres(Path(folder), settings=settings) as server:
         admin(server, f"create database {TEMPLATE}")
         migrate(server.url_of(TEMPLATE), kv_table=KV_TABLE)
         yield server
@@ -70,7 +72,7 @@ def _database(server: Postgres, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def amqp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def amqp_url() -> Iterator[str]:
     """A real RabbitMQ: AMQP_URL, else a private node."""
-    with ensure_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+    with TemporaryDirectory(prefix="rabbitmq-") as folder, ensure_rabbitmq(Path(folder)) as url:
         yield url

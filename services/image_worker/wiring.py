@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from superstoryboard.providers.gemini_images import GeminiImages
-from superstoryboard.providers.source import SourceFetcher
-
 from services.image_worker.generate import ImageGenerator
 from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.gemini_images import GeminiImages
+from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
@@ -34,6 +33,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         api_key=settings.google_generative_ai_api_key.get_secret_value(),
         base_url=settings.google_gemini_base_url,
         api_version=settings.google_api_version,
+        catalogue=catalogue,
     )
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     generator = ImageGenerator(
