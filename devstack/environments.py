@@ -11,6 +11,8 @@ from devstack.program import base_env
 from devstack.tokens import Secrets
 
 SERVICES = ("ingest", "image_worker", "video_worker", "asset_writer")
+# Each connection is a Postgres process of some megabytes; only ingest serves many callers at once.
+FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "4"}
 FAST = {"IMAGE_LEASE_SECONDS": "10", "VIDEO_LEASE_SECONDS": "10"}
 FAST_PROVIDER = {
     "VIDEO_POLL_SECONDS": "1",
@@ -63,16 +65,22 @@ class Environments:
         }
 
     def _worker(self) -> dict[str, str]:
-        known = self._storage() | {
-            "SUPABASE_STAGING_KEY": self.outside.supabase_staging_key or self.secrets.storage_staging_key,
-            "GOOGLE_GENERATIVE_AI_API_KEY": self.outside.google_key or self.secrets.google_key,
-        }
+        known = (
+            FEW_CONNECTIONS
+            | self._storage()
+            | {
+                "SUPABASE_STAGING_KEY": self.outside.supabase_staging_key or self.secrets.storage_staging_key,
+                "GOOGLE_GENERATIVE_AI_API_KEY": self.outside.google_key or self.secrets.google_key,
+            }
+        )
         return known | ({"GOOGLE_GEMINI_BASE_URL": self.google_url} if self.google_url else {})
 
     def _asset_writer(self) -> dict[str, str]:
-        return self._storage() | {
-            "SUPABASE_SECRET_KEY": self.outside.supabase_secret_key or self.secrets.storage_secret_key
-        }
+        return (
+            FEW_CONNECTIONS
+            | self._storage()
+            | {"SUPABASE_SECRET_KEY": self.outside.supabase_secret_key or self.secrets.storage_secret_key}
+        )
 
     def _storage(self) -> dict[str, str]:
         return {

@@ -20,6 +20,7 @@ from devstack.stack import ROOT, Stack, StackOptions
 from superstoryboard.jobs.migrate import MigrationError
 
 STATE = ROOT / ".devstack" / "up"
+PIPE_COLUMNS = 200
 SERVERS = frozenset({"postgres", "rabbitmq", "epmd"})
 NEEDED = {"postgres": "database_url", "amqp": "amqp_url", "google": "google_key", "storage": "supabase_url"}
 
@@ -31,7 +32,7 @@ def main() -> int:
 
 def run(ports: Ports, state_dir: Path) -> int:
     """Run until SIGINT or SIGTERM; the exit code is 0 after a clean stop, 1 where the stack could not start."""
-    terminal = Terminal()
+    terminal = Terminal(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     try:
         return asyncio.run(_run(ports, state_dir, terminal))
     except (StartError, OutsideError, RabbitMQMissingError, MigrationError, OSError) as error:
