@@ -26,7 +26,8 @@ SERVER_FOLDERS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/homebrew/opt/rabbitm
 START_SECONDS = 120.0
 PROBE_SECONDS = 2.0
 INSTALL_SECONDS = 600
-ERLANG_FLAGS = "-noinput +S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
+# `+Mea min` leaves memory to malloc, which saves a quarter; one scheduler is enough for a few messages a second.
+ERLANG_FLAGS = "-noinput +Mea min +S 1:1 +SDcpu 1:1 +SDio 2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
 CONFIG = """\
 listeners.tcp.1 = {address}
 disk_free_limit.absolute = 50MB
