@@ -21,7 +21,7 @@ import psycopg
 
 from devstack.accounts import Account, borrowed_account
 from devstack.ports import LOOPBACK, free_port
-from devstack.program import BlockingProcess, Program, base_env
+from devstack.program import BlockingProcess, Program, StartError, base_env
 
 DATABASE = "superstoryboard"
 ACCOUNT = "embedded_postgres"
@@ -75,7 +75,11 @@ class Postgres:
         return self._process.pid if self._process else None
 
     def prepare(self) -> Program:
-        """Make the data folder where there is none, and return the command that serves it. Blocks for a second."""
+        """Make the data folder where there is none, and return the command that serves it. Blocks for a second.
+
+        Raises:
+            StartError: the folder cannot be made; the message has what initdb said.
+        """
         self._account = borrowed_account(ACCOUNT, create=True)
         data = self._folder / "data"
         if self._account is not None:
@@ -139,15 +143,19 @@ class Postgres:
         command = [str(_binaries() / "initdb"), "-D", str(fresh), "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         identity = Program(name="initdb", argv=command, env={}, account=self._account).identity
-        subprocess.run(
+        done = subprocess.run(
             command,
-            check=True,
+            check=False,
             env=self._env(),
             cwd=self._folder,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             timeout=INIT_SECONDS,
             **identity,
         )
+        if done.returncode:
+            raise StartError(f"initdb cannot make {data}:\n{done.stdout[-2000:]}")
         fresh.rename(data)
 
     def _env(self) -> dict[str, str]:

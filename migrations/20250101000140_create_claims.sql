@@ -44,6 +44,15 @@ begin
 end
 $$;
 
+-- Buries a job that is due. One that was given back is QUEUED, and only a running job can be buried: it is run first.
+create function superstoryboard.bury_due_job(p_job superstoryboard.jobs, p_error jsonb, p_message text) returns void
+language plpgsql as $$
+begin
+  update superstoryboard.jobs set state = 'RUNNING', claim = claim + 1 where id = p_job.id and state = 'QUEUED';
+  perform superstoryboard.end_job(p_job, 'DEAD_LETTERED', p_error, null, p_message);
+end
+$$;
+
 -- Turns one locked message into a claimed job; null where there is nothing to do for it.
 create function superstoryboard.take_message(
   p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_body jsonb, p_worker text
@@ -74,17 +83,17 @@ begin
   if job.kind = 'video' and call.state = 'INTENT' then
     -- Its worker is gone between sending and the name: perhaps paid, so a person decides.
     update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
-    perform superstoryboard.end_job(job, 'DEAD_LETTERED', jsonb_build_object(
+    perform superstoryboard.bury_due_job(job, jsonb_build_object(
       'class', 'UNKNOWN_OUTCOME', 'code', 'SUBMIT_INTERRUPTED',
       'message', 'The worker stopped while it submitted; the video may have been paid for'
-    ), null, 'Dead letter: it is unknown whether the submit was accepted');
+    ), 'Dead letter: it is unknown whether the submit was accepted');
     return null;
   end if;
   spends := not (coalesce(call.state = 'ACCEPTED', false) or upload.id is not null);
   if spends and job.attempt >= job.max_attempts then
-    perform superstoryboard.end_job(job, 'DEAD_LETTERED', coalesce(job.error, jsonb_build_object(
+    perform superstoryboard.bury_due_job(job, coalesce(job.error, jsonb_build_object(
       'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
-    )), null, format('Dead letter after %s attempts', job.attempt));
+    )), format('Dead letter after %s attempts', job.attempt));
     return null;
   end if;
   update superstoryboard.jobs

@@ -146,7 +146,8 @@ class VideoGenerator:
 
     async def _wait(self) -> None:
         try:
-            await asyncio.wait_for(self._draining.wait(), self._times.poll_seconds)
+            async with asyncio.timeout(self._times.poll_seconds):
+                await self._draining.wait()
         except TimeoutError:
             return
         raise ReleasedError

@@ -56,7 +56,8 @@ class Broker:
         warned = False
         while True:
             try:
-                await asyncio.wait_for(self._open(prefetch), OPERATION_TIMEOUT_SECONDS * 2)
+                async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS * 2):
+                    await self._open(prefetch)
             except FAULTS as error:
                 if not warned:
                     log.warning("RabbitMQ does not answer; trying on", kind=type(error).__name__)
@@ -119,7 +120,8 @@ class Broker:
         connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
         if connection is not None:
             try:
-                await asyncio.wait_for(connection.close(), OPERATION_TIMEOUT_SECONDS)
+                async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
+                    await connection.close()
             except FAULTS as error:
                 log.info("The broker connection was closed already", kind=type(error).__name__)
 
@@ -169,6 +171,7 @@ async def _bury(message: AbstractIncomingMessage, handle: Handler) -> None:
 async def _answer(answer: Any) -> None:
     """Answer a delivery within a time: tags die with their channel, and the broker then delivers again."""
     try:
-        await asyncio.wait_for(answer, OPERATION_TIMEOUT_SECONDS)
+        async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
+            await answer
     except FAULTS as error:
         log.info("A delivery could not be answered and will come again", kind=type(error).__name__)

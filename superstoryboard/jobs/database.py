@@ -89,7 +89,8 @@ class Database:
         while True:
             tries += 1
             try:
-                rows = await asyncio.wait_for(self._run(statement, values), STATEMENT_TIMEOUT_SECONDS)
+                async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
+                    rows = await self._run(statement, values)
             except (DeadlockDetected, SerializationFailure):
                 if tries >= CONFLICT_TRIES:
                     raise

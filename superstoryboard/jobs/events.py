@@ -106,10 +106,8 @@ class EventFeed:
         """The position once it is past `sequence`; None where it is not within the time."""
         async with self._moved:
             try:
-                await asyncio.wait_for(
-                    self._moved.wait_for(lambda: self._tail is not None and self._tail.position > sequence),
-                    timeout_seconds,
-                )
+                async with asyncio.timeout(timeout_seconds):
+                    await self._moved.wait_for(lambda: self._tail is not None and self._tail.position > sequence)
             except TimeoutError:
                 return None
         return self.position

@@ -65,7 +65,8 @@ class Wakeups:
             self._look_again = False
             timeout_seconds = min(timeout_seconds, THROTTLE_SECONDS)
         try:
-            await asyncio.wait_for(self._woken.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._woken.wait()
         except TimeoutError:
             return
         self._woken.clear()

@@ -176,7 +176,8 @@ class Worker:
 
     async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self.draining.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.draining.wait()
         except TimeoutError:
             return
 

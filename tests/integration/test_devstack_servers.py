@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aio_pika
 import psutil
@@ -17,6 +19,13 @@ from devstack.program import StartError
 from devstack.rabbitmq import RabbitMQ, RabbitMQMissingError, ensure_rabbitmq, locate
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # Not below pytest's own folder: another session closes that one to the servers' accounts.
+    with TemporaryDirectory(prefix="servers-") as name:
+        yield Path(name)
+
+
 def write(server: Postgres, value: str) -> None:
     with psycopg.connect(server.url) as connection:
         connection.execute("create table if not exists kept (value text)")
@@ -28,8 +37,8 @@ def read(server: Postgres) -> list[str]:
         return [row[0] for row in connection.execute("select value from kept order by value")]
 
 
-def test_postgres_keeps_its_data_and_its_port_over_every_way_to_stop(tmp_path: Path) -> None:
-    with Postgres(tmp_path / "postgres") as server:
+def test_postgres_keeps_its_data_and_its_port_over_every_way_to_stop(folder: Path) -> None:
+    with Postgres(folder / "postgres") as server:
         url = server.url
         for mode in StopMode:
             write(server, mode.name)
@@ -43,8 +52,8 @@ def test_postgres_keeps_its_data_and_its_port_over_every_way_to_stop(tmp_path: P
         assert read(server) == ["FAST", "IMMEDIATE", "KILL"]
 
 
-def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(tmp_path: Path) -> None:
-    first = Postgres(tmp_path / "postgres").start()
+def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(folder: Path) -> None:
+    first = Postgres(folder / "postgres").start()
     write(first, "before the kill")
     assert first.pid is not None
     process = psutil.Process(first.pid)
@@ -52,40 +61,40 @@ def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(tmp_pat
     os.kill(first.pid, signal.SIGKILL)
     first.stop()
     psutil.wait_procs(family, timeout=10)
-    with Postgres(tmp_path / "postgres") as second:
+    with Postgres(folder / "postgres") as second:
         assert read(second) == ["before the kill"]
 
 
-def test_postgres_sees_through_a_lock_that_names_another_program(tmp_path: Path) -> None:
-    with Postgres(tmp_path / "postgres") as server:
+def test_postgres_sees_through_a_lock_that_names_another_program(folder: Path) -> None:
+    with Postgres(folder / "postgres") as server:
         write(server, "kept")
-    lock = tmp_path / "postgres" / "data" / "postmaster.pid"
+    lock = folder / "postgres" / "data" / "postmaster.pid"
     lock.write_text(f"{os.getpid()}\n")
-    with Postgres(tmp_path / "postgres") as server:
+    with Postgres(folder / "postgres") as server:
         assert read(server) == ["kept"]
 
 
-def test_postgres_is_durable_unless_told_otherwise(tmp_path: Path) -> None:
-    with Postgres(tmp_path / "postgres") as server, psycopg.connect(server.url) as connection:
+def test_postgres_is_durable_unless_told_otherwise(folder: Path) -> None:
+    with Postgres(folder / "postgres") as server, psycopg.connect(server.url) as connection:
         row = connection.execute("select current_setting('fsync'), current_setting('full_page_writes')").fetchone()
         assert row == ("on", "on")
 
 
-def test_postgres_says_why_it_does_not_start(tmp_path: Path) -> None:
-    server = Postgres(tmp_path / "postgres", settings={"no_such_setting": "1"})
+def test_postgres_says_why_it_does_not_start(folder: Path) -> None:
+    server = Postgres(folder / "postgres", settings={"no_such_setting": "1"})
     with pytest.raises(StartError, match="no_such_setting"):
         server.start()
     assert server.pid is None
 
 
 async def test_rabbitmq_keeps_messages_over_a_kill_and_leaves_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AMQP_URL", raising=False)
     if locate() is None:
-        with ensure_rabbitmq(tmp_path / "first"):
+        with ensure_rabbitmq(folder / "first"):
             pass  # installs it
-    node = RabbitMQ(tmp_path / "node").start()
+    node = RabbitMQ(folder / "node").start()
     try:
         await publish(node.url, b"first")
         node.stop()
@@ -107,18 +116,18 @@ async def test_rabbitmq_keeps_messages_over_a_kill_and_leaves_no_process(
     assert is_free(node.port)
 
 
-def test_a_given_broker_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_broker_is_used_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQP_URL", "amqp://elsewhere:5672/")
-    with ensure_rabbitmq(tmp_path) as url:
+    with ensure_rabbitmq(folder) as url:
         assert url == "amqp://elsewhere:5672/"
-    assert not list(tmp_path.iterdir())
+    assert not list(folder.iterdir())
 
 
-def test_a_missing_broker_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_a_missing_broker_is_a_clear_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("AMQP_URL", raising=False)
     with pytest.raises(RabbitMQMissingError, match="set AMQP_URL, or install"):
-        ensure_rabbitmq(tmp_path).__enter__()
+        ensure_rabbitmq(folder).__enter__()
 
 
 async def publish(url: str, body: bytes) -> None:

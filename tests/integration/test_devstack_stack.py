@@ -4,8 +4,9 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc
 import psutil
@@ -34,10 +35,17 @@ sys.exit(run(Ports.free(), Path(sys.argv[1])))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack(tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> AsyncIterator[Stack]:
-    options = StackOptions(state_dir=tmp_path_factory.mktemp("stack"), outside=Outside(amqp_url=amqp_url))
-    async with Stack(options) as running:
-        yield running
+async def stack(amqp_url: str) -> AsyncIterator[Stack]:
+    # Not below pytest's own folder: another session closes that one to the servers' accounts.
+    with TemporaryDirectory(prefix="stack-") as name:
+        async with Stack(StackOptions(state_dir=Path(name), outside=Outside(amqp_url=amqp_url))) as running:
+            yield running
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="stack-") as name:
+        yield Path(name)
 
 
 async def draw(stack: Stack) -> Job:
@@ -95,28 +103,30 @@ async def test_memory_is_told_for_every_process(stack: Stack) -> None:
     assert all(size > 0 for size in memory.values())
 
 
-async def test_a_stack_without_broker_works_from_the_database_alone(tmp_path: Path) -> None:
-    async with Stack(StackOptions(state_dir=tmp_path, rabbitmq=False)) as stack:
+async def test_a_stack_without_broker_works_from_the_database_alone(folder: Path) -> None:
+    async with Stack(StackOptions(state_dir=folder, rabbitmq=False)) as stack:
         assert stack.amqp_url is None
         assert (await draw(stack)).state == JobState.JOB_STATE_SUCCEEDED
         processes = [psutil.Process(child.pid) for child in stack.processes()]
     assert not [process for process in processes if process.is_running()]
 
 
-async def test_up_runs_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_up_runs_until_ctrl_c_and_leaves_nothing(folder: Path) -> None:
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN_UP, str(tmp_path), cwd=ROOT, stdout=subprocess.PIPE
+        sys.executable, "-c", RUN_UP, str(folder), cwd=ROOT, stdout=subprocess.PIPE
     )
     assert program.stdout is not None
     lines: list[str] = []
     async with asyncio.timeout(UP_SECONDS):
         while not lines or "Ctrl-C stops everything." not in lines[-1]:
-            lines.append((await program.stdout.readline()).decode())
+            line = await program.stdout.readline()
+            assert line, "".join(lines)
+            lines.append(line.decode())
     children = psutil.Process(program.pid).children(recursive=True)
-    exported = (tmp_path / "env").read_text()
+    exported = (folder / "env").read_text()
     program.send_signal(signal.SIGINT)
     rest, _ = await asyncio.wait_for(program.communicate(), UP_SECONDS)
     assert program.returncode == 0
     assert rest.decode().endswith("Stopped.\n")
     assert exported in "".join(lines)
-    assert not [child for child in children if child.is_running()]
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -68,6 +67,7 @@ async def test_a_stale_claim_changes_nothing(database: Database) -> None:
     work = image_queue(database)
     stale = await claim_one(work)
     artifacts = Artifacts(database)
+    begun = await _begin(artifacts, stale)
     await expire_lease(database, IMAGE_QUEUE)
     await claim_one(image_queue(database, "other"))
     before = await row(database, job_id)
@@ -79,7 +79,7 @@ async def test_a_stale_claim_changes_nothing(database: Database) -> None:
     assert await work.bury(stale, TRANSIENT) is None
     assert not await work.report(stale, 50, "no")
     assert await intend(database, stale) is None
-    assert (await artifacts.stage(uuid4(), stale)) is None
+    assert (await artifacts.stage(begun.id, stale)) is None
     assert await row(database, job_id) == before
 
 
@@ -167,6 +167,17 @@ async def test_a_submit_without_a_name_goes_to_the_dead_letters_and_a_late_name_
     assert resumed.id == job_id
     assert resumed.operation is not None
     assert resumed.operation.name == "late-name"
+
+
+async def test_a_job_given_back_during_its_submit_is_buried_and_stops_nobody(database: Database) -> None:
+    cut_id = await accept(database, kind="video")
+    work = video_queue(database)
+    cut = await claim_one(work)
+    assert await intend(database, cut) is not None
+    assert await work.release(cut, 0, "drained")
+    next_id = await accept(database, kind="video")
+    assert [job.id for job in await work.claim(5, 60)] == [next_id]
+    assert (await row(database, cut_id))["state"] == "DEAD_LETTERED"
 
 
 async def test_an_image_call_of_unknown_outcome_is_repeated_and_counted(
