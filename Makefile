@@ -30,7 +30,7 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
 
-test-outside: $(DEV) ## Run the tests that call the real Google and Supabase (needs their keys, costs money)
+test-outside: $(DEV) ## Run the tests that need root or packages of the system: Debian's PostgreSQL 15
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/outside
 
 lint: $(DEV) ## Check style, types, import rules, protos, migrations and shell scripts

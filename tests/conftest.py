@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import psycopg
 import pytest
@@ -58,13 +59,19 @@ def sql(database_url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def admin(server: Postgres, statement: str) -> None:
+class Server(Protocol):
+    """A Postgres server: the embedded one, or Debian's in tests/outside."""
+
+    def url_of(self, database: str) -> str: ...
+
+
+def admin(server: Server, statement: str) -> None:
     """Run a statement that must not be in a transaction."""
     with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
         connection.execute(statement)
 
 
-def _database(server: Postgres, template: str) -> Iterator[str]:
+def _database(server: Server, template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     admin(server, f"create database {name} template {template}")
     yield server.url_of(name)

@@ -1,0 +1,62 @@
+"""Debian's PostgreSQL 15 in place of the embedded server; PGMQ comes from the SQL of its package."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from devstack.ports import free_port
+from superstoryboard.jobs.migrate import migrate
+from tests.conftest import KV_TABLE, TEMPLATE, admin
+
+BINARIES = Path("/usr/lib/postgresql/15/bin")
+OPTIONS = "-c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+COMMAND_SECONDS = 300
+
+
+class DebianPostgres:
+    """A server of Debian's package on a folder and port of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+
+    def url_of(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+
+    def start(self) -> None:
+        _run(["chown", "postgres", str(self._folder)])
+        self._as_postgres("initdb", "-D", "data", "-A", "trust", "--encoding=UTF8", "--locale=C.UTF-8")
+        options = f"{OPTIONS} -p {self._port} -k {self._folder}"
+        self._as_postgres("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._as_postgres("pg_ctl", "-D", "data", "-m", "fast", "stop")
+
+    def _as_postgres(self, program: str, *arguments: str) -> None:
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+        _run([*user, str(BINARIES / program), *arguments], cwd=self._folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[DebianPostgres]:
+    """PostgreSQL 15, installed first where it is missing (needs root)."""
+    if not BINARIES.exists():
+        _run(["apt-get", "update"])
+        _run(["apt-get", "install", "--yes", "--no-install-recommends", "postgresql-15"])
+    with TemporaryDirectory(prefix="postgresql-15-") as folder:
+        server = DebianPostgres(Path(folder))
+        server.start()
+        admin(server, f"create database {TEMPLATE}")
+        migrate(server.url_of(TEMPLATE), kv_table=KV_TABLE)
+        yield server
+        server.stop()
+
+
+def _run(command: list[str], cwd: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.DEVNULL, timeout=COMMAND_SECONDS, check=False)
+    assert done.returncode == 0, command
