@@ -142,11 +142,10 @@ class GenerationService(GenerationServiceServicer):
                 log.exception("The database refused a submission")
                 return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database refused the job")]
             return [result for item in submissions for result in await self._accept([item])]
-        rows = await self._store.get([item.job_id for item in accepted], None)
-        return [_answer(item, row) for item, row in zip(accepted, rows, strict=True)]
+        return [_answer(item) for item in accepted]
 
 
-def _answer(accepted: Accepted, row: dict[str, Any]) -> job_pb2.Job | ApiError:
+def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:
     if accepted.outcome == "conflict":
         return ApiError(
             grpc.StatusCode.ALREADY_EXISTS,
@@ -154,7 +153,7 @@ def _answer(accepted: Accepted, row: dict[str, Any]) -> job_pb2.Job | ApiError:
             "request_id: was used before with another payload",
             violations=[("request_id", "was used before with another payload")],
         )
-    return job_message(row)
+    return job_message(accepted.record)
 
 
 def _item_result(result: job_pb2.Job | ApiError) -> api.BatchItemResult:

@@ -35,10 +35,19 @@ class Submission:
 
 @dataclass(frozen=True)
 class Accepted:
-    """What became of a submission: `created`, `existing` (the same again) or `conflict` (another payload)."""
+    """What became of a submission: `created`, `existing` (the same again) or `conflict` (another payload).
 
-    job_id: UUID
+    `record` is the row of job_records.
+    """
+
     outcome: str
+    record: dict[str, Any]
+
+    @property
+    def job_id(self) -> UUID:
+        """Id of the job."""
+        found: UUID = self.record["id"]
+        return found
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,11 @@ class JobStore:
             for index, submission in enumerate(submissions)
         ]
         rows = await self._database.fetch(
-            "select * from superstoryboard.accept_jobs_v1(%(items)s) order by item_index",
+            "select outcome, (job).* from superstoryboard.accept_jobs_v1(%(items)s) order by item_index",
             {"items": Jsonb(items)},
             patience_seconds=PATIENCE_SECONDS,
         )
-        return [Accepted(row["job_id"], row["outcome"]) for row in rows]
+        return [Accepted(row.pop("outcome"), row) for row in rows]
 
     async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
         """Rows of job_records with these ids that the owner may see, in the order asked."""

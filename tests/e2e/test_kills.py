@@ -173,3 +173,21 @@ def test_a_stopping_video_worker_hands_its_operation_to_the_next(running: Pipeli
     (made,) = running.succeeded(job)
     assert running.accepted()["video"] == before + 1
     assert made.attempt == 1
+
+
+def test_a_video_that_takes_too_long_ends_its_attempt_and_is_fetched_all_the_same(running: Pipeline) -> None:
+    before = running.accepted()["video"]
+    worker = running.services["video_worker"]
+    worker.stop()
+    running.script({"on": "poll", "times": 12, "status": 200, "body": {"name": "models/m/operations/still-running"}})
+    worker.start(VIDEO_TIMEOUT_SECONDS="1")
+    worker.wait_serving()
+    job = running.video("slow")
+    late = running.until(job, job_pb2.JOB_STATE_RETRYING)
+    assert late.error.message == "Video generation timed out after 6 minutes"
+    (made,) = running.succeeded(job)
+    assert running.accepted()["video"] == before + 1
+    assert made.attempt == 1
+    worker.stop()
+    worker.start()
+    worker.wait_serving()
