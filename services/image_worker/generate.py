@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from pathlib import Path
 
-from google.protobuf.json_format import MessageToDict
-
 from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.errors import ProviderFailure
-from superstoryboard.jobs.ledger import Ledger, call_hash
+from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.media.images import probe_image
 from superstoryboard.media.types import MediaError
@@ -22,11 +19,10 @@ from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.worker import StaleClaimError
+from superstoryboard.runtime.intents import Intents
 from superstoryboard.v1.job_pb2 import ImageGeneration
 
 ROUTE = "gemini_image"
-MIN_LEASE_SECONDS = 1
 
 
 class ImageGenerator:
@@ -46,6 +42,7 @@ class ImageGenerator:
         self._work = work
         self._adoption = adoption
         self._ledger = ledger
+        self._intents = Intents(work, ledger, ROUTE)
         self._sources = sources
         self._provider = provider
         self._hand_off = hand_off
@@ -76,25 +73,14 @@ class ImageGenerator:
 
         A good answer is settled with the hand-off: only then its bytes are safe.
         """
-        call_id = await self._ledger.intend(
-            job,
-            route=ROUTE,
-            model=generation.model,
-            fingerprint=call_hash(ROUTE, generation.model, MessageToDict(generation), _sha256(source)),
-            lease_seconds=MIN_LEASE_SECONDS,
-        )
-        if call_id is None:
-            raise StaleClaimError
+        await self._work.report(job, 20, "The model draws")
+        call_id = await self._intents.open(job, generation, source)
         call = ImageCall(
             model=generation.model,
             prompt=generation.prompt,
             aspect_ratio=generation.aspect_ratio or None,
             sources=(source,) if source else (),
         )
-        await self._work.report(job, 20, "The model draws")
-        if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
-            await self._ledger.withdraw(call_id)
-            raise StaleClaimError
         try:
             data = await self._provider.generate(call, timeout_seconds=self._timeout_seconds)
             await asyncio.to_thread(_require_image, data)
@@ -129,7 +115,3 @@ def _require_image(data: bytes) -> None:
         probe_image(data)
     except MediaError as error:
         raise damaged_image() from error
-
-
-def _sha256(source: SourceImage | None) -> str:
-    return hashlib.sha256(source.data).hexdigest() if source else ""

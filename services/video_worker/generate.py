@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf.json_format import MessageToDict
-
 from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
-from superstoryboard.jobs.ledger import Ledger, call_hash
+from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify_file
@@ -22,11 +19,11 @@ from superstoryboard.providers.veo import OperationDone, VeoGemini, VideoCall
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.intents import Intents
 from superstoryboard.runtime.worker import ReleasedError, StaleClaimError, StillRunningError
 from superstoryboard.v1.job_pb2 import VideoGeneration
 
 ROUTE = "veo_gemini"
-MIN_LEASE_SECONDS = 1
 TIMED_OUT = "Video generation timed out after 6 minutes"
 """SPEC A5, to the letter."""
 LATE_POLL_MAX_SECONDS = 3600
@@ -59,6 +56,7 @@ class VideoGenerator:
         self._work = work
         self._adoption = adoption
         self._ledger = ledger
+        self._intents = Intents(work, ledger, ROUTE)
         self._sources = sources
         self._provider = provider
         self._hand_off = hand_off
@@ -87,18 +85,7 @@ class VideoGenerator:
     async def _submit(self, job: ClaimedJob, generation: VideoGeneration) -> Operation:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        call_id = await self._ledger.intend(
-            job,
-            route=ROUTE,
-            model=generation.model,
-            fingerprint=call_hash(ROUTE, generation.model, MessageToDict(generation), _sha256(source)),
-            lease_seconds=MIN_LEASE_SECONDS,
-        )
-        if call_id is None:
-            raise StaleClaimError
-        if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
-            await self._ledger.withdraw(call_id)
-            raise StaleClaimError
+        call_id = await self._intents.open(job, generation, source)
         await reached("intended")
         # Shielded: once it is sent, only its end may decide what the ledger says.
         name = await asyncio.shield(asyncio.create_task(self._send(call_id, _call(generation, source))))
@@ -203,7 +190,3 @@ def _call(generation: VideoGeneration, source: SourceImage | None) -> VideoCall:
         resolution=generation.resolution,
         image=source,
     )
-
-
-def _sha256(source: SourceImage | None) -> str:
-    return hashlib.sha256(source.data).hexdigest() if source else ""

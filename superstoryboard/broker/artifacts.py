@@ -54,6 +54,7 @@ class Broker:
     async def connect(self, prefetch: int = 1) -> None:
         """Connect and declare the topology, trying until it works or the task is cancelled."""
         warned = False
+        await self.aclose()
         while True:
             try:
                 async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS * 2):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from uuid import UUID
 
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
@@ -114,5 +113,5 @@ class HandOff:
 
 def path_prefix(job: ClaimedJob, generation: Generation) -> str:
     """The path in front of the timestamp (SPEC A6): by scene, else by character, else by job."""
-    name = generation.scene_id or generation.character_id or str(UUID(str(job.id)))
+    name = generation.scene_id or generation.character_id or str(job.id)
     return f"{generation.storyboard_id}/{name}"

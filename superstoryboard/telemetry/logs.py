@@ -15,7 +15,10 @@ NOISY = ("httpx", "httpcore", "aio_pika", "aiormq", "psycopg.pool", "google_gena
 
 
 def configure_logs(service: str, level: str) -> None:
-    """Set up logs of a process once, at its start; libraries that write through `logging` are kept to warnings."""
+    """Set up logs of a process once, at its start; libraries that write through `logging` are kept to warnings.
+
+    Those whose outages we log ourselves, once and not at every try, are silent.
+    """
     chosen = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
         merge_contextvars,
@@ -37,7 +40,7 @@ def configure_logs(service: str, level: str) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def get_logger(action: str) -> FilteringBoundLogger:

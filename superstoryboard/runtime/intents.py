@@ -1,0 +1,46 @@
+"""The step before a paid call: the intent is in the ledger, and the claim is checked once more right before sending."""
+
+from __future__ import annotations
+
+import hashlib
+
+from google.protobuf.json_format import MessageToDict
+
+from superstoryboard.jobs.ledger import Ledger, call_hash
+from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.providers.source import SourceImage
+from superstoryboard.runtime.adoption import Generation
+from superstoryboard.runtime.worker import StaleClaimError
+
+MIN_LEASE_SECONDS = 1
+
+
+class Intents:
+    """Opens ledger rows for calls of one route."""
+
+    def __init__(self, work: WorkQueue, ledger: Ledger, route: str) -> None:
+        self._work = work
+        self._ledger = ledger
+        self._route = route
+
+    async def open(self, job: ClaimedJob, generation: Generation, source: SourceImage | None) -> int:
+        """Commit the intent to call and answer its ledger row; the call may be sent now.
+
+        Raises:
+            StaleClaimError: the job belongs to someone else, its lease is about to end, or an earlier call of a video
+                was perhaps paid.
+        """
+        sha256 = hashlib.sha256(source.data).hexdigest() if source else ""
+        call_id = await self._ledger.intend(
+            job,
+            route=self._route,
+            model=generation.model,
+            fingerprint=call_hash(self._route, generation.model, MessageToDict(generation), sha256),
+            lease_seconds=MIN_LEASE_SECONDS,
+        )
+        if call_id is None:
+            raise StaleClaimError
+        if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
+            await self._ledger.withdraw(call_id)
+            raise StaleClaimError
+        return call_id
