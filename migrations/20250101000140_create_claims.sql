@@ -7,15 +7,20 @@ create type superstoryboard.claimed_job as (
   upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint
 );
 
--- Takes up to p_quantity due messages. What is already paid comes first, also from a paused queue.
+-- Takes up to p_quantity due messages. What is already paid comes first, without a place at the gate and also from a paused
+-- queue; a message whose model's gate has no room sleeps until it has. A job without a model counts as one of p_model.
 create function superstoryboard.claim_jobs_v1(
-  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean
+  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text, p_model text,
+  p_limits superstoryboard.gate_limits
 ) returns setof superstoryboard.claimed_job
 language plpgsql as $$
 declare
   message record;
   taken superstoryboard.claimed_job;
   remaining integer := p_quantity;
+  rooms jsonb := '{}';
+  gate record;
+  job_model text;
 begin
   for message in execute format(
     'select q.msg_id, q.enqueued_at, q.message from superstoryboard.provider_calls c
@@ -36,8 +41,17 @@ begin
     return;
   end if;
   for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r order by r.msg_id loop
+    select coalesce(nullif(j.model, ''), p_model) into job_model from superstoryboard.jobs j
+    where j.queue = p_queue and j.msg_id = message.msg_id and j.enqueued_at = message.enqueued_at;
+    job_model := coalesce(job_model, p_model);
+    select * into gate from superstoryboard.gate_room(p_provider, job_model, p_limits);
+    if gate.room <= coalesce((rooms ->> job_model)::integer, 0) then
+      perform pgmq.set_vt(p_queue, message.msg_id, greatest(1, ceil(gate.wait_seconds))::integer);
+      continue;
+    end if;
     taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
     if taken.id is not null then
+      rooms := jsonb_set(rooms, array[job_model], to_jsonb(coalesce((rooms ->> job_model)::integer, 0) + 1));
       return next taken;
     end if;
   end loop;

@@ -6,7 +6,7 @@ import asyncio
 from uuid import UUID
 
 from services.asset_writer.write import ArtifactWriter
-from superstoryboard.broker.artifacts import FAULTS, Broker
+from superstoryboard.broker.artifacts import Broker
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.queue.wakeups import Wakeups
@@ -57,14 +57,8 @@ class Consumer:
 
     async def deliver(self) -> None:
         """Take deliveries of the broker, connecting in the background."""
-        while self._broker is not None:
-            await self._broker.connect(prefetch=self._concurrency)
-            try:
-                await self._broker.consume(self._delivered)
-            except FAULTS as error:
-                log.info("RabbitMQ went away while consuming began; connecting again", kind=type(error).__name__)
-            else:
-                return
+        if self._broker is not None:
+            await self._broker.stay_connected(self._concurrency, self._delivered)
 
     async def poll(self) -> None:
         """Take what has been staged long enough, until told to stop."""
@@ -103,16 +97,24 @@ class Consumer:
         return bool(claimed)
 
     async def _delivered(self, ready: ArtifactReady) -> None:
-        """A delivery is a hint to lease one row; the row already taken or written needs nothing."""
+        """A delivery is a hint to lease one row; the row already taken or written needs nothing.
+
+        Nor does one that cannot be leased because the database is away: the poll finds it when it is back.
+        """
         if self._stopping.is_set():
             return
         async with self._slots:
-            claimed = await self._artifacts.claim(
-                artifact_id=UUID(ready.artifact_id), quantity=1, lease_seconds=self._lease_seconds, min_age_seconds=0
-            )
-            for artifact in claimed:
+            for artifact in await self._lease(UUID(ready.artifact_id)):
                 task = self._track(artifact)
                 await asyncio.shield(task)
+
+    async def _lease(self, artifact_id: UUID) -> list[StagedArtifact]:
+        try:
+            return await self._artifacts.claim(
+                artifact_id=artifact_id, quantity=1, lease_seconds=self._lease_seconds, min_age_seconds=0
+            )
+        except DatabaseUnavailableError:
+            return []
 
     def _start(self, artifact: StagedArtifact) -> None:
         task = self._track(artifact)

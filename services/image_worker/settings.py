@@ -15,4 +15,6 @@ class ImageWorkerSettings(WorkerSettings):
     image_model: str = ""
     image_concurrency: int = Field(default=5, ge=1, le=1000)
     image_lease_seconds: int = Field(default=120, ge=3)
+    image_requests_per_minute: int = Field(default=15, ge=0)
+    image_requests_per_day: int = Field(default=0, ge=0)
     image_timeout_seconds: float = Field(default=90, gt=0)

@@ -6,7 +6,7 @@ from services.image_worker.generate import ImageGenerator
 from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import WorkQueue
+from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.gemini_images import GeminiImages
 from superstoryboard.providers.source import SourceFetcher
@@ -22,8 +22,11 @@ QUEUE = "image_generation_queue"
 async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "image-worker")
-    work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"))
     catalogue = Catalogue.load(settings.model_catalogue)
+    model = settings.image_model or catalogue.default_name("image")
+    calls = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
+    gate = Gate(catalogue.get(model).provider, model, calls)
+    work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"), gate)
     store = await ObjectStore.connect(
         url=settings.supabase_url,
         key=settings.supabase_staging_key.get_secret_value(),
@@ -38,7 +41,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     generator = ImageGenerator(
         work=work,
-        adoption=Adoption(work, catalogue, settings.image_model or catalogue.default_name("image")),
+        adoption=Adoption(work, catalogue, model),
         ledger=Ledger(connections.database),
         sources=sources,
         provider=provider,

@@ -15,6 +15,9 @@ class VideoWorkerSettings(WorkerSettings):
     video_model: str = ""
     video_concurrency: int = Field(default=10, ge=1, le=10_000)
     video_lease_seconds: int = Field(default=120, ge=3)
+    video_requests_per_minute: int = Field(default=10, ge=0)
+    video_requests_per_day: int = Field(default=0, ge=0)
+    video_running_operations: int = Field(default=10, ge=0)
     video_poll_seconds: float = Field(default=10, gt=0)
     video_timeout_seconds: float = Field(default=360, gt=0)
     video_max_bytes: int = Field(default=100 * 1024 * 1024, gt=0)

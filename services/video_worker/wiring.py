@@ -8,7 +8,7 @@ from services.video_worker.generate import Times, VideoGenerator
 from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import WorkQueue
+from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.providers.veo import VeoGemini
@@ -24,8 +24,13 @@ QUEUE = "video_generation_queue"
 async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "video-worker")
-    work = WorkQueue(connections.database, QUEUE, new_worker_id("video-worker"))
     catalogue = Catalogue.load(settings.model_catalogue)
+    model = settings.video_model or catalogue.default_name("video")
+    calls = GateLimits(
+        settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
+    )
+    gate = Gate(catalogue.get(model).provider, model, calls)
+    work = WorkQueue(connections.database, QUEUE, new_worker_id("video-worker"), gate)
     store = await ObjectStore.connect(
         url=settings.supabase_url,
         key=settings.supabase_staging_key.get_secret_value(),
@@ -41,7 +46,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     draining = asyncio.Event()
     generator = VideoGenerator(
         work=work,
-        adoption=Adoption(work, catalogue, settings.video_model or catalogue.default_name("video")),
+        adoption=Adoption(work, catalogue, model),
         ledger=Ledger(connections.database),
         sources=sources,
         provider=provider,

@@ -29,6 +29,7 @@ class WorkerSettings(ServerSettings):
     source_url_allowed_hosts: str = ""
     drain_seconds: float = Field(default=30, ge=0)
     retry_delay_seconds: int = Field(default=30, ge=0)
+    """Longest wait before the second attempt; it doubles with each further one."""
 
     def storage_origins(self) -> list[str]:
         """Addresses of the own Storage: sources there are always allowed."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob
+from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob, Gate
 
 NAME_PATIENCE_SECONDS = 600.0
 """A paid operation name is worth a long wait for the database."""
@@ -22,23 +23,34 @@ def call_hash(route: str, model: str, parameters: dict[str, Any], source_sha256:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class OpenedCall:
+    """The ledger row of a call that may be sent now.
+
+    Without one: the gate is closed for `wait_seconds`, or with 0 the call must not be sent: stale claim, short lease,
+    or an earlier call of a video that was perhaps paid.
+    """
+
+    call_id: int | None
+    wait_seconds: float
+
+
 class Ledger:
     """Rows of provider_calls."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def intend(
-        self, job: ClaimedJob, *, route: str, model: str, fingerprint: str, lease_seconds: int
-    ) -> int | None:
-        """Record that a call is about to be sent.
-
-        None where it must not be: stale claim, short lease, or an earlier call of a video that was perhaps paid.
-        """
+    async def open(
+        self, job: ClaimedJob, *, route: str, model: str, gate: Gate, fingerprint: str, lease_seconds: int
+    ) -> OpenedCall:
+        """Pass the gate and record that a call is about to be sent."""
         row = await self._database.fetch_one(
-            "select superstoryboard.intend_call_v1("
-            "%(job)s, %(claim)s, %(route)s, %(model)s, %(hash)s, %(lease)s::int) as id",
-            {
+            "select * from superstoryboard.open_call_v1("
+            "%(job)s, %(claim)s, %(route)s, %(provider)s, %(model)s, %(hash)s, %(lease)s::int,"
+            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits)",
+            gate.values()
+            | {
                 "job": job.id,
                 "claim": job.claim,
                 "route": route,
@@ -48,7 +60,7 @@ class Ledger:
             },
             patience_seconds=PATIENCE_SECONDS,
         )
-        return row["id"]  # type: ignore[no-any-return]  # bigint or null
+        return OpenedCall(row["call_id"], row["wait_seconds"])
 
     async def accept(self, call_id: int, operation_name: str) -> None:
         """Keep the name of an accepted operation, whatever became of the claim."""

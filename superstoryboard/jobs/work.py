@@ -54,20 +54,45 @@ class ClaimedJob:
     upload: Upload | None = None
 
 
+@dataclass(frozen=True)
+class GateLimits:
+    """Limits on the calls of one model that the whole fleet shares; 0 is no limit."""
+
+    per_minute: int = 0
+    per_day: int = 0
+    running: int = 0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where the calls of a worker pass: its provider, its default model, and the limits of each model."""
+
+    provider: str
+    model: str
+    limits: GateLimits = GateLimits()
+
+    def values(self) -> dict[str, Any]:
+        """Values of a statement that asks the gate."""
+        return {"provider": self.provider, "gate_model": self.model, **vars(self.limits)}
+
+
 class WorkQueue:
     """The claimed side of one queue."""
 
-    def __init__(self, database: Database, queue: str, worker: str) -> None:
+    def __init__(self, database: Database, queue: str, worker: str, gate: Gate) -> None:
         self._database = database
         self.queue = queue
         self.worker = worker
+        self.gate = gate
 
     async def claim(self, quantity: int, lease_seconds: int, *, force: bool = False) -> list[ClaimedJob]:
         """Take up to `quantity` due jobs; what is already paid comes first. `force` also takes from a paused queue."""
         rows = await self._database.fetch(
             "select * from superstoryboard.claim_jobs_v1("
-            "%(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s)",
-            {
+            "%(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s, %(provider)s, %(gate_model)s,"
+            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits)",
+            self.gate.values()
+            | {
                 "queue": self.queue,
                 "worker": self.worker,
                 "quantity": quantity,
@@ -76,6 +101,14 @@ class WorkQueue:
             },
         )
         return [_claimed(row) for row in rows]
+
+    async def close_gate(self, model: str, seconds: float, reason: str) -> None:
+        """Stop the submits of a model for everyone; what is already paid goes on."""
+        await self._database.fetch(
+            "select superstoryboard.close_gate_v1(%(provider)s, %(model)s, %(seconds)s::float8, %(reason)s)",
+            {"provider": self.gate.provider, "model": model or self.gate.model, "seconds": seconds, "reason": reason},
+            patience_seconds=PATIENCE_SECONDS,
+        )
 
     async def extend(self, jobs: list[ClaimedJob], lease_seconds: int) -> set[UUID]:
         """Extend the leases of jobs in one round trip; those missing from the answer are lost."""

@@ -10,7 +10,7 @@ from superstoryboard.jobs.ledger import Ledger, call_hash
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.runtime.adoption import Generation
-from superstoryboard.runtime.worker import StaleClaimError
+from superstoryboard.runtime.worker import GateClosedError, StaleClaimError
 
 MIN_LEASE_SECONDS = 1
 
@@ -29,18 +29,20 @@ class Intents:
         Raises:
             StaleClaimError: the job belongs to someone else, its lease is about to end, or an earlier call of a video
                 was perhaps paid.
+            GateClosedError: the model takes no more calls for some seconds.
         """
         sha256 = hashlib.sha256(source.data).hexdigest() if source else ""
-        call_id = await self._ledger.intend(
+        opened = await self._ledger.open(
             job,
             route=self._route,
             model=generation.model,
+            gate=self._work.gate,
             fingerprint=call_hash(self._route, generation.model, MessageToDict(generation), sha256),
             lease_seconds=MIN_LEASE_SECONDS,
         )
-        if call_id is None:
-            raise StaleClaimError
+        if opened.call_id is None:
+            raise GateClosedError(opened.wait_seconds) if opened.wait_seconds else StaleClaimError
         if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
-            await self._ledger.withdraw(call_id)
+            await self._ledger.withdraw(opened.call_id)
             raise StaleClaimError
-        return call_id
+        return opened.call_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import uuid
@@ -20,6 +21,10 @@ POLL_MIN_SECONDS = 0.25
 POLL_MAX_SECONDS = 2.0
 LISTENING_POLL_SECONDS = 5.0
 DATABASE_RETRY_SECONDS = 1.0
+BACKOFF_MAX_SECONDS = 600
+
+CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, ErrorClass.CONFIG: 60.0}
+"""Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
 
 log = get_logger("worker")
 
@@ -30,6 +35,14 @@ class StaleClaimError(Exception):
 
 class ReleasedError(Exception):
     """The worker drains: the job goes back without an attempt spent."""
+
+
+class GateClosedError(Exception):
+    """The model takes no more calls for so many seconds: the job goes back without an attempt spent."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(f"the gate is closed for {wait_seconds:.0f} s")
+        self.wait_seconds = wait_seconds
 
 
 class StillRunningError(Exception):
@@ -242,21 +255,34 @@ class Worker:
             self.leases.forget(job)
             await self._work.release(job, 0, "Released: its worker drains")
             return "QUEUED"
+        if isinstance(error, GateClosedError):
+            self.leases.forget(job)
+            await self._work.release(job, math.ceil(error.wait_seconds), "Waits: the model takes no more calls now")
+            return "QUEUED"
         if isinstance(error, StillRunningError):
             attempt.error = error.error
             return await self._work.retry(job, error.delay_seconds, error.error, spend=False)
         attempt.error = _job_error(error)
         if _paid_for_nothing(job, error):
             return await self._work.bury(job, attempt.error)
-        return await self._fail(job, attempt.error)
+        asked = error.retry_after_seconds if isinstance(error, JobFailure) else None
+        return await self._fail(job, attempt.error, asked)
 
-    async def _fail(self, job: ClaimedJob, error: JobError) -> str | None:
+    async def _fail(self, job: ClaimedJob, error: JobError, asked_seconds: float | None) -> str | None:
+        """What DESIGN section 7 says of each class."""
         if error.error_class.final:
             return await self._work.fail(job, error)
         if error.error_class is ErrorClass.UNKNOWN_OUTCOME and job.kind == "video":
             return await self._work.bury(job, error)
+        if error.error_class in CLOSING:
+            wait = asked_seconds or CLOSING[error.error_class]
+            if error.error_class is not ErrorClass.RATE_LIMITED:
+                log.error("Submits stop until somebody or the day helps", code=error.code, seconds=round(wait))
+            await self._work.close_gate(job.model, wait, error.code)
+            return await self._work.retry(job, math.ceil(wait), error, spend=False)
+        delay = backoff_seconds(job.attempt, self.limits.retry_delay_seconds, random.random())  # noqa: S311 - jitter
         spend = error.error_class is not ErrorClass.UNAVAILABLE_DEPENDENCY
-        return await self._work.retry(job, self.limits.retry_delay_seconds, error, spend=spend)
+        return await self._work.retry(job, delay, error, spend=spend)
 
 
 def _paid_for_nothing(job: ClaimedJob, error: Exception) -> bool:
@@ -265,6 +291,12 @@ def _paid_for_nothing(job: ClaimedJob, error: Exception) -> bool:
     A video is fetched again from its operation instead.
     """
     return job.kind == "image" and isinstance(error, ProviderFailure) and error.outcome is CallOutcome.PAID
+
+
+def backoff_seconds(attempt: int, base_seconds: int, jitter: float) -> int:
+    """Whole seconds until the next attempt: exponential in the attempts spent, with full jitter (0 to 1)."""
+    longest: int = min(base_seconds * 2 ** max(0, attempt - 1), BACKOFF_MAX_SECONDS)
+    return math.ceil(longest * jitter)
 
 
 def _cancel(task: asyncio.Task[Attempt]) -> None:

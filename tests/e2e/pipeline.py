@@ -14,6 +14,7 @@ import grpc
 import httpx
 import psycopg
 
+from devstack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
@@ -35,6 +36,8 @@ class Pipeline:
     services: dict[str, Service]
     sql: psycopg.Connection
     stub: GenerationServiceStub
+    google_emulator: google_fixture.GoogleEmulator
+    storage_emulator: storage_fixture.RunningEmulator
 
     def image(self, storyboard: str, prompt: str = "a fox in the snow", **fields: Any) -> job_pb2.Job:
         """Ask for an image."""
@@ -134,6 +137,9 @@ def settings(database_url: str, storage_url: str, google_url: str, amqp_url: str
         "GOOGLE_GENERATIVE_AI_API_KEY": google_fixture.KEY,
         "GOOGLE_GEMINI_BASE_URL": google_url,
         "RETRY_DELAY_SECONDS": "1",
+        "IMAGE_REQUESTS_PER_MINUTE": "0",
+        "VIDEO_REQUESTS_PER_MINUTE": "0",
+        "VIDEO_RUNNING_OPERATIONS": "0",
         "DRAIN_SECONDS": "5",
     }
     return {
@@ -151,7 +157,8 @@ def pipeline(
 ) -> Iterator[Pipeline]:
     """The emulators and the named services; `changes` are further settings by service."""
     with ExitStack() as stack:
-        google = stack.enter_context(google_fixture.GoogleEmulator(folder / "google").running())
+        port = str(free_port())  # the same after a restart
+        google = stack.enter_context(google_fixture.GoogleEmulator(folder / "google", "--port", port).running())
         storage = stack.enter_context(storage_fixture.running_emulator(database_url, folder / "storage"))
         chosen = settings(database_url, storage.url, google.url, amqp_url)
         services = {name: Service(name, chosen[name] | changes.get(name, {}), folder / f"{name}.log") for name in NAMES}
@@ -164,4 +171,5 @@ def pipeline(
         channel = stack.enter_context(grpc.insecure_channel(services["ingest"].address))
         sql = stack.enter_context(psycopg.connect(database_url, autocommit=True))
         client = stack.enter_context(google.client())
-        yield Pipeline(database_url, client, storage.url, services, sql, GenerationServiceStub(channel))
+        stub = GenerationServiceStub(channel)
+        yield Pipeline(database_url, client, storage.url, services, sql, stub, google, storage)

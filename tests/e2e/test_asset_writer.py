@@ -14,8 +14,6 @@ from devstack.postgres import Postgres
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import WorkQueue
 from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.v1 import job_pb2
@@ -23,6 +21,7 @@ from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET
+from tests.integration.helpers import image_queue, intend
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -55,9 +54,9 @@ class Stager:
         """Stage an artifact that is said to be these bytes while others (or none) lie in staging."""
         self._running.put(f"scene:{board}:s1", {"id": "s1"})
         job = self._running.image(board, scene_id="s1")
-        (claimed,) = await WorkQueue(self._database, "image_generation_queue", "test").claim(1, 60)
+        (claimed,) = await image_queue(self._database).claim(1, 60)
         assert str(claimed.id) == job.id
-        await Ledger(self._database).intend(claimed, route="r", model="m", fingerprint="f", lease_seconds=1)
+        await intend(self._database, claimed)
         facts = ArtifactFacts("image/png", "png", len(said), hashlib.sha256(said).hexdigest(), 32, 18)
         new = await self._artifacts.begin(
             claimed, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", path_prefix=f"{board}/s1", facts=facts

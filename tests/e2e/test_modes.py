@@ -202,13 +202,20 @@ def test_a_refusal_is_final_and_says_why(running: Pipeline) -> None:
 
 
 def test_a_passing_fault_is_retried_and_then_succeeds(running: Pipeline) -> None:
-    running.script({"on": "image", "prompt_contains": "stumbles", "kind": "overloaded"})
+    running.script({"on": "image", "prompt_contains": "stumbles", "kind": "no_image"})
     (made,) = running.succeeded(running.image("retry", "it stumbles once"))
     assert made.attempt == 2
 
 
+def test_a_model_that_asks_to_slow_down_spends_no_attempt(running: Pipeline) -> None:
+    slow_down = {"on": "image", "prompt_contains": "patience", "kind": "rate_limited_minute", "retry_delay_seconds": 1}
+    running.script(slow_down, slow_down)
+    (made,) = running.succeeded(running.image("slow-down", "with patience"))
+    assert made.attempt == 1
+
+
 def test_a_fault_that_stays_becomes_a_dead_letter_after_three_attempts(running: Pipeline) -> None:
-    running.script({"on": "image", "prompt_contains": "never", "kind": "overloaded", "times": 3})
+    running.script({"on": "image", "prompt_contains": "never", "kind": "no_image", "times": 3})
     (dead,) = running.finished(running.image("dead", "never works"))
     assert (dead.state, dead.attempt) == (job_pb2.JOB_STATE_DEAD_LETTERED, 3)
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.ledger import Ledger, OpenedCall
 from superstoryboard.jobs.store import JobStore, Submission
-from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.jobs.work import ClaimedJob, Gate, GateLimits, WorkQueue
 
 KV = "kv_store_7ee7668a"
 IMAGE_QUEUE = "image_generation_queue"
@@ -39,12 +39,12 @@ async def accept(database: Database, **changes: Any) -> UUID:
     return accepted[0].job_id
 
 
-def image_queue(database: Database, worker: str = "worker-1") -> WorkQueue:
-    return WorkQueue(database, IMAGE_QUEUE, worker)
+def image_queue(database: Database, worker: str = "worker-1", **limits: int) -> WorkQueue:
+    return WorkQueue(database, IMAGE_QUEUE, worker, Gate("google", "m", GateLimits(**limits)))
 
 
-def video_queue(database: Database, worker: str = "worker-1") -> WorkQueue:
-    return WorkQueue(database, VIDEO_QUEUE, worker)
+def video_queue(database: Database, worker: str = "worker-1", **limits: int) -> WorkQueue:
+    return WorkQueue(database, VIDEO_QUEUE, worker, Gate("google", "m", GateLimits(**limits)))
 
 
 async def claim_one(work: WorkQueue, lease_seconds: int = 60) -> ClaimedJob:
@@ -52,8 +52,13 @@ async def claim_one(work: WorkQueue, lease_seconds: int = 60) -> ClaimedJob:
     return job
 
 
+async def open_call(database: Database, job: ClaimedJob, **limits: int) -> OpenedCall:
+    gate = Gate("google", "m", GateLimits(**limits))
+    return await Ledger(database).open(job, route="r", model="m", gate=gate, fingerprint="f", lease_seconds=1)
+
+
 async def intend(database: Database, job: ClaimedJob) -> int | None:
-    return await Ledger(database).intend(job, route="r", model="m", fingerprint="f", lease_seconds=1)
+    return (await open_call(database, job)).call_id
 
 
 async def stage(database: Database, job: ClaimedJob) -> UUID:

@@ -23,7 +23,7 @@ SETTINGS = (IngestSettings, ImageWorkerSettings, VideoWorkerSettings, AssetWrite
 # Accepted so that old environments need no change; read by nobody.
 UNUSED = {"SUPABASE_ANON_KEY"}
 # Named in .env.example and read by nobody; docs/ARCHITECTURE.md says so.
-WITHOUT_EFFECT = {"SUPABASE_JWKS_URL", "IMAGE_REQUESTS_PER_MINUTE", "VIDEO_REQUESTS_PER_MINUTE"}
+WITHOUT_EFFECT = {"SUPABASE_JWKS_URL"}
 
 
 def client_settings() -> set[str]:

@@ -1,0 +1,170 @@
+"""Gates: limits on submits that the whole fleet shares (I7); what is already paid never waits at one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.work import ClaimedJob
+from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
+from superstoryboard.runtime.worker import BACKOFF_MAX_SECONDS, GateClosedError, Limits, Worker, backoff_seconds
+from tests.integration.helpers import (
+    VIDEO_QUEUE,
+    accept,
+    claim_one,
+    expire_lease,
+    image_queue,
+    intend,
+    open_call,
+    row,
+    video_queue,
+)
+
+LIMITS = Limits(concurrency=5, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
+
+
+def hidden_seconds(sql: psycopg.Connection) -> float:
+    found = sql.execute("select min(extract(epoch from vt - now())) from pgmq.q_image_generation_queue").fetchone()
+    assert found is not None
+    return float(found[0])
+
+
+async def test_no_more_calls_a_minute_than_the_limit_whoever_races(database: Database) -> None:
+    for _ in range(10):
+        await accept(database)
+    jobs = await image_queue(database).claim(10, 60)
+    opened = await asyncio.gather(*(open_call(database, job, per_minute=3) for job in jobs))
+    passed = [call for call in opened if call.call_id is not None]
+    assert len(passed) == 3
+    assert all(50 < call.wait_seconds <= 60 for call in opened if call.call_id is None)
+
+
+async def test_no_more_calls_a_day_than_the_limit(database: Database, sql: psycopg.Connection) -> None:
+    for _ in range(2):
+        await accept(database)
+    first, second = await image_queue(database).claim(2, 60)
+    assert (await open_call(database, first, per_day=1)).call_id is not None
+    sql.execute("update superstoryboard.provider_calls set created_at = superstoryboard.quota_day_start()")
+    refused = await open_call(database, second, per_day=1)
+    assert refused.call_id is None
+    assert 0 < refused.wait_seconds <= 86_400 + 3600
+    sql.execute(
+        "update superstoryboard.provider_calls set created_at = superstoryboard.quota_day_start() - interval '1 s'"
+    )
+    assert (await open_call(database, second, per_day=1)).call_id is not None
+
+
+async def test_a_worker_takes_only_what_the_gate_has_room_for(database: Database, sql: psycopg.Connection) -> None:
+    for _ in range(5):
+        await accept(database)
+    limited = image_queue(database, per_minute=2)
+    jobs = await limited.claim(5, 60)
+    assert len(jobs) == 2
+    for job in jobs:
+        assert (await open_call(database, job, per_minute=2)).call_id is not None
+    assert await limited.claim(5, 60) == []
+    waiting = sql.execute("select state, attempt, claim from superstoryboard.jobs where state = 'QUEUED'").fetchall()
+    assert waiting == [("QUEUED", 0, 0)] * 3
+
+
+async def test_a_closed_gate_hides_messages_until_it_opens_and_only_those_of_its_model(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    work = image_queue(database)
+    await accept(database)
+    other = await accept(database, model="other")
+    await work.close_gate("m", 40, "RATE_LIMITED")
+    assert [job.id for job in await work.claim(5, 60)] == [other]
+    assert 30 < hidden_seconds(sql) <= 41
+    sql.execute("update superstoryboard.gates set closed_until = now()")
+    sql.execute("update pgmq.q_image_generation_queue set vt = now() where msg_id = 1")
+    assert len(await work.claim(5, 60)) == 1
+
+
+async def test_a_shorter_closing_does_not_open_a_gate_earlier(database: Database, sql: psycopg.Connection) -> None:
+    work = image_queue(database)
+    await asyncio.gather(*(work.close_gate("m", seconds, "R") for seconds in (5, 500, 50)))
+    found = sql.execute("select extract(epoch from closed_until - now()) > 400 from superstoryboard.gates").fetchone()
+    assert found == (True,)
+
+
+async def test_a_full_gate_never_stops_what_is_paid(database: Database) -> None:
+    work = video_queue(database, running=10)
+    running = [await accept(database, kind="video") for _ in range(10)]
+    for job in await work.claim(10, 60):
+        call = await intend(database, job)
+        assert call is not None
+        await Ledger(database).accept(call, f"op-{job.id}")
+    waiting = await accept(database, kind="video")
+    assert await work.claim(20, 60) == []
+    await expire_lease(database, VIDEO_QUEUE)
+    await work.close_gate("m", 100, "QUOTA_EXHAUSTED")
+    resumed = await video_queue(database, "next", running=10).claim(20, 60)
+    assert [job.id for job in resumed] == running
+    assert all(job.operation is not None for job in resumed)
+    assert (await row(database, waiting))["state"] == "QUEUED"
+
+
+async def test_operations_older_than_a_quarter_of_an_hour_hold_no_place(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    work = video_queue(database, running=1)
+    await accept(database, kind="video")
+    assert await intend(database, await claim_one(work)) is not None
+    sql.execute("update superstoryboard.provider_calls set created_at = now() - interval '16 minutes'")
+    await accept(database, kind="video")
+    assert len(await work.claim(1, 60)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error_class", "asked", "seconds"),
+    [
+        (ErrorClass.RATE_LIMITED, 7.2, 8),
+        (ErrorClass.RATE_LIMITED, None, 30),
+        (ErrorClass.QUOTA_EXHAUSTED, 5000, 5000),
+        (ErrorClass.CONFIG, None, 60),
+    ],
+)
+async def test_one_answer_closes_the_gate_for_everyone_and_spends_nothing(
+    database: Database, sql: psycopg.Connection, error_class: ErrorClass, asked: float | None, seconds: int
+) -> None:
+    job_id = await accept(database)
+    waiting = await accept(database)
+
+    async def generate(_: ClaimedJob) -> str:
+        raise JobFailure(JobError(error_class, "CODE", "slow down"), retry_after_seconds=asked)
+
+    worker = Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
+    await worker.process(1, force=False)
+    found = await row(database, job_id)
+    assert (found["state"], found["attempt"], found["error"]["class"]) == ("RETRYING", 0, error_class.value)
+    assert await image_queue(database, "other").claim(5, 60) == []
+    assert (await row(database, waiting))["state"] == "QUEUED"
+    assert seconds - 4 < hidden_seconds(sql) <= seconds
+
+
+async def test_a_job_that_finds_the_gate_closed_goes_back_without_an_attempt(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    job_id = await accept(database)
+
+    async def generate(_: ClaimedJob) -> str:
+        raise GateClosedError(12.3)
+
+    await Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS).process(1, force=False)
+    found = await row(database, job_id)
+    assert (found["state"], found["attempt"]) == ("QUEUED", 0)
+    assert 11 < hidden_seconds(sql) <= 13
+
+
+def test_waits_double_with_each_attempt_are_jittered_in_full_and_end_at_ten_minutes() -> None:
+    assert [backoff_seconds(attempt, 10, 1.0) for attempt in (1, 2, 3, 4)] == [10, 20, 40, 80]
+    assert backoff_seconds(3, 10, 0.0) == 0
+    assert backoff_seconds(3, 10, 0.51) == 21
+    assert backoff_seconds(50, 10, 1.0) == BACKOFF_MAX_SECONDS
+    assert backoff_seconds(0, 10, 1.0) == 10
