@@ -62,13 +62,33 @@ class Service:
 
     def wait_serving(self) -> None:
         """Wait until the health service says SERVING."""
+        self._wait_health(health_pb2.HealthCheckResponse.SERVING)
+
+    def wait_not_serving(self) -> None:
+        """Wait until the health service says NOT_SERVING."""
+        self._wait_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    def _wait_health(self, status: int) -> None:
         with grpc.insecure_channel(self.address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             grpc.channel_ready_future(channel).result(START_SECONDS)
             for answer in health.Watch(health_pb2.HealthCheckRequest(), timeout=START_SECONDS):
-                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                if answer.status == status:
                     return
-        raise AssertionError(f"{self.name} never served:\n{self.log.read_text()[-3000:]}")
+        name = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+        raise AssertionError(f"{self.name} never said {name}:\n{self.log.read_text()[-3000:]}")
+
+    @property
+    def pid(self) -> int:
+        """The process id, of a process that still runs."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()[-3000:]
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        assert self._process is not None
+        self._process.terminate()
 
     def kill(self) -> None:
         """SIGKILL, as a crash or the kernel would."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import aio_pika
 from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractExchange,
     AbstractIncomingMessage,
-    AbstractRobustChannel,
-    AbstractRobustConnection,
-    AbstractRobustExchange,
 )
 from aio_pika.exceptions import AMQPError
 from google.protobuf.message import DecodeError
@@ -36,20 +36,39 @@ Handler = Callable[[ArtifactReady], Awaitable[None]]
 
 
 class Broker:
-    """One connection of a process; opened in the background, opened again after each loss."""
+    """One connection of a process; opened in the background, opened again whole after each loss.
+
+    The library's own recovery mends channel by channel and is silent; here connection, channel, queues and consumers
+    live and end together.
+    """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
-        self._connection: AbstractRobustConnection | None = None
-        self._channel: AbstractRobustChannel | None = None
-        self._exchange: AbstractRobustExchange | None = None
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._exchange: AbstractExchange | None = None
+        self._lost = asyncio.Event()
 
     @property
     def connected(self) -> bool:
         """True while a publish or delivery can pass."""
-        connection = self._connection
-        return connection is not None and not connection.is_closed and connection.connected.is_set()
+        return self._exchange is not None and not self._lost.is_set()
+
+    async def stay_connected(self, prefetch: int = 1, handle: Handler | None = None) -> None:
+        """Be connected until cancelled, and hand each delivery to `handle`, where there is one."""
+        while True:
+            await self.connect(prefetch)
+            try:
+                if handle is not None:
+                    await self.consume(handle)
+            except FAULTS as error:
+                log.info("RabbitMQ went away while consuming began", kind=type(error).__name__)
+            else:
+                await self._lost.wait()
+                log.info("The connection to RabbitMQ was lost")
+            await self.aclose()
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def connect(self, prefetch: int = 1) -> None:
         """Connect and declare the topology, trying until it works or the task is cancelled."""
@@ -70,13 +89,19 @@ class Broker:
                 return
 
     async def _open(self, prefetch: int) -> None:
-        self._connection = await aio_pika.connect_robust(
-            self._url,
-            timeout=OPERATION_TIMEOUT_SECONDS,
-            reconnect_interval=RECONNECT_SECONDS,
-            client_properties={"connection_name": self._name},
+        lost = self._lost = asyncio.Event()
+
+        def lose(*_: Any) -> None:
+            lost.set()
+
+        self._connection = await aio_pika.connect(
+            self._url, timeout=OPERATION_TIMEOUT_SECONDS, client_properties={"connection_name": self._name}
         )
+        self._connection.close_callbacks.add(lose)
         channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel.close_callbacks.add(lose)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lose)  # the broker ends consumers of a queue that is deleted
         await channel.set_qos(prefetch_count=prefetch)
         self._exchange = await _declare(channel)
         self._channel = channel
@@ -84,6 +109,7 @@ class Broker:
     async def publish(self, ready: ArtifactReady) -> bool:
         """Publish with confirm. False where the broker is away: the row in Postgres will be found without it."""
         if self._exchange is None or not self.connected:
+            log.info("ArtifactReady was not published; the row will be polled", kind="NOT_CONNECTED")
             return False
         message = aio_pika.Message(
             ready.SerializeToString(),
@@ -127,7 +153,7 @@ class Broker:
                 log.info("The broker connection was closed already", kind=type(error).__name__)
 
 
-async def _declare(channel: AbstractRobustChannel) -> AbstractRobustExchange:
+async def _declare(channel: AbstractChannel) -> AbstractExchange:
     exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
     dead_exchange = await channel.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
     quorum: dict[str, Any] = {"x-queue-type": "quorum"}

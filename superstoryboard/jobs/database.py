@@ -23,6 +23,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from superstoryboard.telemetry.logs import get_logger
 
 CONNECT_TIMEOUT_SECONDS = 5
+RECONNECT_SECONDS = 3.0
+"""How long the pool tries by itself, at growing gaps; after that every statement that waits makes it try again."""
 STATEMENT_TIMEOUT_SECONDS = 30.0
 CONFLICT_TRIES = 10
 
@@ -52,7 +54,7 @@ class Database:
             max_size=pool_size,
             open=False,
             timeout=CONNECT_TIMEOUT_SECONDS,
-            reconnect_timeout=0,
+            reconnect_timeout=RECONNECT_SECONDS,
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": None,
@@ -96,7 +98,7 @@ class Database:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311 - jitter
             except AWAY as error:
-                self._note_away(error)
+                await self._note_away(error)
                 if time.monotonic() >= deadline:
                     raise DatabaseUnavailableError("the database is not reachable") from error
                 await asyncio.sleep(min(0.05 * 2 ** min(tries, 6), 2.0))
@@ -120,10 +122,11 @@ class Database:
             cursor = await connection.execute(statement, values)
             return await cursor.fetchall() if cursor.description else []
 
-    def _note_away(self, error: Exception) -> None:
+    async def _note_away(self, error: Exception) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             log.warning("The database does not answer; waiting for it", kind=type(error).__name__)
+            await self._pool.drain()  # its other connections are as dead; one by one they would fail good statements
 
     def _note_back(self) -> None:
         if self._away_since is not None:

@@ -29,6 +29,7 @@ class Wakeups:
         self._channel = channel
         self._woken = asyncio.Event()
         self._look_again = False
+        self._listening = True
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again after each loss. Returns at once without a direct connection."""
@@ -36,7 +37,9 @@ class Wakeups:
             try:
                 await self._listen(self._url)
             except psycopg.OperationalError:
-                log.info("Listening connection lost; polling until it is back", channel=self._channel)
+                if self._listening:
+                    log.info("Nothing listens for wake-ups; polling until it does", channel=self._channel)
+                self._listening = False
                 self.wake()
                 await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -50,6 +53,7 @@ class Wakeups:
         )
         async with connection:
             await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(self._channel)))
+            self._listening = True
             self.wake()
             async for _ in connection.notifies():
                 self.wake()

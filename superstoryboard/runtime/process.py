@@ -13,6 +13,7 @@ from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.logs import get_logger
 
 HEALTH_SECONDS = 1.0
+HEALTH_TIMEOUT_SECONDS = 3.0
 
 log = get_logger("process")
 
@@ -56,10 +57,11 @@ async def watch_health(server: Server, healthy: Callable[[], Awaitable[bool]]) -
 
 
 async def schema_answers(database: Database) -> bool:
-    """True while the database answers and has our schema."""
+    """True while the database answers in time and has our schema."""
     try:
-        row = await database.fetch_one("select to_regclass('superstoryboard.jobs') is not null as ready")
-    except DatabaseUnavailableError:
+        async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
+            row = await database.fetch_one("select to_regclass('superstoryboard.jobs') is not null as ready")
+    except (DatabaseUnavailableError, TimeoutError):
         return False
     return bool(row["ready"])
 

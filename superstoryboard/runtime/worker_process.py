@@ -47,7 +47,7 @@ class Connections:
         duties.start("queue-wakeups", self.queue_wakeups.run())
         duties.start("event-wakeups", self.event_wakeups.run())
         if self.broker is not None:
-            duties.start("broker", self.broker.connect())
+            duties.start("broker", self.broker.stay_connected())
 
     async def healthy(self) -> bool:
         """The worker can do its work: the database answers. Without the broker the rows still pass."""
