@@ -57,6 +57,7 @@ comment on column superstoryboard.jobs.generation is 'What was asked for, model 
 create index jobs_owner_created on superstoryboard.jobs (owner, created_at desc, id desc);
 create index jobs_created on superstoryboard.jobs (created_at desc, id desc);
 create index jobs_storyboard on superstoryboard.jobs (storyboard_id, created_at desc, id desc);
+create index jobs_ended on superstoryboard.jobs (ended_at) where ended_at is not null;
 create index jobs_active on superstoryboard.jobs (queue, state)
   where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'DEAD_LETTERED');
 
@@ -138,10 +139,15 @@ create table superstoryboard.artifacts (
   created_at timestamptz not null default clock_timestamp(),
   staged_at timestamptz,
   ended_at timestamptz,
+  cleaned_at timestamptz,
   unique (bucket, path)
 ) with (fillfactor = 70);
+comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
 create index artifacts_job on superstoryboard.artifacts (job_id);
+create index artifacts_to_clean on superstoryboard.artifacts (ended_at)
+  where cleaned_at is null and state in ('DISCARDED', 'WRITTEN');
+create index artifacts_uploading on superstoryboard.artifacts (created_at) where state = 'UPLOADING';
 create index artifacts_staged on superstoryboard.artifacts (staged_at) where state = 'STAGED';
 
 create table superstoryboard.assets (
@@ -185,6 +191,7 @@ create table superstoryboard.job_events (
   created_at timestamptz not null default clock_timestamp()
 );
 comment on table superstoryboard.job_events is 'The log that watchers follow. Sequences commit out of order: readers wait for holes (superstoryboard/jobs/events.py).';
+create index job_events_created on superstoryboard.job_events (created_at);
 create index job_events_job on superstoryboard.job_events (job_id, sequence);
 create index job_events_storyboard on superstoryboard.job_events (storyboard_id, sequence);
 

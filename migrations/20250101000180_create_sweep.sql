@@ -51,8 +51,84 @@ begin
 end
 $$;
 
+-- Jobs that nothing ends: waiting longer than the maximum age, or claimed absurdly often. Those that a worker holds or that
+-- are hidden (scheduled, waiting at a gate) are left to their time.
+create function superstoryboard.sweep_overdue_jobs(p_max_age interval, p_max_claims bigint, p_limit integer) returns bigint
+language plpgsql as $$
+declare
+  q record;
+  overdue uuid;
+  locked record;
+  swept bigint := 0;
+begin
+  for q in select name from superstoryboard.queues loop
+    for overdue in execute format(
+      'select j.id from superstoryboard.jobs j
+         join pgmq.%I m on m.msg_id = j.msg_id and m.enqueued_at = j.enqueued_at
+       where j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''RETRYING'') and m.vt <= clock_timestamp()
+         and (j.enqueued_at < clock_timestamp() - $2 or j.claim > $3)
+       limit $4', 'q_' || q.name) using q.name, p_max_age, p_max_claims, p_limit
+    loop
+      select * into locked from superstoryboard.lock_job(overdue);
+      if locked.message_found and (locked.job).state in ('QUEUED', 'RUNNING', 'RETRYING') then
+        perform superstoryboard.bury_due_job(locked.job, jsonb_build_object(
+          'class', 'TRANSIENT', 'code', 'MAX_AGE', 'message', 'The job did not end within the maximum age'
+        ), 'Dead letter: it did not end within the maximum age');
+        swept := swept + 1;
+      end if;
+    end loop;
+  end loop;
+  return swept;
+end
+$$;
+
+-- Uploads that their worker never handed over: discarded, so that the asset_writer removes their objects.
+create function superstoryboard.sweep_orphaned_uploads(p_older_than interval, p_limit integer) returns bigint
+language sql as $$
+  with orphaned as (
+    select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+    where a.state = 'UPLOADING' and a.created_at < clock_timestamp() - p_older_than
+      and (j.claim <> a.claim or j.state not in ('QUEUED', 'RUNNING', 'RETRYING'))
+    limit p_limit for update of a skip locked
+  ), discarded as (
+    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
+    from orphaned where a.id = orphaned.id
+    returning a.id
+  )
+  select count(*) from discarded;
+$$;
+
+-- Events of jobs that ended long ago.
+create function superstoryboard.sweep_old_events(p_older_than interval, p_limit integer) returns bigint
+language sql as $$
+  with old as (
+    select e.sequence from superstoryboard.job_events e join superstoryboard.jobs j on j.id = e.job_id
+    where e.created_at < clock_timestamp() - p_older_than and j.ended_at < clock_timestamp() - p_older_than
+    order by e.sequence limit p_limit
+  ), deleted as (
+    delete from superstoryboard.job_events e using old where e.sequence = old.sequence returning e.sequence
+  )
+  select count(*) from deleted;
+$$;
+
+-- Jobs that ended long ago, with their calls, artifacts and asset rows. Dead letters wait for a person, however long.
+create function superstoryboard.sweep_old_jobs(p_older_than interval, p_limit integer) returns bigint
+language sql as $$
+  with old as (
+    select id from superstoryboard.jobs
+    where state in ('SUCCEEDED', 'FAILED', 'CANCELLED') and ended_at < clock_timestamp() - p_older_than
+    limit p_limit for update skip locked
+  ), deleted as (
+    delete from superstoryboard.jobs j using old where j.id = old.id returning j.id
+  )
+  select count(*) from deleted;
+$$;
+
 -- Runs every duty once and counts what it changed. A second sweep at the same time finds the lock taken and does nothing.
-create function superstoryboard.sweep() returns table (duty text, changed bigint)
+create function superstoryboard.sweep(
+  p_max_age interval default '7 days', p_max_claims bigint default 1000, p_event_age interval default '30 days',
+  p_job_age interval default '400 days'
+) returns table (duty text, changed bigint)
 language plpgsql as $$
 begin
   if not pg_try_advisory_xact_lock(hashtext('superstoryboard.sweep')) then
@@ -60,7 +136,43 @@ begin
   end if;
   return query select 'cancel_removed', superstoryboard.sweep_removed_messages(1000);
   return query select 'adopt_messages', superstoryboard.sweep_adopt_messages(1000);
+  return query select 'bury_overdue', superstoryboard.sweep_overdue_jobs(p_max_age, p_max_claims, 1000);
+  return query select 'discard_uploads', superstoryboard.sweep_orphaned_uploads('1 hour', 1000);
+  return query select 'delete_events', superstoryboard.sweep_old_events(p_event_age, 5000);
+  return query select 'delete_jobs', superstoryboard.sweep_old_jobs(p_job_age, 1000);
 end
+$$;
+
+-- Wakes the workers of a queue, for those who call SQL only (pg_cron).
+create function superstoryboard.wake(p_queue text) returns void
+language plpgsql as $$
+begin
+  perform superstoryboard.require_queue(p_queue);
+  perform pg_notify('superstoryboard_queue', '');
+end
+$$;
+
+-- Artifacts whose objects are to be removed: what was discarded, from staging and from its final place, and what was written,
+-- from staging. Only those that nobody can be uploading any more. Each is leased for a while to the asset_writer that asks.
+create function superstoryboard.claim_cleanups_v1(p_older_than_seconds double precision, p_limit integer)
+returns table (id uuid, state text, staging_bucket text, staging_key text, bucket text, path text)
+language sql as $$
+  with due as (
+    select a.id from superstoryboard.artifacts a
+    where a.cleaned_at is null and a.state in ('DISCARDED', 'WRITTEN')
+      and a.ended_at < clock_timestamp() - make_interval(secs => p_older_than_seconds)
+      and (a.lease_until is null or a.lease_until <= clock_timestamp())
+    order by a.ended_at limit p_limit for update skip locked
+  )
+  update superstoryboard.artifacts a set lease_until = clock_timestamp() + interval '5 minutes'
+  from due where a.id = due.id
+  returning a.id, a.state, a.staging_bucket, a.staging_key, a.bucket, a.path;
+$$;
+
+-- The objects of these artifacts are gone.
+create function superstoryboard.end_cleanups_v1(p_artifacts uuid[]) returns void
+language sql as $$
+  update superstoryboard.artifacts set cleaned_at = clock_timestamp(), lease_until = null where id = any (p_artifacts);
 $$;
 
 -- The queues as operators see them.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from services.asset_writer.clean import Cleaner
 from services.asset_writer.consume import Consumer
 from services.asset_writer.settings import AssetWriterSettings
 from services.asset_writer.status import WriterStatus
 from services.asset_writer.write import ArtifactWriter, Destination
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.database import Database
 from superstoryboard.queue.wakeups import ARTIFACTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
@@ -80,6 +82,7 @@ async def run(settings: AssetWriterSettings) -> bool:
     duties.start("health", watch_health(server, healthy))
     duties.start("deliveries", consumer.deliver())
     duties.start("poll", consumer.poll())
+    duties.start("clean", Cleaner(Cleanups(database), store, settings.clean_after_seconds).run())
     await stop.asked.wait()
     await server.set_serving(serving=False)
     await consumer.stop(settings.drain_seconds)

@@ -100,6 +100,12 @@ class Pipeline:
                 return job_pb2.Job(id=str(job[0]), msg_id=found[0])
         raise AssertionError("nobody adopted the message")
 
+    def wait_for_row(self, statement: str, values: tuple[Any, ...]) -> None:
+        """Ask the database until there is a row."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self.sql.execute(statement, values).fetchone() is None:
+            assert time.monotonic() < deadline, statement
+
     def put(self, key: str, value: Any) -> None:
         """Write a row of the kv table."""
         self.sql.execute(f"insert into {KV} values (%s, %s)", (key, json.dumps(value)))

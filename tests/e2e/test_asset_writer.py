@@ -177,3 +177,16 @@ async def test_deliveries_that_come_twice_or_late_link_once(writer: Pipeline, st
         "select count(*) from superstoryboard.job_events where job_id = %s and state = 'SUCCEEDED'", (job.id,)
     ).fetchone()
     assert stored == (1,)
+
+
+async def test_objects_of_a_cancelled_job_are_removed_after_a_while(writer: Pipeline, stager: Stager) -> None:
+    job, new = await stager.stage("cancelled", encoded(), encoded())
+    await stager.store.upload(new.bucket, new.path, encoded(), "image/png")
+    writer.sql.execute("select pgmq.archive('image_generation_queue', %s::bigint)", (job.msg_id,))
+    writer.sql.execute("select superstoryboard.sweep()")
+    (cancelled,) = writer.finished(job)
+    assert cancelled.state == job_pb2.JOB_STATE_CANCELLED
+    start_writer(writer, CLEAN_AFTER_SECONDS="0.001")
+    writer.wait_for_row("select 1 from superstoryboard.artifacts where id = %s and cleaned_at is not null", (new.id,))
+    assert await stager.store.stat(STAGING_BUCKET, new.staging_key) is None
+    assert await stager.store.stat(new.bucket, new.path) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts
+from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
 from superstoryboard.jobs.store import JobStore, Submission
@@ -61,14 +61,18 @@ async def intend(database: Database, job: ClaimedJob) -> int | None:
     return (await open_call(database, job)).call_id
 
 
-async def stage(database: Database, job: ClaimedJob) -> UUID:
-    """Bring a claimed job to STAGED, as a worker does, and answer its artifact."""
-    artifacts = Artifacts(database)
-    new = await artifacts.begin(
+async def begin(database: Database, job: ClaimedJob) -> NewArtifact:
+    new = await Artifacts(database).begin(
         job, staging_bucket="artifact-staging", bucket="storyboard-images", path_prefix="board/scene-1", facts=FACTS
     )
     assert new is not None
-    assert await artifacts.stage(new.id, job) == "STAGED"
+    return new
+
+
+async def stage(database: Database, job: ClaimedJob) -> UUID:
+    """Bring a claimed job to STAGED, as a worker does, and answer its artifact."""
+    new = await begin(database, job)
+    assert await Artifacts(database).stage(new.id, job) == "STAGED"
     return new.id
 
 

@@ -32,13 +32,11 @@ def sweep(database_url: str, tmp_path: Path) -> Iterator[Sweep]:
 def test_a_sweep_does_its_duties_and_counts_them(sweep: Sweep, sql: psycopg.Connection) -> None:
     sql.execute('select pgmq.send(\'image_generation_queue\', \'{"storyboardId": "b", "prompt": "p"}\')')
     done = sweep("service_role")
-    assert (done.returncode, done.stdout) == (0, "cancel_removed: 0\nadopt_messages: 1\n")
+    assert done.returncode == 0
+    assert done.stdout.startswith("cancel_removed: 0\nadopt_messages: 1\nbury_overdue: 0\n")
     sql.execute("select pgmq.purge_queue('image_generation_queue')")
     duties = json.loads(sweep("service_role", "--json").stdout)["duties"]
-    assert [(duty["name"], duty.get("count", "0")) for duty in duties] == [
-        ("cancel_removed", "1"),
-        ("adopt_messages", "0"),
-    ]
+    assert {duty["name"]: duty["count"] for duty in duties if "count" in duty} == {"cancel_removed": "1"}
 
 
 def test_a_sweep_wants_the_service_role(sweep: Sweep) -> None:
