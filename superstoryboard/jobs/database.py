@@ -90,6 +90,7 @@ class Database:
         tries = 0
         while True:
             tries += 1
+            begun = time.monotonic()
             try:
                 async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
                     rows = await self._run(statement, values)
@@ -103,7 +104,7 @@ class Database:
                     raise DatabaseUnavailableError("the database is not reachable") from error
                 await asyncio.sleep(min(0.05 * 2 ** min(tries, 6), 2.0))
             else:
-                self._note_back()
+                self._note_back(begun)
                 return rows
 
     async def fetch_one(
@@ -128,7 +129,8 @@ class Database:
             log.warning("The database does not answer; waiting for it", kind=type(error).__name__)
             await self._pool.drain()  # its other connections are as dead; one by one they would fail good statements
 
-    def _note_back(self) -> None:
-        if self._away_since is not None:
+    def _note_back(self, begun: float) -> None:
+        """One statement that was under way when the others failed says nothing about now."""
+        if self._away_since is not None and begun > self._away_since:
             log.info("The database answers again", away_seconds=round(time.monotonic() - self._away_since, 1))
             self._away_since = None

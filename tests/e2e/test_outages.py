@@ -29,6 +29,7 @@ from tests.running import Service
 MAX_LINES = 60
 """More than this in one log, for a few seconds and a few jobs, would be a loop that does not wait."""
 AWAY = "The database does not answer; waiting for it"
+NOT_LISTENING = "Nothing listens for wake-ups; polling until it does"
 BROKER_AWAY = "RabbitMQ does not answer; trying on"
 BROKER_BACK = "Connected to RabbitMQ"
 NOT_PUBLISHED = "ArtifactReady was not published; the row will be polled"
@@ -148,6 +149,7 @@ def test_postgres_restarts_while_jobs_run(world: World, mode: StopMode) -> None:
             service.wait_serving()
         running.succeeded(*jobs, running.image(f"after-{mode.name}"))
     assert {name: log.count(AWAY) for name, log in world.logs.items()} == dict.fromkeys(NAMES, 1)
+    assert max(log.count(NOT_LISTENING) for log in world.logs.values()) == 2, "one for each channel of a worker"
 
 
 def test_all_connections_to_postgres_are_ended_while_jobs_run(world: World) -> None:
