@@ -96,6 +96,16 @@ class Ingest:
             request.page_token = page.next_page_token
         return jobs
 
+    def cancel(self, job_id: str) -> Job:
+        request = generation.CancelJobRequest(job_id=job_id)
+        with spoken_errors(self.endpoint):
+            return self.stub.CancelJob(request, timeout=CALL_SECONDS, metadata=self.metadata).job
+
+    def retry(self, job_id: str, *, accept_second_payment: bool) -> Job:
+        request = generation.RetryJobRequest(job_id=job_id, accept_second_payment=accept_second_payment)
+        with spoken_errors(self.endpoint):
+            return self.stub.RetryJob(request, timeout=CALL_SECONDS, metadata=self.metadata).job
+
     def watch(self, request: generation.WatchJobsRequest) -> Iterator[generation.WatchJobsResponse]:
         """One stream of events, cut after STREAM_SECONDS.
 

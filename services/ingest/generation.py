@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +10,13 @@ from uuid import UUID
 import grpc
 import psycopg
 
+from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
+from services.ingest.steering import SteeringCalls
 from services.ingest.submissions import CreateRequest, Submissions
 from superstoryboard.auth.interceptor import caller
 from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
+from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.rpc.validation import check
@@ -27,7 +27,6 @@ from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
 MAX_BATCH = 1000
-DEFAULT_PAGE = 100
 KINDS = {0: "", 1: "image", 2: "video"}
 
 log = get_logger("generation")
@@ -35,11 +34,11 @@ log = get_logger("generation")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class GenerationService(GenerationServiceServicer):
-    """What backends call. RPCs that are not here answer UNIMPLEMENTED from the generated base."""
+class GenerationService(SteeringCalls, GenerationServiceServicer):
+    """What backends call."""
 
-    def __init__(self, store: JobStore, events: EventLog, submissions: Submissions) -> None:
-        self._store = store
+    def __init__(self, store: JobStore, steering: Steering, events: EventLog, submissions: Submissions) -> None:
+        super().__init__(store, steering)
         self._events = events
         self._submissions = submissions
 
@@ -79,9 +78,9 @@ class GenerationService(GenerationServiceServicer):
         del context
         check(request)
         size = request.page_size or DEFAULT_PAGE
-        before = _read_page_token(request.page_token) if request.page_token else None
+        before = read_page_token(request.page_token)
         rows = await self._store.search(_filter(request), limit=size + 1, before=before)
-        token = _page_token(rows[size - 1]) if len(rows) > size else ""
+        token = page_token(rows[size - 1]) if len(rows) > size else ""
         return api.ListJobsResponse(jobs=[job_message(row) for row in rows[:size]], next_page_token=token)
 
     async def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> AsyncIterator[api.WatchJobsResponse]:
@@ -177,19 +176,6 @@ def _filter(request: api.ListJobsRequest) -> JobFilter:
 
 def _time(request: api.ListJobsRequest, field: str) -> datetime | None:
     return getattr(request, field).ToDatetime(UTC) if request.HasField(field) else None
-
-
-def _page_token(row: dict[str, Any]) -> str:
-    text = json.dumps([row["created_at"].isoformat(), str(row["id"])])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_page_token(token: str) -> tuple[datetime, UUID]:
-    try:
-        created, job_id = json.loads(base64.urlsafe_b64decode(token))
-        return datetime.fromisoformat(created), UUID(job_id)
-    except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise invalid([("page_token", "must be the next_page_token of an earlier page")]) from None
 
 
 ACTIVE_STATES = ("QUEUED", "RUNNING", "STAGED", "RETRYING")

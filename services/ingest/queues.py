@@ -7,31 +7,51 @@ from typing import Any
 
 import grpc
 
+from services.ingest.dead_letters import DeadLetterCalls
+from superstoryboard.auth.interceptor import caller
 from superstoryboard.jobs.records import kind_value
-from superstoryboard.jobs.store import JobStore
+from superstoryboard.rpc.errors import not_found
+from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class QueueService(QueueServiceServicer):
-    """Queues and sweeps. RPCs that are not here answer UNIMPLEMENTED from the generated base."""
-
-    def __init__(self, store: JobStore) -> None:
-        self._store = store
+class QueueService(DeadLetterCalls, QueueServiceServicer):
+    """Queues, dead letters and sweeps."""
 
     async def ListQueues(self, request: api.ListQueuesRequest, context: Context) -> api.ListQueuesResponse:
         """Every queue as it is now."""
         del request, context
-        gates = [_gate(row) for row in await self._store.gates()]
-        return api.ListQueuesResponse(queues=[_queue(row, gates) for row in await self._store.queues()])
+        return api.ListQueuesResponse(queues=await self._queues())
+
+    async def PauseQueue(self, request: api.PauseQueueRequest, context: Context) -> api.PauseQueueResponse:
+        """Stop claiming from a queue."""
+        del context
+        check(request)
+        return api.PauseQueueResponse(queue=await self._pause(request.queue, paused=True))
+
+    async def ResumeQueue(self, request: api.ResumeQueueRequest, context: Context) -> api.ResumeQueueResponse:
+        """Allow claiming from a queue."""
+        del context
+        check(request)
+        return api.ResumeQueueResponse(queue=await self._pause(request.queue, paused=False))
 
     async def Sweep(self, request: api.SweepRequest, context: Context) -> api.SweepResponse:
         """Run the periodic duties once."""
         del request, context
         duties = [api.SweepDuty(name=row["duty"], count=row["changed"]) for row in await self._store.sweep()]
         return api.SweepResponse(duties=duties)
+
+    async def _pause(self, name: str, *, paused: bool) -> api.Queue:
+        if not await self._steering.pause(name, paused=paused, actor=caller().subject):
+            raise not_found(f"queue {name}")
+        return next(queue for queue in await self._queues() if queue.name == name)
+
+    async def _queues(self) -> list[api.Queue]:
+        gates = [_gate(row) for row in await self._store.gates()]
+        return [_queue(row, gates) for row in await self._store.queues()]
 
 
 def _queue(row: dict[str, Any], gates: list[api.Gate]) -> api.Queue:

@@ -6,7 +6,8 @@ import hashlib
 import math
 import time
 from copy import deepcopy
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -32,6 +33,16 @@ class Limits(Protocol):
     max_attempts: int
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """A generation with every default filled in, whom it calls, and what is worth knowing about that."""
+
+    generation: dict[str, Any]
+    provider: str
+    model: str
+    warnings: list[str]
+
+
 class Submissions:
     """Checks create requests and freezes what they ask for."""
 
@@ -53,29 +64,46 @@ class Submissions:
         wrong = self._violations(request, kind)
         if wrong:
             raise invalid(wrong)
-        default_model = self._default_models[kind]
-        frozen = freeze_generation(_generation(request, kind), self._catalogue, default_model)
-        model = self._catalogue.get(frozen.model)
-        warning = model.retirement_warning()
+        frozen = self._freeze(kind, _generation(request, kind))
         return Submission(
             kind=kind,
             owner=owner,
             request_id=request.request_id or None,
             submit_hash=submit_hash(request),
-            generation=MessageToDict(frozen),
-            provider=model.provider,
-            model=model.name,
+            generation=frozen.generation,
+            provider=frozen.provider,
+            model=frozen.model,
             labels=dict(request.labels),
             max_attempts=self._limits.max_attempts,
             delay_seconds=_delay(request.schedule_time),
-            warnings=[warning] if warning else [],
+            warnings=frozen.warnings,
         )
+
+    def freeze(self, kind: str, generation: Message) -> Frozen:
+        """A generation of kind `image` or `video`, checked as in a create request, with everything frozen.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT naming every wrong field.
+        """
+        wrong = self._rules(kind, generation)
+        if wrong:
+            raise invalid(wrong)
+        return self._freeze(kind, generation)
+
+    def _freeze(self, kind: str, generation: Message) -> Frozen:
+        frozen = freeze_generation(generation, self._catalogue, self._default_models[kind])
+        model = self._catalogue.get(frozen.model)
+        warning = model.retirement_warning()
+        return Frozen(MessageToDict(frozen), model.provider, model.name, [warning] if warning else [])
+
+    def _rules(self, kind: str, generation: Message) -> list[tuple[str, str]]:
+        rules = validate_generation(generation, self._catalogue, self._default_models[kind])
+        return [(f"{kind}.{violation.field}", violation.description) for violation in rules]
 
     def _violations(self, request: CreateRequest, kind: str) -> list[tuple[str, str]]:
         found = [pair for pair in violations(request) if pair[0].split(".")[0] != kind or not request.HasField(kind)]
         if request.HasField(kind):
-            rules = validate_generation(_generation(request, kind), self._catalogue, self._default_models[kind])
-            found += [(f"{kind}.{violation.field}", violation.description) for violation in rules]
+            found += self._rules(kind, _generation(request, kind))
         found += [
             (f"labels[{key}]", "must not contain U+0000")
             for key, value in request.labels.items()

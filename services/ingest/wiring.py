@@ -8,6 +8,7 @@ from services.ingest.settings import IngestSettings
 from services.ingest.submissions import Submissions
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.events import EventFeed, EventLog
+from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
@@ -30,18 +31,18 @@ async def run(settings: IngestSettings) -> bool:
     wakeups = Wakeups(settings.listen_url(), EVENTS_CHANNEL)
     feed = EventFeed(database, wakeups)
     store = JobStore(database)
+    steering = Steering(database)
+    submissions = Submissions(Catalogue.load(settings.model_catalogue), settings)
     server = Server(settings.grpc_listen, settings.authenticator())
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
-        GenerationService(
-            store, EventLog(database, feed), Submissions(Catalogue.load(settings.model_catalogue), settings)
-        ),
+        GenerationService(store, steering, EventLog(database, feed), submissions),
     )
     server.add(
         "superstoryboard.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-        QueueService(store),
+        QueueService(store, steering, submissions),
     )
     await server.start(reflect=settings.grpc_reflection)
     duties.start("wakeups", wakeups.run())

@@ -321,19 +321,19 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
     listed = queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=SERVICE).queues
     assert [queue.name for queue in listed] == ["image_generation_queue", "video_generation_queue"]
     duties = queues.Sweep(queue_service_pb2.SweepRequest(), metadata=SERVICE).duties
-    assert [duty.name for duty in duties] == ["cancel_removed", "adopt_messages"]
+    assert [duty.name for duty in duties] == [
+        "cancel_removed",
+        "adopt_messages",
+        "bury_overdue",
+        "discard_uploads",
+        "delete_events",
+        "delete_jobs",
+    ]
 
 
-def test_rpcs_that_are_not_offered_say_so(stub: GenerationServiceStub, channel: grpc.Channel) -> None:
-    job_id = "01a1fcc2-a521-7539-b4d0-2fc124d38b98"
-    queues = queue_service_pb2_grpc.QueueServiceStub(channel)
-    for call in (
-        lambda: stub.CancelJob(api.CancelJobRequest(job_id=job_id), metadata=ALICE),
-        lambda: stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE),
-        lambda: queues.PauseQueue(queue_service_pb2.PauseQueueRequest(queue="q"), metadata=SERVICE),
-        lambda: queues.ListDeadLetters(queue_service_pb2.ListDeadLettersRequest(), metadata=SERVICE),
-    ):
-        assert refused(call).code() is grpc.StatusCode.UNIMPLEMENTED
+def test_a_call_that_no_service_has_says_so(channel: grpc.Channel) -> None:
+    missing = channel.unary_unary("/superstoryboard.v1.GenerationService/PaintJob", bytes, bytes)
+    assert refused(lambda: missing(b"", metadata=ALICE)).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import queue_service_pb2 as queue
 from superstoryboard.v1 import worker_service_pb2 as worker
 from superstoryboard.v1.generation_service_pb2_grpc import (
     GenerationServiceServicer,
@@ -28,6 +29,7 @@ from superstoryboard.v1.job_pb2 import (
     JobState,
     VideoGeneration,
 )
+from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer, add_QueueServiceServicer_to_server
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
 
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
@@ -37,6 +39,7 @@ ENDINGS = {
     "cancel": JobState.JOB_STATE_CANCELLED,
 }
 HOLD_SECONDS = 30.0
+QUEUE_NAMES = ("image_generation_queue", "video_generation_queue")
 Context = Any
 
 
@@ -52,6 +55,9 @@ class Script:
     hold: threading.Event = field(default_factory=threading.Event)
     error: ApiError | None = None
     processed: worker.ProcessQueueResponse = field(default_factory=worker.ProcessQueueResponse)
+    queues: dict[str, queue.Queue] = field(
+        default_factory=lambda: {name: queue.Queue(name=name, depth=3) for name in QUEUE_NAMES}
+    )
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
 
@@ -65,11 +71,72 @@ def job_id(number: int) -> str:
     return str(UUID(int=number))
 
 
-class Scripted(GenerationServiceServicer, WorkerServiceServicer):
-    """Both services on one port. A job ends as soon as it is accepted; its three events are kept for watchers."""
+class ScriptedQueues(QueueServiceServicer):
+    """Queues and dead letters: every job that was buried is one."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
+
+    def ListQueues(self, request: queue.ListQueuesRequest, context: Context) -> queue.ListQueuesResponse:
+        self._note(request, context)
+        return queue.ListQueuesResponse(queues=self.script.queues.values())
+
+    def PauseQueue(self, request: queue.PauseQueueRequest, context: Context) -> queue.PauseQueueResponse:
+        self._note(request, context)
+        self.script.queues[request.queue].paused = True
+        return queue.PauseQueueResponse(queue=self.script.queues[request.queue])
+
+    def ResumeQueue(self, request: queue.ResumeQueueRequest, context: Context) -> queue.ResumeQueueResponse:
+        self._note(request, context)
+        self.script.queues[request.queue].paused = False
+        return queue.ResumeQueueResponse(queue=self.script.queues[request.queue])
+
+    def ListDeadLetters(self, request: queue.ListDeadLettersRequest, context: Context) -> queue.ListDeadLettersResponse:
+        self._note(request, context)
+        buried = [job for job in self.script.jobs.values() if job.state == JobState.JOB_STATE_DEAD_LETTERED]
+        letters = [queue.DeadLetter(job=job, provider_calls=2, unknown_outcomes=1) for job in buried]
+        start = int(request.page_token or 0)
+        end = start + request.page_size
+        return queue.ListDeadLettersResponse(
+            dead_letters=letters[start:end], next_page_token=str(end) if end < len(letters) else ""
+        )
+
+    def RedriveDeadLetters(
+        self, request: queue.RedriveDeadLettersRequest, context: Context
+    ) -> queue.RedriveDeadLettersResponse:
+        self._note(request, context)
+        jobs = [self._move(wanted, JobState.JOB_STATE_QUEUED, context) for wanted in request.job_ids]
+        return queue.RedriveDeadLettersResponse(jobs=jobs)
+
+    def DiscardDeadLetters(
+        self, request: queue.DiscardDeadLettersRequest, context: Context
+    ) -> queue.DiscardDeadLettersResponse:
+        self._note(request, context)
+        jobs = [self._move(wanted, JobState.JOB_STATE_CANCELLED, context) for wanted in request.job_ids]
+        return queue.DiscardDeadLettersResponse(jobs=jobs)
+
+    def _move(self, wanted: str, state: JobState, context: Context) -> Job:
+        """A job that succeeded cannot be moved."""
+        job = self.script.jobs.get(wanted)
+        if job is None:
+            _abort(context, not_found(f"job {wanted}"))
+        if job.state == SUCCEEDED:
+            _abort(context, ApiError(grpc.StatusCode.FAILED_PRECONDITION, "JOB_STATE", f"job {wanted}: has ended"))
+        job.state = state
+        return job
+
+    def _note(self, request: Any, context: Context) -> None:
+        self.script.requests.append(request)
+        self.script.metadata.append(dict(context.invocation_metadata()))
+        if self.script.error is not None:
+            _abort(context, self.script.error)
+
+
+class Scripted(ScriptedQueues, GenerationServiceServicer, WorkerServiceServicer):
+    """All services on one port. A job ends as soon as it is accepted; its three events are kept for watchers."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
         script.hold.set()
 
     def CreateImageJob(self, request: api.CreateImageJobRequest, context: Context) -> api.CreateImageJobResponse:
@@ -108,13 +175,13 @@ class Scripted(GenerationServiceServicer, WorkerServiceServicer):
                 self.script.breaks -= 1
                 _abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", "going away"))
 
-    def CancelJob(self, request: api.CancelJobRequest, context: Context) -> NoReturn:
+    def CancelJob(self, request: api.CancelJobRequest, context: Context) -> api.CancelJobResponse:
         self._note(request, context)
-        _abort(context, ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "not scripted"))
+        return api.CancelJobResponse(job=self._move(request.job_id, JobState.JOB_STATE_CANCELLED, context))
 
-    def RetryJob(self, request: api.RetryJobRequest, context: Context) -> NoReturn:
+    def RetryJob(self, request: api.RetryJobRequest, context: Context) -> api.RetryJobResponse:
         self._note(request, context)
-        _abort(context, ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "not scripted"))
+        return api.RetryJobResponse(job=self._move(request.job_id, JobState.JOB_STATE_QUEUED, context))
 
     def ProcessQueue(self, request: worker.ProcessQueueRequest, context: Context) -> worker.ProcessQueueResponse:
         self._note(request, context)
@@ -123,12 +190,6 @@ class Scripted(GenerationServiceServicer, WorkerServiceServicer):
     def GetStatus(self, request: worker.GetStatusRequest, context: Context) -> worker.GetStatusResponse:
         self._note(request, context)
         return worker.GetStatusResponse()
-
-    def _note(self, request: Any, context: Context) -> None:
-        self.script.requests.append(request)
-        self.script.metadata.append(dict(context.invocation_metadata()))
-        if self.script.error is not None:
-            _abort(context, self.script.error)
 
     def _item(self, item: api.BatchItem) -> api.BatchItemResult:
         generation = item.image.image if item.HasField("image") else item.video.video
@@ -179,6 +240,7 @@ def scripted_server(script: Script) -> Iterator[str]:
     server = grpc.server(ThreadPoolExecutor(max_workers=4))
     servicer = Scripted(script)
     add_GenerationServiceServicer_to_server(servicer, server)
+    add_QueueServiceServicer_to_server(servicer, server)
     add_WorkerServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -18,6 +18,7 @@ from tests.unit.cli_fixture import Cli, running_cli
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["image", "image-edit", "video", "batch-images", "batch-videos", "watch", "jobs", "job", "process"]
+STEERING_COMMANDS = ["cancel", "retry", "queues", "pause", "resume", "dead-letters"]
 OPERATOR_COMMANDS = ["migrate", "up", "demo"]
 
 
@@ -35,11 +36,20 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def test_help_names_every_command_and_exit_code(cli: Cli) -> None:
     result = cli("--help")
     assert result.code == 0
-    for word in [*COMMANDS, *OPERATOR_COMMANDS, "Generate", "Follow", "Operate", "Exit codes", "INGEST_ADDRESS"]:
+    for word in [
+        *COMMANDS,
+        *STEERING_COMMANDS,
+        *OPERATOR_COMMANDS,
+        "Generate",
+        "Follow",
+        "Operate",
+        "Exit codes",
+        "INGEST_ADDRESS",
+    ]:
         assert word in result.out
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *OPERATOR_COMMANDS])
+@pytest.mark.parametrize("command", [*COMMANDS, *STEERING_COMMANDS, *OPERATOR_COMMANDS])
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     result = cli(command, "--help")
     assert result.code == 0

@@ -1,0 +1,277 @@
+-- What people do to jobs and queues: cancel, retry, redrive, discard, pause.
+
+alter table superstoryboard.provider_calls add column waived_by text;
+comment on column superstoryboard.provider_calls.waived_by is
+  'Who let this call go, so that another may follow it. It is never resumed, and its name, should it still come, is only kept.';
+
+alter table superstoryboard.queues add column paused_by text, add column paused_at timestamptz;
+comment on column superstoryboard.queues.paused_by is 'Who paused the queue last or let it go on, and paused_at when.';
+
+insert into superstoryboard.job_moves values ('DEAD_LETTERED', 'STAGED'), ('DEAD_LETTERED', 'CANCELLED');
+
+-- As before, but a call that a person waived does not stand in the way of another.
+create or replace function superstoryboard.intend_call_v1(
+  p_job uuid, p_claim bigint, p_route text, p_model text, p_call_hash text, p_lease_seconds integer
+) returns bigint
+language plpgsql as $$
+declare
+  locked record;
+  call_id bigint;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' or not locked.message_found
+     or not superstoryboard.holds_lease_v1(p_job, p_claim, p_lease_seconds) then
+    return null;
+  end if;
+  select id into call_id from superstoryboard.provider_calls
+  where job_id = p_job and claim = p_claim and state = 'INTENT' and call_hash = p_call_hash;
+  if call_id is not null then
+    return call_id;
+  end if;
+  if (locked.job).kind = 'video' and exists (
+    select from superstoryboard.provider_calls where job_id = p_job and state <> 'SETTLED' and waived_by is null
+  ) then
+    return null;
+  end if;
+  update superstoryboard.provider_calls set state = 'UNKNOWN' where job_id = p_job and state = 'INTENT';
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+  where job_id = p_job and state = 'UPLOADING';
+  insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)
+  values (p_job, p_claim, p_call_hash, p_route, p_model)
+  returning id into call_id;
+  return call_id;
+end
+$$;
+
+-- As before, but the name of a waived call is kept as that of a paid call and not resumed: another call may be running by now.
+create or replace function superstoryboard.accept_call_v1(p_call bigint, p_operation_name text) returns void
+language plpgsql as $$
+declare
+  call superstoryboard.provider_calls;
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select * into call from superstoryboard.provider_calls where id = p_call;
+  select * into locked from superstoryboard.lock_job(call.job_id);
+  job := locked.job;
+  update superstoryboard.provider_calls
+  set state = 'SETTLED', paid = true, operation_name = p_operation_name, accepted_at = clock_timestamp(), settled_at = clock_timestamp()
+  where id = p_call and state = 'UNKNOWN' and waived_by is not null;
+  if found then
+    return;
+  end if;
+  update superstoryboard.provider_calls
+  set state = 'ACCEPTED', operation_name = p_operation_name, accepted_at = clock_timestamp()
+  where id = p_call and state in ('INTENT', 'UNKNOWN');
+  if not found or job.state <> 'DEAD_LETTERED' then
+    return;
+  end if;
+  update superstoryboard.jobs set state = 'RUNNING', error = null, ended_at = null, worker = null where id = job.id
+  returning * into job;
+  perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: the name of its operation arrived');
+  update superstoryboard.jobs set rank = (locked.job).rank where id = job.id;
+end
+$$;
+
+-- Cancels a job that has not ended. Answers its state before the call, or null where there is none (for this owner).
+-- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
+create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text) returns text
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  select (l.job).* into job from superstoryboard.lock_job(p_job) l;
+  if job.id is null or job.owner <> coalesce(p_owner, job.owner) then
+    return null;
+  elsif job.state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') then
+    perform superstoryboard.end_job(job, 'CANCELLED', null, null, format('Cancelled by %s', p_actor));
+  end if;
+  return job.state;
+end
+$$;
+
+-- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
+-- SECOND_PAYMENT where a call of a video was perhaps paid and nobody agreed to pay again.
+create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
+language plpgsql as $$
+begin
+  if p_edited and exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'ACCEPTED') then
+    return 'JOB_OPERATION_RUNNING';
+  elsif p_job.kind = 'video' and not p_accept and exists (
+    select from superstoryboard.provider_calls
+    where job_id = p_job.id and state in ('INTENT', 'UNKNOWN') and waived_by is null
+  ) then
+    return 'SECOND_PAYMENT';
+  end if;
+  -- What was asked for before is never resumed after an edit, what was paid included.
+  update superstoryboard.provider_calls
+  set waived_by = p_actor, state = case when state = 'INTENT' then 'UNKNOWN' else state end
+  where job_id = p_job.id and waived_by is null and (p_edited or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN'));
+  if p_edited then
+    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+    where job_id = p_job.id and state in ('UPLOADING', 'STAGED');
+  end if;
+  return null;
+end
+$$;
+
+-- How a locked job that starts again goes on without paying; null where it needs a new call.
+create function superstoryboard.resume_paid(p_job superstoryboard.jobs) returns text
+language plpgsql as $$
+begin
+  update superstoryboard.artifacts set staged_at = clock_timestamp(), lease_until = null, write_attempt = 0
+  where job_id = p_job.id and state = 'STAGED';
+  if found then
+    return 'WRITE_AGAIN';
+  elsif exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'ACCEPTED') then
+    return 'POLL_ON';
+  end if;
+  -- The video was made and its bytes were discarded, as by a cancel: it is fetched again, as long as the provider keeps it.
+  update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
+  where id = (
+    select max(id) from superstoryboard.provider_calls
+    where job_id = p_job.id and state = 'SETTLED' and paid and operation_name is not null and error is null and waived_by is null
+  ) and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'INTENT');
+  return case when found then 'POLL_ON' end;
+end
+$$;
+
+-- Starts a job again that ended in one of p_states: writes what is staged, polls on what is paid, or allows a new call.
+-- p_generation replaces what was asked for, with provider, model and warnings of its own.
+-- Answers WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT or
+-- JOB_OPERATION_RUNNING; null where there is no such job (for this owner).
+create function superstoryboard.redrive_job_v1(
+  p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
+  p_generation jsonb, p_provider text, p_model text, p_warnings text[]
+) returns text
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+  way text;
+  refusal text;
+begin
+  select (l.job).* into job from superstoryboard.lock_job(p_job) l;
+  if job.id is null or job.owner <> coalesce(p_owner, job.owner) then
+    return null;
+  elsif not job.state = any (p_states) then
+    return 'JOB_STATE';
+  end if;
+  way := case when p_generation is null then superstoryboard.resume_paid(job) end;
+  if way is null then
+    refusal := superstoryboard.waive_calls(job, p_actor, p_accept_second_payment, p_generation is not null);
+    if refusal is not null then
+      return refusal;
+    end if;
+    way := 'NEW_CALL';
+  end if;
+  update superstoryboard.jobs j
+  set state = case way when 'WRITE_AGAIN' then 'STAGED' else 'QUEUED' end,
+      -- Raised, so that whoever worked on it before changes nothing.
+      claim = claim + 1, claim_spent_attempt = false, attempt = 0, worker = null, error = null, ended_at = null,
+      progress_percent = case way when 'WRITE_AGAIN' then 90 else 0 end,
+      generation = coalesce(p_generation, j.generation), provider = coalesce(p_provider, j.provider),
+      model = coalesce(p_model, j.model), warnings = coalesce(p_warnings, array_remove(j.warnings, 'message removed')),
+      storyboard_id = coalesce(p_generation ->> 'storyboardId', j.storyboard_id),
+      scene_id = case when p_generation is null then j.scene_id else nullif(p_generation ->> 'sceneId', '') end,
+      character_id = case when p_generation is null then j.character_id else nullif(p_generation ->> 'characterId', '') end
+  where j.id = job.id
+  returning * into job;
+  perform superstoryboard.enqueue_job(
+    job, coalesce(job.generation, job.raw_body), case way when 'WRITE_AGAIN' then 86400 else 0 end,
+    format(case way
+      when 'WRITE_AGAIN' then 'Started again by %s: what is staged is stored'
+      when 'POLL_ON' then 'Started again by %s: its operation is polled on'
+      else case when p_generation is null then 'Started again by %s' else 'Started again by %s, edited' end
+    end, p_actor));
+  if way = 'WRITE_AGAIN' then
+    perform pg_notify('superstoryboard_artifacts', '');
+  end if;
+  return way;
+end
+$$;
+
+-- Redrives dead letters all together or not at all. `refused` names the first that could not be, and `reason` why.
+create function superstoryboard.redrive_dead_letters_v1(
+  p_jobs uuid[], p_actor text, p_accept_second_payment boolean,
+  p_generation jsonb, p_provider text, p_model text, p_warnings text[], out refused uuid, out reason text
+)
+language plpgsql as $$
+declare
+  asked uuid;
+begin
+  for asked in select distinct id from unnest(p_jobs) as j (id) order by id loop
+    reason := coalesce(superstoryboard.redrive_job_v1(
+      asked, null, p_actor, array['DEAD_LETTERED'], p_accept_second_payment, p_generation, p_provider, p_model, p_warnings
+    ), 'NOT_FOUND');
+    if reason not in ('WRITE_AGAIN', 'POLL_ON', 'NEW_CALL') then
+      refused := asked;
+      raise exception using errcode = 'SB001', message = 'refused';
+    end if;
+  end loop;
+  reason := null;
+exception when sqlstate 'SB001' then
+  -- Variables keep what they were set to; the rows do not.
+  return;
+end
+$$;
+
+-- Gives a dead letter up. Answers its state before the call, or null where there is none.
+create function superstoryboard.discard_dead_letter_v1(p_job uuid, p_actor text) returns text
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  select (l.job).* into job from superstoryboard.lock_job(p_job) l;
+  if job.state = 'DEAD_LETTERED' then
+    perform superstoryboard.end_job(job, 'CANCELLED', null, null, format('Dead letter discarded by %s', p_actor));
+  end if;
+  return job.state;
+end
+$$;
+
+-- Discards dead letters all together or not at all; what was discarded before counts as done.
+create function superstoryboard.discard_dead_letters_v1(p_jobs uuid[], p_actor text, out refused uuid, out reason text)
+language plpgsql as $$
+declare
+  asked uuid;
+  state text;
+begin
+  for asked in select distinct id from unnest(p_jobs) as j (id) order by id loop
+    state := superstoryboard.discard_dead_letter_v1(asked, p_actor);
+    if state is null or state not in ('DEAD_LETTERED', 'CANCELLED') then
+      refused := asked;
+      reason := case when state is null then 'NOT_FOUND' else 'JOB_STATE' end;
+      raise exception using errcode = 'SB001', message = 'refused';
+    end if;
+  end loop;
+exception when sqlstate 'SB001' then
+  return;
+end
+$$;
+
+-- Stops or allows claiming from a queue. False where there is no such queue.
+create function superstoryboard.pause_queue_v1(p_queue text, p_paused boolean, p_actor text) returns boolean
+language plpgsql as $$
+begin
+  update superstoryboard.queues set paused = p_paused, paused_by = p_actor, paused_at = clock_timestamp()
+  where name = p_queue;
+  if not found then
+    return false;
+  end if;
+  if not p_paused then
+    perform pg_notify('superstoryboard_queue', '');
+  end if;
+  return true;
+end
+$$;
+
+-- Dead letters with the calls behind them: those that were or may have been paid, and among them those of unknown outcome.
+create view superstoryboard.dead_letters as
+select r.*, c.provider_calls, c.unknown_outcomes
+from superstoryboard.job_records r
+cross join lateral (
+  select count(*) filter (where p.state <> 'SETTLED' or p.paid) as provider_calls,
+    count(*) filter (where p.state in ('INTENT', 'UNKNOWN')) as unknown_outcomes
+  from superstoryboard.provider_calls p where p.job_id = r.id
+) c
+where r.state = 'DEAD_LETTERED';

@@ -1,0 +1,110 @@
+"""Dead letters and pauses: the part of QueueService by which people decide."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import grpc
+
+from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
+from services.ingest.steering import refused
+from services.ingest.submissions import Submissions
+from superstoryboard.auth.interceptor import caller
+from superstoryboard.jobs.records import job_message
+from superstoryboard.jobs.steering import Edit, Refused, Steering
+from superstoryboard.jobs.store import JobStore
+from superstoryboard.rpc.errors import invalid, not_found
+from superstoryboard.rpc.validation import check
+from superstoryboard.v1 import job_pb2
+from superstoryboard.v1 import queue_service_pb2 as api
+
+MAX_JOBS = 1000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DeadLetterCalls:
+    """Lists, redrives and discards dead letters."""
+
+    def __init__(self, store: JobStore, steering: Steering, submissions: Submissions) -> None:
+        self._store = store
+        self._steering = steering
+        self._submissions = submissions
+
+    async def ListDeadLetters(
+        self, request: api.ListDeadLettersRequest, context: Context
+    ) -> api.ListDeadLettersResponse:
+        """One page of dead letters, newest first."""
+        del context
+        check(request)
+        if request.queue and request.queue not in {row["name"] for row in await self._store.queues()}:
+            raise not_found(f"queue {request.queue}")
+        size = request.page_size or DEFAULT_PAGE
+        before = read_page_token(request.page_token)
+        rows = await self._steering.dead_letters(request.queue, limit=size + 1, before=before)
+        token = page_token(rows[size - 1]) if len(rows) > size else ""
+        return api.ListDeadLettersResponse(
+            dead_letters=[_dead_letter(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def RedriveDeadLetters(
+        self, request: api.RedriveDeadLettersRequest, context: Context
+    ) -> api.RedriveDeadLettersResponse:
+        """Start dead letters again, all or none."""
+        del context
+        kind = request.WhichOneof("generation")
+        edit = self._edit(request, kind) if kind else None
+        job_ids = _job_ids(request.job_ids)
+        await self._same_kind(job_ids, kind)
+        refusal = await self._steering.redrive(
+            job_ids, actor=caller().subject, accept_second_payment=request.accept_second_payment, edit=edit
+        )
+        return api.RedriveDeadLettersResponse(jobs=await self._jobs(job_ids, refusal))
+
+    async def DiscardDeadLetters(
+        self, request: api.DiscardDeadLettersRequest, context: Context
+    ) -> api.DiscardDeadLettersResponse:
+        """Give dead letters up, all or none; what was given up before counts as done."""
+        del context
+        job_ids = _job_ids(request.job_ids)
+        refusal = await self._steering.discard(job_ids, actor=caller().subject)
+        return api.DiscardDeadLettersResponse(jobs=await self._jobs(job_ids, refusal))
+
+    def _edit(self, request: api.RedriveDeadLettersRequest, kind: str) -> Edit:
+        frozen = self._submissions.freeze(kind, getattr(request, kind))
+        return Edit(frozen.generation, frozen.provider, frozen.model, frozen.warnings)
+
+    async def _same_kind(self, job_ids: list[UUID], kind: str | None) -> None:
+        """An edit is of one kind, and so must be the jobs."""
+        if kind is None:
+            return
+        for row in await self._store.get(job_ids, None):
+            if row["kind"] != kind:
+                raise invalid([(kind, f"cannot replace what job {row['id']} asks for: it makes a {row['kind']}")])
+
+    async def _jobs(self, job_ids: list[UUID], refusal: Refused | None) -> list[job_pb2.Job]:
+        if refusal is not None:
+            raise refused(refusal.job_id, refusal.reason, "is no dead letter")
+        return [job_message(row) for row in await self._store.get(job_ids, None)]
+
+
+def _job_ids(texts: Any) -> list[UUID]:
+    if not 1 <= len(texts) <= MAX_JOBS:
+        raise invalid([("job_ids", f"must hold 1 to {MAX_JOBS} ids, holds {len(texts)}")])
+    found: list[UUID] = []
+    wrong: list[tuple[str, str]] = []
+    for index, text in enumerate(texts):
+        try:
+            found.append(UUID(text))
+        except ValueError:
+            wrong.append((f"job_ids[{index}]", "must be a UUID"))
+    if wrong:
+        raise invalid(wrong)
+    return found
+
+
+def _dead_letter(row: dict[str, Any]) -> api.DeadLetter:
+    return api.DeadLetter(
+        job=job_message(row), provider_calls=row["provider_calls"], unknown_outcomes=row["unknown_outcomes"]
+    )

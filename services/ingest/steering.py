@@ -1,0 +1,76 @@
+"""CancelJob and RetryJob: callers steer their own jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import grpc
+
+from superstoryboard.auth.interceptor import caller
+from superstoryboard.auth.tokens import Role
+from superstoryboard.jobs.records import TERMINAL_STATES, job_message
+from superstoryboard.jobs.steering import Refusal, Steering
+from superstoryboard.jobs.store import JobStore
+from superstoryboard.rpc.errors import ApiError, not_found
+from superstoryboard.rpc.validation import check
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+WORDS = {
+    Refusal.SECOND_PAYMENT: "an earlier call may have been paid for; another needs accept_second_payment",
+    Refusal.JOB_OPERATION_RUNNING: "has a paid operation that still runs; redrive it without an edit",
+}
+
+
+class SteeringCalls:
+    """The part of GenerationService that changes jobs."""
+
+    def __init__(self, store: JobStore, steering: Steering) -> None:
+        self._store = store
+        self._steering = steering
+
+    async def CancelJob(self, request: api.CancelJobRequest, context: Context) -> api.CancelJobResponse:
+        """Cancel a job that has not ended; one that is cancelled already is answered as it is."""
+        del context
+        check(request)
+        job_id = UUID(request.job_id)
+        before = await self._steering.cancel(job_id, owner=caller().visible_owner, actor=caller().subject)
+        if before is None:
+            raise not_found(f"job {job_id}")
+        if before in TERMINAL_STATES - {"CANCELLED"}:
+            raise refused(job_id, Refusal.JOB_STATE, f"has ended as {before} and cannot be cancelled")
+        return api.CancelJobResponse(job=await self._job(job_id))
+
+    async def RetryJob(self, request: api.RetryJobRequest, context: Context) -> api.RetryJobResponse:
+        """Start a failed, dead-lettered or cancelled job again."""
+        del context
+        check(request)
+        if request.accept_second_payment and caller().role is not Role.SERVICE_ROLE:
+            raise ApiError(
+                grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", "accept_second_payment needs the role service_role"
+            )
+        job_id = UUID(request.job_id)
+        answer = await self._steering.retry(
+            job_id,
+            owner=caller().visible_owner,
+            actor=caller().subject,
+            accept_second_payment=request.accept_second_payment,
+        )
+        if isinstance(answer, Refusal):
+            raise refused(job_id, answer, "has not ended, or has succeeded: there is nothing to start again")
+        return api.RetryJobResponse(job=await self._job(job_id))
+
+    async def _job(self, job_id: UUID) -> job_pb2.Job:
+        (row,) = await self._store.get([job_id], None)
+        return job_message(row)
+
+
+def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
+    """NOT_FOUND, or FAILED_PRECONDITION with the reason as a word; `wrong_state` ends the sentence for JOB_STATE."""
+    if reason is Refusal.NOT_FOUND:
+        return not_found(f"job {job_id}")
+    words = WORDS.get(reason, wrong_state)
+    return ApiError(grpc.StatusCode.FAILED_PRECONDITION, reason.value, f"job {job_id}: {words}")

@@ -1,0 +1,141 @@
+"""What people do to jobs and queues: cancel, start again, discard, pause. Each is one function of the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.store import PATIENCE_SECONDS
+
+ENDED_UNSTORED = ("FAILED", "DEAD_LETTERED", "CANCELLED")
+"""States from which a job can be started again."""
+
+
+class Way(StrEnum):
+    """How a job that is started again goes on."""
+
+    WRITE_AGAIN = "WRITE_AGAIN"
+    POLL_ON = "POLL_ON"
+    NEW_CALL = "NEW_CALL"
+
+
+class Refusal(StrEnum):
+    """Why a job was left as it is."""
+
+    NOT_FOUND = "NOT_FOUND"
+    JOB_STATE = "JOB_STATE"
+    SECOND_PAYMENT = "SECOND_PAYMENT"
+    JOB_OPERATION_RUNNING = "JOB_OPERATION_RUNNING"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A generation that replaces what a job was asked for, frozen like any."""
+
+    generation: dict[str, Any]
+    provider: str
+    model: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The first job for which nothing could be done; none of the others was changed either."""
+
+    job_id: UUID
+    reason: Refusal
+
+
+class Steering:
+    """Transitions that callers and operators ask for; `actor` is recorded with each."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def cancel(self, job_id: UUID, *, owner: str | None, actor: str) -> str | None:
+        """Cancel a job that has not ended. Answers its state before the call; None where the owner has no such job."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s) as state",
+            {"job": job_id, "owner": owner, "actor": actor},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def retry(
+        self, job_id: UUID, *, owner: str | None, actor: str, accept_second_payment: bool = False
+    ) -> Way | Refusal:
+        """Start a failed, dead-lettered or cancelled job again: what is paid goes on, else there is a new call."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.redrive_job_v1(%(job)s, %(owner)s::text, %(actor)s, %(states)s::text[],"
+            " %(accept)s, null, null, null, null) as answer",
+            {
+                "job": job_id,
+                "owner": owner,
+                "actor": actor,
+                "states": list(ENDED_UNSTORED),
+                "accept": accept_second_payment,
+            },
+        )
+        answer: str = row["answer"] or Refusal.NOT_FOUND
+        return Way(answer) if answer in set(Way) else Refusal(answer)
+
+    async def redrive(
+        self, job_ids: list[UUID], *, actor: str, accept_second_payment: bool = False, edit: Edit | None = None
+    ) -> Refused | None:
+        """Start dead letters again, all or none. None where all were."""
+        return await self._all_or_none(
+            "select * from superstoryboard.redrive_dead_letters_v1(%(jobs)s::uuid[], %(actor)s, %(accept)s,"
+            " %(generation)s::jsonb, %(provider)s::text, %(model)s::text, %(warnings)s::text[])",
+            {
+                "jobs": job_ids,
+                "actor": actor,
+                "accept": accept_second_payment,
+                "generation": Jsonb(edit.generation) if edit else None,
+                "provider": edit.provider if edit else None,
+                "model": edit.model if edit else None,
+                "warnings": edit.warnings if edit else None,
+            },
+        )
+
+    async def discard(self, job_ids: list[UUID], *, actor: str) -> Refused | None:
+        """Give dead letters up, all or none. None where all are."""
+        return await self._all_or_none(
+            "select * from superstoryboard.discard_dead_letters_v1(%(jobs)s::uuid[], %(actor)s)",
+            {"jobs": job_ids, "actor": actor},
+        )
+
+    async def pause(self, queue: str, *, paused: bool, actor: str) -> bool:
+        """Stop or allow claiming from a queue. False where there is no such queue."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.pause_queue_v1(%(queue)s, %(paused)s, %(actor)s) as found",
+            {"queue": queue, "paused": paused, "actor": actor},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["found"])
+
+    async def dead_letters(
+        self, queue: str, *, limit: int, before: tuple[datetime, UUID] | None
+    ) -> list[dict[str, Any]]:
+        """Rows of dead_letters, newest first, before a place in the list; an empty queue means all."""
+        return await self._database.fetch(
+            "select * from superstoryboard.dead_letters where (%(queue)s = '' or queue = %(queue)s)"
+            " and (%(last_time)s::timestamptz is null or (created_at, id) < (%(last_time)s, %(last_id)s::uuid))"
+            " order by created_at desc, id desc limit %(limit)s",
+            {
+                "queue": queue,
+                "limit": limit,
+                "last_time": before[0] if before else None,
+                "last_id": before[1] if before else None,
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    async def _all_or_none(self, statement: Any, values: dict[str, Any]) -> Refused | None:
+        row = await self._database.fetch_one(statement, values)
+        return Refused(row["refused"], Refusal(row["reason"])) if row["reason"] else None

@@ -1,0 +1,234 @@
+"""Steering over real gRPC against a real ingest: who may, what is refused and how it is said (G4, G5, G7; I10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import psycopg
+import pytest
+
+from devstack.postgres import Postgres
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2
+from superstoryboard.v1 import queue_service_pb2 as queue_api
+from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
+from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
+from tests.conftest import TEMPLATE, admin
+from tests.integration.test_ingest import image, reason, refused, video, violations
+from tests.running import ALICE, BOB, SERVICE, running
+
+ERROR = '{"class": "TRANSIENT", "code": "INTERNAL", "message": "it broke"}'
+
+
+@pytest.fixture(scope="module")
+def sql(postgres: Postgres) -> Iterator[psycopg.Connection]:
+    admin(postgres, f"create database steering template {TEMPLATE}")
+    with psycopg.connect(postgres.url_of("steering"), autocommit=True) as connection:
+        yield connection
+    admin(postgres, "drop database steering with (force)")
+
+
+@pytest.fixture(scope="module")
+def channel(
+    postgres: Postgres, sql: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[grpc.Channel]:
+    del sql
+    url = postgres.url_of("steering")
+    log = tmp_path_factory.mktemp("steering") / "log"
+    settings = {"DATABASE_URL": url, "DATABASE_LISTEN_URL": url}
+    with running("ingest", settings, log) as service, grpc.insecure_channel(service.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stub(channel: grpc.Channel) -> GenerationServiceStub:
+    return GenerationServiceStub(channel)
+
+
+@pytest.fixture
+def queues(channel: grpc.Channel) -> QueueServiceStub:
+    return QueueServiceStub(channel)
+
+
+@pytest.fixture
+def make(stub: GenerationServiceStub) -> Callable[[str], str]:
+    """A new job of Alice, by kind; answers its id."""
+
+    def create(kind: str) -> str:
+        if kind == "image":
+            return stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id
+        return stub.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job.id
+
+    return create
+
+
+@pytest.fixture
+def bury(sql: psycopg.Connection, make: Callable[[str], str]) -> Callable[..., str]:
+    """A dead letter of Alice, also with a call whose outcome nobody knows."""
+
+    def create(kind: str = "image", *, unknown: bool = False) -> str:
+        job_id = make(kind)
+        sql.execute("update superstoryboard.jobs set state = 'RUNNING', claim = 1 where id = %s", (job_id,))
+        sql.execute("select superstoryboard.fail_job_v1(%s, 1, 'DEAD_LETTERED', %s)", (job_id, ERROR))
+        if unknown:
+            sql.execute(
+                "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state)"
+                " values (%s, 1, 'f', 'r', 'm', 'UNKNOWN')",
+                (job_id,),
+            )
+        return job_id
+
+    return create
+
+
+def cancel(job_id: str) -> api.CancelJobRequest:
+    return api.CancelJobRequest(job_id=job_id)
+
+
+def precondition(error: grpc.RpcError) -> str:
+    """The reason of a FAILED_PRECONDITION."""
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    return reason(error)
+
+
+def test_a_caller_cancels_a_job_and_starts_it_again(stub: GenerationServiceStub, make: Callable[[str], str]) -> None:
+    job_id = make("image")
+    for _ in range(2):
+        assert stub.CancelJob(cancel(job_id), metadata=ALICE).job.state == job_pb2.JOB_STATE_CANCELLED
+    job = stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE).job
+    assert (job.state, job.attempt, job.HasField("end_time")) == (job_pb2.JOB_STATE_QUEUED, 0, False)
+    error = refused(lambda: stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE))
+    assert precondition(error) == "JOB_STATE"
+
+
+def test_jobs_of_others_cannot_be_steered(stub: GenerationServiceStub, make: Callable[[str], str]) -> None:
+    job_id = make("image")
+    for call in (
+        lambda: stub.CancelJob(cancel(job_id), metadata=BOB),
+        lambda: stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=BOB),
+        lambda: stub.CancelJob(cancel(str(uuid4())), metadata=SERVICE),
+    ):
+        assert refused(call).code() is grpc.StatusCode.NOT_FOUND
+    assert stub.GetJob(api.GetJobRequest(job_id=job_id), metadata=ALICE).job.state == job_pb2.JOB_STATE_QUEUED
+    assert list(violations(refused(lambda: stub.CancelJob(cancel("x"), metadata=ALICE)))) == ["job_id"]
+    assert stub.CancelJob(cancel(job_id), metadata=SERVICE).job.state == job_pb2.JOB_STATE_CANCELLED
+
+
+def test_what_has_ended_cannot_be_cancelled(stub: GenerationServiceStub, bury: Callable[..., str]) -> None:
+    error = refused(lambda: stub.CancelJob(cancel(bury()), metadata=ALICE))
+    assert precondition(error) == "JOB_STATE"
+    assert "DEAD_LETTERED" in str(error.details())
+
+
+def test_a_second_payment_is_for_the_service_role(stub: GenerationServiceStub, bury: Callable[..., str]) -> None:
+    job_id = bury("video", unknown=True)
+    plain = api.RetryJobRequest(job_id=job_id)
+    agreed = api.RetryJobRequest(job_id=job_id, accept_second_payment=True)
+    assert precondition(refused(lambda: stub.RetryJob(plain, metadata=ALICE))) == "SECOND_PAYMENT"
+    assert refused(lambda: stub.RetryJob(agreed, metadata=ALICE)).code() is grpc.StatusCode.PERMISSION_DENIED
+    assert stub.RetryJob(agreed, metadata=SERVICE).job.state == job_pb2.JOB_STATE_QUEUED
+
+
+def test_a_retry_is_seen_by_whoever_watches(stub: GenerationServiceStub, make: Callable[[str], str]) -> None:
+    job_id = make("image")
+    stub.CancelJob(cancel(job_id), metadata=ALICE)
+    stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=SERVICE)
+    stub.CancelJob(cancel(job_id), metadata=ALICE)
+    request = api.WatchJobsRequest(job_ids=[job_id], until_terminal=True)
+    messages = [answer.event.message for answer in stub.WatchJobs(request, metadata=ALICE, timeout=20)]
+    assert messages == ["Accepted", "Cancelled by alice", "Started again by backend", "Cancelled by alice"]
+
+
+def test_dead_letters_are_listed_page_by_page(queues: QueueServiceStub, bury: Callable[..., str]) -> None:
+    ids = [bury("video", unknown=True), bury("video"), bury("video")]
+    found: list[Any] = []
+    token = ""
+    while not found or token:
+        request = queue_api.ListDeadLettersRequest(queue="video_generation_queue", page_size=2, page_token=token)
+        page = queues.ListDeadLetters(request, metadata=SERVICE)
+        found += page.dead_letters
+        token = page.next_page_token
+    assert [letter.job.id for letter in found[:3]] == ids[::-1]
+    assert [(letter.provider_calls, letter.unknown_outcomes) for letter in found[:3]] == [(0, 0), (0, 0), (1, 1)]
+    assert found[0].job.error.code == "INTERNAL"
+    wrong = queue_api.ListDeadLettersRequest(page_token="no")
+    assert list(violations(refused(lambda: queues.ListDeadLetters(wrong, metadata=SERVICE)))) == ["page_token"]
+    unknown = queue_api.ListDeadLettersRequest(queue="nobody")
+    assert refused(lambda: queues.ListDeadLetters(unknown, metadata=SERVICE)).code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_dead_letters_are_redriven_and_discarded_in_the_order_asked(
+    queues: QueueServiceStub, bury: Callable[..., str]
+) -> None:
+    ids = [bury(), bury("video"), bury()]
+    redriven = queues.RedriveDeadLetters(
+        queue_api.RedriveDeadLettersRequest(job_ids=[ids[2], ids[1]]), metadata=SERVICE
+    ).jobs
+    assert [job.id for job in redriven] == [ids[2], ids[1]]
+    assert {job.state for job in redriven} == {job_pb2.JOB_STATE_QUEUED}
+    again = queue_api.RedriveDeadLettersRequest(job_ids=[ids[0], ids[1]])
+    error = refused(lambda: queues.RedriveDeadLetters(again, metadata=SERVICE))
+    assert precondition(error) == "JOB_STATE"
+    assert ids[1] in str(error.details())
+    discard = queue_api.DiscardDeadLettersRequest(job_ids=[ids[0]])
+    for _ in range(2):
+        (discarded,) = queues.DiscardDeadLetters(discard, metadata=SERVICE).jobs
+        assert (discarded.state, discarded.error.code) == (job_pb2.JOB_STATE_CANCELLED, "INTERNAL")
+
+
+def test_an_edit_is_checked_and_frozen_like_any_generation(queues: QueueServiceStub, bury: Callable[..., str]) -> None:
+    job_id = bury("video")
+    bad = queue_api.RedriveDeadLettersRequest(job_ids=[job_id], video=video(prompt="", duration_seconds="5"))
+    error = refused(lambda: queues.RedriveDeadLetters(bad, metadata=SERVICE))
+    assert set(violations(error)) == {"video.prompt", "video.duration_seconds"}
+    other = queue_api.RedriveDeadLettersRequest(job_ids=[job_id], image=image())
+    assert list(violations(refused(lambda: queues.RedriveDeadLetters(other, metadata=SERVICE)))) == ["image"]
+    good = queue_api.RedriveDeadLettersRequest(job_ids=[job_id], video=video(prompt="a hare", scene_id=""))
+    (job,) = queues.RedriveDeadLetters(good, metadata=SERVICE).jobs
+    assert (job.video.prompt, job.video.scene_id, job.video.duration_seconds) == ("a hare", "", "8")
+    assert job.model == job.video.model != ""
+
+
+@pytest.mark.parametrize("ids", [[], ["x"], [str(uuid4())] * 1001])
+def test_wrong_ids_of_dead_letters_are_named(queues: QueueServiceStub, ids: list[str]) -> None:
+    redrive = queue_api.RedriveDeadLettersRequest(job_ids=ids)
+    discard = queue_api.DiscardDeadLettersRequest(job_ids=ids)
+    for call in (
+        lambda: queues.RedriveDeadLetters(redrive, metadata=SERVICE),
+        lambda: queues.DiscardDeadLetters(discard, metadata=SERVICE),
+    ):
+        assert all(field.startswith("job_ids") for field in violations(refused(call)))
+
+
+def test_unknown_dead_letters_are_not_found(queues: QueueServiceStub) -> None:
+    missing = str(uuid4())
+    for call in (
+        lambda: queues.RedriveDeadLetters(queue_api.RedriveDeadLettersRequest(job_ids=[missing]), metadata=SERVICE),
+        lambda: queues.DiscardDeadLetters(queue_api.DiscardDeadLettersRequest(job_ids=[missing]), metadata=SERVICE),
+    ):
+        assert refused(call).code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_queues_are_paused_and_resumed(queues: QueueServiceStub) -> None:
+    name = "video_generation_queue"
+    assert queues.PauseQueue(queue_api.PauseQueueRequest(queue=name), metadata=SERVICE).queue.paused
+    listed = queues.ListQueues(queue_api.ListQueuesRequest(), metadata=SERVICE).queues
+    assert {queue.name: queue.paused for queue in listed} == {"image_generation_queue": False, name: True}
+    assert not queues.ResumeQueue(queue_api.ResumeQueueRequest(queue=name), metadata=SERVICE).queue.paused
+    unknown = queue_api.PauseQueueRequest(queue="nobody")
+    assert refused(lambda: queues.PauseQueue(unknown, metadata=SERVICE)).code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_dead_letters_and_pauses_want_the_service_role(queues: QueueServiceStub) -> None:
+    job_id = str(uuid4())
+    for call in (
+        lambda: queues.ListDeadLetters(queue_api.ListDeadLettersRequest(), metadata=ALICE),
+        lambda: queues.RedriveDeadLetters(queue_api.RedriveDeadLettersRequest(job_ids=[job_id]), metadata=ALICE),
+        lambda: queues.DiscardDeadLetters(queue_api.DiscardDeadLettersRequest(job_ids=[job_id]), metadata=ALICE),
+        lambda: queues.PauseQueue(queue_api.PauseQueueRequest(queue="video_generation_queue"), metadata=ALICE),
+        lambda: queues.ResumeQueue(queue_api.ResumeQueueRequest(queue="video_generation_queue"), metadata=ALICE),
+    ):
+        assert refused(call).code() is grpc.StatusCode.PERMISSION_DENIED
