@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test test-outside lint format proto proto-baseline clean
+.PHONY: help venv demo up test faults test-outside lint format proto proto-baseline clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +29,9 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
+
+faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 15 minutes)
+	$(BIN)/python -m tests.faults
 
 test-outside: $(DEV) ## Run the tests that need root or packages of the system: Debian's PostgreSQL 15
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/outside

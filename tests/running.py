@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,16 @@ class Service:
         """SIGTERM, without waiting for the end."""
         assert self._process is not None
         self._process.terminate()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal without waiting for anything."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def twin(self, name: str) -> Service:
+        """A second process with the same settings on another port; its log lies beside this one's."""
+        settings = {key: value for key, value in self._settings.items() if key != "GRPC_LISTEN"}
+        return Service(self.name, settings, self.log.with_name(f"{self.name}-{name}.log"))
 
     def kill(self) -> None:
         """SIGKILL, as a crash or the kernel would."""

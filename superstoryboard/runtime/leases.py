@@ -43,23 +43,27 @@ class LeaseKeeper:
 
     async def beat(self) -> None:
         """Extend every held lease in one round trip."""
-        asked = [job for job, _ in self._held.values()]
-        if not asked:
-            self._extended = time.monotonic()
-            return
         try:
-            kept = await self._work.extend(asked, self.lease_seconds)
+            await self._extend()
         except DatabaseUnavailableError:
-            self._lose_expired(asked)
-            return
+            age = time.monotonic() - self._extended
+            if age > self.lease_seconds:  # fenced steps find out what that means, so only warn
+                log.warning("Leases could not be extended in time", jobs=len(self._held), age_seconds=round(age, 1))
+
+    async def keep_own(self) -> None:
+        """Extend what may have ended while the database was away, before this process claims its own jobs anew.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer.
+        """
+        if time.monotonic() - self._extended > self.lease_seconds / 2:
+            await self._extend()
+
+    async def _extend(self) -> None:
+        asked = [job for job, _ in self._held.values()]
+        kept = await self._work.extend(asked, self.lease_seconds) if asked else set()
         self._extended = time.monotonic()
         self._lose([job for job in asked if job.id not in kept])
-
-    def _lose_expired(self, asked: list[ClaimedJob]) -> None:
-        """Without the database a lease ends with its time; fenced steps find that out, so only warn."""
-        age = time.monotonic() - self._extended
-        if age > self.lease_seconds:
-            log.warning("Leases could not be extended in time", jobs=len(asked), age_seconds=round(age, 1))
 
     def _lose(self, jobs: list[ClaimedJob]) -> None:
         for job in jobs:

@@ -1,0 +1,52 @@
+"""The short form of `make faults`: some rows of the matrix with few jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.__main__ import run_row
+from tests.faults.rows import ROWS
+from tests.faults.world import World, world
+
+IMAGES, VIDEOS = 5, 3
+SEED = 20_261_121
+BY_NAME = {row.name: (number, row) for number, row in enumerate(ROWS)}
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def broken() -> Iterator[World]:
+    with world(SEED) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kill -9 image_worker at random",
+        "kill -9 video_worker at random",
+        "kill -9 asset_writer at random",
+        "deliveries come twice",
+        "Storage answers 500",
+        "Google answers 429",
+        "two attempts at one job",
+        "poison messages in front",
+    ],
+)
+def test_nothing_is_lost_and_nothing_is_paid_twice(broken: World, name: str) -> None:
+    number, row = BY_NAME[name]
+    counts = run_row(broken, number, row, IMAGES, VIDEOS)
+    assert counts.good, counts
+    dead = sum(counts.dead.values())
+    assert counts.accepted == counts.succeeded + dead + counts.cancelled == IMAGES + VIDEOS
+    assert counts.assets == counts.succeeded
+
+
+def test_removed_messages_cancel_their_jobs(broken: World) -> None:
+    number, row = BY_NAME["messages are removed by hand"]
+    counts = run_row(broken, number, row, IMAGES, VIDEOS)
+    assert counts.good, counts
+    assert counts.cancelled == 3

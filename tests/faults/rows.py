@@ -1,0 +1,203 @@
+"""The rows: each breaks one thing while jobs run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import aio_pika
+
+from devstack.postgres import StopMode
+from superstoryboard.broker.artifacts import READY_QUEUE, Broker
+from superstoryboard.v1.artifact_pb2 import ArtifactReady
+from tests.faults.world import World
+
+LEASE_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault: what is laid out before the jobs are submitted, and what happens while they run."""
+
+    name: str
+    during: Callable[[World], None]
+    before: Callable[[World], None] = lambda _: None
+    service: str = ""
+    step: str = ""
+
+
+def nothing(world: World) -> None:
+    """The row that shows what no fault looks like."""
+    del world
+
+
+def kill(world: World, service: str) -> None:
+    """kill -9 at a random moment."""
+    world.some_time()
+    world.kill(service)
+
+
+def terminate(world: World, service: str) -> None:
+    """SIGTERM at a random moment: drain, and a new start."""
+    world.some_time()
+    process = world.running.services[service]
+    process.stop()
+    process.start()
+    process.wait_serving()
+
+
+def freeze(world: World, service: str) -> None:
+    """Stop a worker for longer than its leases while another one takes its jobs, then let it go on."""
+    world.some_time()
+    process = world.running.services[service]
+    process.signal(signal.SIGSTOP)
+    other = process.twin("second")
+    other.start()
+    try:
+        other.wait_serving()
+        world.wait(LEASE_SECONDS + 2)
+    finally:
+        process.signal(signal.SIGCONT)
+    world.wait(2)
+    other.stop()
+
+
+def restart_postgres(world: World, mode: StopMode) -> None:
+    world.some_time()
+    world.postgres.stop(mode)
+    world.wait(1)
+    world.postgres.start()
+    world.reconnect()
+
+
+def end_backends(world: World) -> None:
+    world.some_time()
+    world.running.sql.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name like 'superstoryboard-%' and pid <> pg_backend_pid()"
+    )
+
+
+def restart_rabbitmq(world: World) -> None:
+    world.some_time()
+    world.rabbitmq.stop()
+    world.wait(1)
+    world.rabbitmq.start()
+
+
+def lose_publishes(world: World) -> None:
+    """Take every hint off the broker while jobs run."""
+
+    async def purge() -> None:
+        connection = await aio_pika.connect(world.rabbitmq.url)
+        async with connection:
+            channel = await connection.channel()
+            queue = await channel.get_queue(READY_QUEUE)
+            for _ in range(100):
+                await queue.purge()
+                await asyncio.sleep(0.03)
+
+    asyncio.run(purge())
+
+
+def double_deliveries(world: World) -> None:
+    """Publish a hint for every artifact, twice, whatever became of it."""
+
+    async def publish(artifacts: list[str]) -> None:
+        broker = Broker(world.rabbitmq.url, "faults")
+        await broker.connect()
+        for artifact in artifacts * 2:
+            await broker.publish(ArtifactReady(artifact_id=artifact))
+        await broker.aclose()
+
+    for _ in range(3):
+        world.some_time()
+        rows = world.running.sql.execute("select id::text from superstoryboard.artifacts").fetchall()
+        asyncio.run(publish([row[0] for row in rows]))
+
+
+def storage(world: World, **answer: object) -> None:
+    world.running.script_storage({"on": "upload", "times": 10} | answer)
+
+
+def google(world: World, on: str, **answer: object) -> None:
+    world.running.script({"on": on, "times": 5} | answer)
+
+
+def claim_again(world: World) -> None:
+    """As if every lease had run out at once, while the workers go on: two attempts at one job."""
+    for _ in range(3):
+        world.some_time()
+        for queue in ("image", "video"):
+            world.running.sql.execute(
+                f"update pgmq.q_{queue}_generation_queue q set vt = now() from superstoryboard.jobs j"
+                " where j.msg_id = q.msg_id and j.queue = %s and j.state = 'RUNNING'",
+                (f"{queue}_generation_queue",),
+            )
+
+
+def remove_messages(world: World) -> None:
+    """Somebody archives the messages of three videos that are being made."""
+    waiting = (
+        "select array_agg(msg_id) from (select msg_id from superstoryboard.jobs where storyboard_id = %s"
+        " and kind = 'video' and state in ('QUEUED', 'RUNNING') limit 3) j having count(*) = 3"
+    )
+    world.running.wait_for_row(waiting, (world.row,))
+    world.running.sql.execute(f"select pgmq.archive('video_generation_queue', ({waiting}))", (world.row,))
+    world.running.sql.execute("select superstoryboard.sweep()")
+
+
+def poison(world: World) -> None:
+    """Bad messages in front of the good ones."""
+    for queue in ("image", "video"):
+        for body in ("[1, 2]", '"hi"', "{}", "null", '{"storyboardId": "..", "prompt": 7}'):
+            world.running.sql.execute("select pgmq.send(%s, %s::jsonb)", (f"{queue}_generation_queue", body))
+
+
+def _kill_at(service: str, step: str) -> Row:
+    return Row(f"kill -9 {service} at {step}", nothing, service=service, step=step)
+
+
+STEPS = {
+    "ingest": ("accepted-job",),
+    "image_worker": ("claimed", "answered", "staged-bytes", "staged"),
+    "video_worker": ("claimed", "intended", "accepted", "operation-done", "downloaded", "staged-bytes", "staged"),
+    "asset_writer": ("fetched", "uploaded", "finished"),
+}
+TOO_LARGE = {"statusCode": "413", "error": "Payload too large", "message": "The object exceeded the maximum size"}
+
+ROWS = [
+    Row("no fault", nothing),
+    *(_kill_at(service, step) for service, steps in STEPS.items() for step in steps),
+    *(Row(f"kill -9 {service} at random", partial(kill, service=service)) for service in STEPS),
+    *(Row(f"SIGTERM {service}", partial(terminate, service=service)) for service in STEPS),
+    Row("Postgres restarts", partial(restart_postgres, mode=StopMode.FAST)),
+    Row("Postgres is killed", partial(restart_postgres, mode=StopMode.KILL)),
+    Row("all backends end", end_backends),
+    Row("RabbitMQ restarts", restart_rabbitmq),
+    Row("publishes are lost", lose_publishes),
+    Row("deliveries come twice", double_deliveries),
+    Row("Storage answers 500", nothing, partial(storage, status=500, body={"message": "broken"})),
+    Row("Storage drops connections", nothing, partial(storage, drop=True)),
+    Row("Storage is slow", nothing, partial(storage, delay_seconds=2)),
+    Row("Storage answers 413", nothing, partial(storage, times=3, path_contains="_", status=400, body=TOO_LARGE)),
+    Row("Google answers 429", nothing, partial(google, on="any", kind="rate_limited_minute", retry_delay_seconds=1)),
+    Row("Google answers 500 to images", nothing, partial(google, on="image", kind="internal")),
+    Row("Google answers 500 to submits", nothing, partial(google, on="submit", kind="internal", times=2)),
+    Row("Google breaks off images before it accepts", nothing, partial(google, on="image", drop="before_accept")),
+    Row("Google breaks off images after it accepted", nothing, partial(google, on="image", drop="after_accept")),
+    Row(
+        "Google breaks off a submit after it accepted",
+        nothing,
+        partial(google, on="submit", drop="after_accept", times=1),
+    ),
+    Row("Google breaks off polls", nothing, partial(google, on="poll", drop="before_accept", times=20)),
+    Row("leases of image_worker are lost", partial(freeze, service="image_worker")),
+    Row("leases of video_worker are lost", partial(freeze, service="video_worker")),
+    Row("two attempts at one job", claim_again),
+    Row("messages are removed by hand", remove_messages),
+    Row("poison messages in front", nothing, poison),
+]

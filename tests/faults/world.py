@@ -1,0 +1,114 @@
+"""Everything that the matrix breaks, on servers of its own."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grpc
+import psycopg
+
+from devstack.postgres import Postgres
+from devstack.rabbitmq import RabbitMQ
+from superstoryboard.jobs.migrate import migrate
+from superstoryboard.runtime.checkpoints import VARIABLE
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2
+from tests.e2e.pipeline import KV, Pipeline, pipeline
+from tests.running import ALICE
+
+STEP_SECONDS = 40.0
+SUBMIT_TRIES = 40
+
+
+@dataclass
+class World:
+    """A pipeline, what it stands on, and the chance that a row may use."""
+
+    running: Pipeline
+    postgres: Postgres
+    rabbitmq: RabbitMQ
+    folder: Path
+    chance: random.Random
+    row: str = ""
+    submitting: threading.Thread | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Let the system run for a while."""
+        threading.Event().wait(seconds)
+
+    def some_time(self) -> None:
+        """A random moment while jobs run."""
+        self.wait(self.chance.uniform(0.05, 1.5))
+
+    def arm(self, service: str, step: str) -> Path:
+        """Restart a service so that it stops at the step; the file appears when it does."""
+        file = self.folder / f"{self.row}-{step}"
+        process = self.running.services[service]
+        process.stop()
+        process.start(**{VARIABLE: f"{step}:{file}"})
+        process.wait_serving()
+        return file
+
+    def kill_armed(self, service: str, file: Path) -> None:
+        """Wait until the service stands at its step, kill it there, and start it as usual."""
+        for _ in range(int(STEP_SECONDS / 0.02)):
+            if file.exists():
+                break
+            self.wait(0.02)
+        else:
+            raise AssertionError(f"{service} never came to its step")
+        self.kill(service)
+
+    def kill(self, service: str) -> None:
+        """kill -9 and a new start."""
+        process = self.running.services[service]
+        process.kill()
+        process.start()
+        process.wait_serving()
+
+    def reconnect(self) -> None:
+        """A connection of ours after the database was away."""
+        self.running.sql.close()
+        self.running.sql = psycopg.connect(self.postgres.url, autocommit=True)
+
+    def submit(self, number: int, *, video: bool) -> None:
+        """Ask for one job until ingest answers; the request_id makes repeats harmless."""
+        name = f"{self.row}-{number}"
+        fields: dict[str, Any] = {"storyboard_id": self.row, "scene_id": f"s{number}", "prompt": f"scene {name}."}
+        for _ in range(SUBMIT_TRIES):
+            try:
+                if video:
+                    generation = job_pb2.VideoGeneration(duration_seconds="4", **fields)
+                    wanted = api.CreateVideoJobRequest(video=generation, request_id=name)
+                    self.running.stub.CreateVideoJob(wanted, metadata=ALICE, timeout=5, wait_for_ready=True)
+                else:
+                    request = api.CreateImageJobRequest(image=job_pb2.ImageGeneration(**fields), request_id=name)
+                    self.running.stub.CreateImageJob(request, metadata=ALICE, timeout=5, wait_for_ready=True)
+            except grpc.RpcError:
+                self.wait(0.25)
+            else:
+                return
+        raise AssertionError(f"ingest did not take {name}")
+
+
+@contextmanager
+def world(seed: int) -> Iterator[World]:
+    """Start everything; stopped in order at the end."""
+    with ExitStack() as stack:
+        names = ("postgres-", "rabbitmq-", "faults-")
+        folders = [Path(stack.enter_context(TemporaryDirectory(prefix=name))) for name in names]
+        rabbitmq = stack.enter_context(RabbitMQ(folders[1]))
+        postgres = stack.enter_context(Postgres(folders[0], settings={"fsync": "off"}))
+        migrate(postgres.url, kv_table=KV)
+        lease = {"IMAGE_LEASE_SECONDS": "5", "VIDEO_LEASE_SECONDS": "5", "DRAIN_SECONDS": "10"}
+        started = stack.enter_context(
+            pipeline(postgres.url, folders[2], rabbitmq.url, image_worker=lease, video_worker=lease)
+        )
+        yield World(started, postgres, rabbitmq, folders[2], random.Random(seed))
