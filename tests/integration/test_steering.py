@@ -183,6 +183,7 @@ async def test_a_failed_job_starts_again_from_nothing(database: Database, steeri
     assert new["msg_id"] != old["msg_id"]
     assert await last_event(database, job_id) == ("QUEUED", "Started again by operator")
     assert await work.fail(stale, REFUSED) is None, "whoever held it before changes nothing"
+    assert not await work.release(stale, 3600, "no")
     again = await claim_one(work)
     assert (again.id, again.attempt) == (job_id, 1)
     assert again.claim > stale.claim
