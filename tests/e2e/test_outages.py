@@ -126,8 +126,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         postgres = stack.enter_context(Postgres(folders[0], settings={"fsync": "off"}))
         migrate(postgres.url, kv_table=KV)
         folder = tmp_path_factory.mktemp("outages")
-        # Leases outlast the outages: a picture whose lease ends while nobody can extend it is called for again.
-        lasting = {"IMAGE_LEASE_SECONDS": "60", "VIDEO_LEASE_SECONDS": "60", "DRAIN_SECONDS": "30"}
+        # Shorter than the outages: a worker that comes back keeps the jobs it holds.
+        lasting = {"IMAGE_LEASE_SECONDS": "3", "VIDEO_LEASE_SECONDS": "3", "DRAIN_SECONDS": "30"}
         started = stack.enter_context(
             pipeline(postgres.url, folder, rabbitmq.url, image_worker=lasting, video_worker=lasting)
         )
