@@ -4,8 +4,10 @@ create schema if not exists superstoryboard;
 create table superstoryboard.queues (
   name text primary key,
   kind text not null unique check (kind in ('image', 'video')),
-  paused boolean not null default false
+  paused boolean not null default false,
+  max_staged integer not null default 500
 );
+comment on column superstoryboard.queues.max_staged is 'No new claims while so many jobs of the queue wait for the asset_writer.';
 comment on table superstoryboard.queues is 'PGMQ queues of this system. A paused queue is not claimed from, save for what is already paid.';
 
 insert into superstoryboard.queues (name, kind) values

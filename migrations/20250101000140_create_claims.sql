@@ -8,7 +8,8 @@ create type superstoryboard.claimed_job as (
 );
 
 -- Takes up to p_quantity due messages. What is already paid comes first, without a place at the gate and also from a paused
--- queue; a message whose model's gate has no room sleeps until it has. A job without a model counts as one of p_model.
+-- queue; a message whose model's gate has no room sleeps until it has. Nothing new is taken while the asset_writer is far
+-- behind. A job without a model counts as one of p_model.
 create function superstoryboard.claim_jobs_v1(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text, p_model text,
   p_limits superstoryboard.gate_limits
@@ -37,7 +38,11 @@ begin
       return next taken;
     end if;
   end loop;
-  if remaining <= 0 or ((select paused from superstoryboard.queues where name = p_queue) and not p_force) then
+  if remaining <= 0 or (not p_force and exists (
+    select from superstoryboard.queues q where q.name = p_queue and (q.paused or q.max_staged <= (
+      select count(*) from superstoryboard.jobs j where j.queue = p_queue and j.state = 'STAGED'
+    ))
+  )) then
     return;
   end if;
   for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r order by r.msg_id loop

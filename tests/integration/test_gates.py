@@ -18,10 +18,12 @@ from tests.integration.helpers import (
     accept,
     claim_one,
     expire_lease,
+    finish,
     image_queue,
     intend,
     open_call,
     row,
+    stage,
     video_queue,
 )
 
@@ -118,6 +120,19 @@ async def test_operations_older_than_a_quarter_of_an_hour_hold_no_place(
     assert await intend(database, await claim_one(work)) is not None
     sql.execute("update superstoryboard.provider_calls set created_at = now() - interval '16 minutes'")
     await accept(database, kind="video")
+    assert len(await work.claim(1, 60)) == 1
+
+
+async def test_nothing_new_is_taken_while_the_asset_writer_is_far_behind(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    sql.execute("update superstoryboard.queues set max_staged = 2")
+    work = image_queue(database)
+    for _ in range(3):
+        await accept(database)
+    artifacts = [await stage(database, await claim_one(work)) for _ in range(2)]
+    assert await work.claim(1, 60) == []
+    await finish(database, artifacts[0])
     assert len(await work.claim(1, 60)) == 1
 
 
