@@ -72,7 +72,10 @@ class Service:
     def _wait_health(self, status: int) -> None:
         with grpc.insecure_channel(self.address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            grpc.channel_ready_future(channel).result(START_SECONDS)
+            try:
+                grpc.channel_ready_future(channel).result(START_SECONDS)
+            except grpc.FutureTimeoutError:
+                raise AssertionError(f"{self.name} does not listen:\n{self.log.read_text()[-3000:]}") from None
             for answer in health.Watch(health_pb2.HealthCheckRequest(), timeout=START_SECONDS):
                 if answer.status == status:
                     return

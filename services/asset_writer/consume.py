@@ -15,7 +15,6 @@ from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
 BROKER_GRACE_SECONDS = 3.0
 """With a broker, the poll leaves artifacts this young to their delivery."""
-DATABASE_RETRY_SECONDS = 1.0
 
 log = get_logger("consume")
 
@@ -64,13 +63,8 @@ class Consumer:
         """Take what has been staged long enough, until told to stop."""
         while not self._stopping.is_set():
             await self._slots.acquire()
-            self._slots.release()
-            try:
-                found = await self._claim_next()
-            except DatabaseUnavailableError:
-                await asyncio.sleep(DATABASE_RETRY_SECONDS)
-                continue
-            if not found:
+            grace = BROKER_GRACE_SECONDS if self._broker is not None and self._broker.connected else 0.0
+            if await self._take(None, grace) is None:
                 await self._wakeups.wait(self._poll_seconds)
 
     async def stop(self, seconds: float) -> None:
@@ -83,19 +77,6 @@ class Consumer:
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)
 
-    async def _claim_next(self) -> bool:
-        free = self._concurrency - len(self._writing)
-        if free <= 0:
-            return True
-        grace = BROKER_GRACE_SECONDS if self._broker is not None and self._broker.connected else 0.0
-        claimed = await self._artifacts.claim(
-            artifact_id=None, quantity=free, lease_seconds=self._lease_seconds, min_age_seconds=grace
-        )
-        for artifact in claimed:
-            await self._slots.acquire()
-            self._start(artifact)
-        return bool(claimed)
-
     async def _delivered(self, ready: ArtifactReady) -> None:
         """A delivery is a hint to lease one row; the row already taken or written needs nothing.
 
@@ -103,28 +84,38 @@ class Consumer:
         """
         if self._stopping.is_set():
             return
-        async with self._slots:
-            for artifact in await self._lease(UUID(ready.artifact_id)):
-                task = self._track(artifact)
-                await asyncio.shield(task)
+        await self._slots.acquire()
+        writing = await self._take(UUID(ready.artifact_id), 0.0)
+        if writing is not None:
+            # Shielded: a lost connection ends the delivery, not the write, which keeps its slot to its end.
+            await asyncio.shield(writing)
 
-    async def _lease(self, artifact_id: UUID) -> list[StagedArtifact]:
+    async def _take(self, artifact_id: UUID | None, min_age_seconds: float) -> asyncio.Task[None] | None:
+        """Lease one artifact and start to write it in the slot that the caller has acquired; else give the slot back."""
+        claimed: list[StagedArtifact] = []
         try:
-            return await self._artifacts.claim(
-                artifact_id=artifact_id, quantity=1, lease_seconds=self._lease_seconds, min_age_seconds=0
+            claimed = await self._artifacts.claim(
+                artifact_id=artifact_id,
+                quantity=1,
+                lease_seconds=self._lease_seconds,
+                min_age_seconds=min_age_seconds,
             )
         except DatabaseUnavailableError:
-            return []
+            return None
+        finally:
+            if not claimed:
+                self._slots.release()
+        return self._start(claimed[0]) if claimed else None
 
-    def _start(self, artifact: StagedArtifact) -> None:
-        task = self._track(artifact)
-        task.add_done_callback(lambda _: self._slots.release())
-
-    def _track(self, artifact: StagedArtifact) -> asyncio.Task[None]:
+    def _start(self, artifact: StagedArtifact) -> asyncio.Task[None]:
         task = asyncio.create_task(self._write(artifact))
         self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._writing.discard(task)
+        self._slots.release()
 
     async def _write(self, artifact: StagedArtifact) -> None:
         try:

@@ -29,6 +29,7 @@ def broken() -> Iterator[World]:
         "kill -9 image_worker at random",
         "kill -9 video_worker at random",
         "kill -9 asset_writer at random",
+        "RabbitMQ restarts",
         "deliveries come twice",
         "Storage answers 500",
         "Google answers 429",
