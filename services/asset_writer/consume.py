@@ -91,7 +91,7 @@ class Consumer:
             await asyncio.shield(writing)
 
     async def _take(self, artifact_id: UUID | None, min_age_seconds: float) -> asyncio.Task[None] | None:
-        """Lease one artifact and start to write it in the slot that the caller has acquired; else give the slot back."""
+        """Lease one artifact and start to write it in the slot that the caller acquired; else give the slot back."""
         claimed: list[StagedArtifact] = []
         try:
             claimed = await self._artifacts.claim(
