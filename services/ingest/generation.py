@@ -96,17 +96,14 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         pages = self._events.follow(
             job_ids=job_ids, storyboard_id=request.storyboard_id, owner=owner, after=request.after_sequence
         )
-        last_states: dict[UUID, str] = dict.fromkeys(job_ids, "QUEUED")
         async for page in pages:
             for row in page:
-                last_states[row["job_id"]] = row["state"]
                 yield api.WatchJobsResponse(event=event_message(row))
-            seen_all = not request.storyboard_id and TERMINAL_STATES.issuperset(last_states.values())
-            if request.until_terminal and (seen_all or not page) and await self._all_terminal(request, job_ids, owner):
+            if request.until_terminal and not page and await self._all_terminal(request, job_ids, owner):
                 return
 
     async def _all_terminal(self, request: api.WatchJobsRequest, job_ids: list[UUID], owner: str | None) -> bool:
-        """Asked when the last event of every named job was sent, or after a pause in the events."""
+        """Asked only after a pause in the events, so that the last ones have been sent."""
         rows = await self._store.get(job_ids, owner)
         if request.storyboard_id:
             rows += await self._store.search(
