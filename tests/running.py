@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,9 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 START_SECONDS = 30.0
+# A connection of its own: one shared with other channels may still look ready after its server was killed,
+# or wait out the back-off of calls that failed meanwhile.
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 STOP_SECONDS = 15.0
 
 
@@ -46,8 +49,9 @@ def base_env() -> dict[str, str]:
 class Service:
     """A process of one service on a port of its own; it can be killed and started again."""
 
-    def __init__(self, name: str, settings: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, settings: dict[str, str], log: Path, wrapper: Sequence[str] = ()) -> None:
         self.name = name
+        self._wrapper = wrapper
         self.log = log
         self.address = f"127.0.0.1:{free_port()}"
         self._settings = {"GRPC_LISTEN": self.address, "SUPABASE_JWT_SECRET": SECRET} | settings
@@ -55,7 +59,7 @@ class Service:
 
     def start(self, *arguments: str, **changes: str) -> None:
         """Start without waiting; `changes` are settings of this start alone."""
-        command = [sys.executable, "-m", f"services.{self.name}", *arguments]
+        command = [sys.executable, "-m", *self._wrapper, f"services.{self.name}", *arguments]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 command, env=base_env() | self._settings | changes, stdout=output, stderr=output
@@ -70,7 +74,7 @@ class Service:
         self._wait_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def _wait_health(self, status: int) -> None:
-        with grpc.insecure_channel(self.address) as channel:
+        with grpc.insecure_channel(self.address, OWN_CONNECTION) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             try:
                 grpc.channel_ready_future(channel).result(START_SECONDS)
@@ -102,7 +106,7 @@ class Service:
     def twin(self, name: str) -> Service:
         """A second process with the same settings on another port; its log lies beside this one's."""
         settings = {key: value for key, value in self._settings.items() if key != "GRPC_LISTEN"}
-        return Service(self.name, settings, self.log.with_name(f"{self.name}-{name}.log"))
+        return Service(self.name, settings, self.log.with_name(f"{self.name}-{name}.log"), self._wrapper)
 
     def kill(self) -> None:
         """SIGKILL, as a crash or the kernel would."""

@@ -19,11 +19,13 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tests.emulators import google_fixture, storage_fixture
-from tests.running import ALICE, SERVICE, Service
+from tests.running import ALICE, OWN_CONNECTION, SERVICE, Service
 
 KV = "kv_store_7ee7668a"
 NAMES = ("ingest", "image_worker", "video_worker", "asset_writer")
 WAIT_SECONDS = 60.0
+# A client that tries again within a second while its server is away.
+CLIENT = (("grpc.max_reconnect_backoff_ms", 1000),)
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Pipeline:
 
     def process(self, worker: str, maximum: int = 0, seconds: float = WAIT_SECONDS) -> Any:
         """Have a worker process messages now."""
-        with grpc.insecure_channel(self.services[worker].address) as channel:
+        with grpc.insecure_channel(self.services[worker].address, OWN_CONNECTION) as channel:
             stub = worker_service_pb2_grpc.WorkerServiceStub(channel)
             request = worker_service_pb2.ProcessQueueRequest(max_messages=maximum)
             return stub.ProcessQueue(request, metadata=SERVICE, timeout=seconds)
@@ -159,22 +161,32 @@ def settings(database_url: str, storage_url: str, google_url: str, amqp_url: str
 
 @contextmanager
 def pipeline(
-    database_url: str, folder: Path, amqp_url: str = "", start: Sequence[str] = NAMES, **changes: dict[str, str]
+    database_url: str,
+    folder: Path,
+    amqp_url: str = "",
+    start: Sequence[str] = NAMES,
+    wrapper: Sequence[str] = (),
+    **changes: dict[str, str],
 ) -> Iterator[Pipeline]:
-    """The emulators and the named services; `changes` are further settings by service."""
+    """The emulators and the named services; `changes` are further settings by service.
+
+    `wrapper` is a module with its arguments that runs the services in place of Python alone.
+    """
     with ExitStack() as stack:
         port = str(free_port())  # the same after a restart
         google = stack.enter_context(google_fixture.GoogleEmulator(folder / "google", "--port", port).running())
         storage = stack.enter_context(storage_fixture.running_emulator(database_url, folder / "storage"))
         chosen = settings(database_url, storage.url, google.url, amqp_url)
-        services = {name: Service(name, chosen[name] | changes.get(name, {}), folder / f"{name}.log") for name in NAMES}
+        services = {
+            name: Service(name, chosen[name] | changes.get(name, {}), folder / f"{name}.log", wrapper) for name in NAMES
+        }
         for name in start:
             services[name].start()
         for service in services.values():
             stack.callback(service.stop)
         for name in start:
             services[name].wait_serving()
-        channel = stack.enter_context(grpc.insecure_channel(services["ingest"].address))
+        channel = stack.enter_context(grpc.insecure_channel(services["ingest"].address, CLIENT))
         sql = stack.enter_context(psycopg.connect(database_url, autocommit=True))
         client = stack.enter_context(google.client())
         stub = GenerationServiceStub(channel)

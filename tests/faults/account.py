@@ -6,16 +6,28 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from tests.emulators.google_fixture import report
+import grpc
+
+from superstoryboard.v1 import generation_service_pb2 as api
+from tests.emulators import google_fixture, storage_fixture
 from tests.faults.world import World
+from tests.running import BOB, SECRET
 
 ENDED = "('SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED')"
+SECRETS = (SECRET, google_fixture.KEY, storage_fixture.SECRET_KEY, storage_fixture.STAGING_KEY)
 
 
 @dataclass(frozen=True)
 class Account:
-    """Counts of one row. `lost`, `doubled` and `second_payments` must be 0."""
+    """Counts of one row.
 
+    `lost`: jobs that did not end, ended FAILED, or ended without their asset, link or archived message.
+    `doubled`: jobs that nobody asked for or that succeeded twice, and entities that do not show their newest result.
+    `second_payments`: accepted calls beyond the first of a job; of an image also beyond those of unknown outcome.
+    `spent`: attempts beyond the first. `leaks`: jobs shown to another caller, and secrets in logs.
+    """
+
+    asked: int
     accepted: int
     succeeded: int
     dead: dict[str, int]
@@ -26,12 +38,17 @@ class Account:
     calls: int
     unknown: int
     second_payments: int
+    spent: int
+    leaks: int
     seconds: float
 
     @property
-    def good(self) -> bool:
-        """Nothing lost, nothing doubled, nothing paid twice."""
-        return not (self.lost or self.doubled or self.second_payments)
+    def faults(self) -> list[str]:
+        """What must never be, whatever breaks."""
+        names = ("lost", "doubled", "second_payments", "leaks")
+        found = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name)]
+        ended = self.succeeded + sum(self.dead.values()) + self.cancelled
+        return found + ([f"{ended} of {self.asked} accounted for"] if ended != self.asked else [])
 
 
 def open_jobs(world: World) -> int:
@@ -48,25 +65,28 @@ def account(world: World, asked: int, seconds: float) -> Account:
     jobs = _jobs(world)
     states = Counter(job["state"] for job in jobs)
     calls = _calls_by_prompt(world)
+    unended = sum(job["state"] not in ("SUCCEEDED", "DEAD_LETTERED", "CANCELLED") for job in jobs)
     return Account(
+        asked=asked,
         accepted=len(jobs),
         succeeded=states["SUCCEEDED"],
         dead=dict(Counter(job["code"] for job in jobs if job["state"] == "DEAD_LETTERED")),
         cancelled=states["CANCELLED"],
-        lost=asked - sum(states[state] for state in ("SUCCEEDED", "DEAD_LETTERED", "CANCELLED")) + _broken(world, jobs),
+        lost=unended + max(0, asked - len(jobs)) + _without_asset(jobs) + _messages_left(world) + _unlinked(world),
         assets=sum(job["assets"] for job in jobs),
-        doubled=sum(job["stored"] > 1 for job in jobs),
+        doubled=max(0, len(jobs) - asked) + sum(job["stored"] > 1 for job in jobs) + _older_shown(world),
         calls=sum(calls.values()),
         unknown=sum(job["unknown"] for job in jobs),
         second_payments=sum(_second_payments(job, calls[job["prompt"]]) for job in jobs),
+        spent=sum(max(0, job["attempt"] - 1) for job in jobs),
+        leaks=_seen_by_others(world, [str(job["id"]) for job in jobs]) + _secrets_logged(world),
         seconds=seconds,
     )
 
 
 def _jobs(world: World) -> list[dict[str, Any]]:
     cursor = world.running.sql.execute(
-        "select j.id, j.kind, j.state, j.error ->> 'code' as code, j.generation ->> 'prompt' as prompt,"
-        " j.generation ->> 'sceneId' as scene,"
+        "select j.id, j.kind, j.state, j.attempt, j.error ->> 'code' as code, j.generation ->> 'prompt' as prompt,"
         " (select count(*) from superstoryboard.assets a where a.job_id = j.id) as assets,"
         " (select count(*) from superstoryboard.job_events e"
         "  where e.job_id = j.id and e.state = 'SUCCEEDED') as stored,"
@@ -86,14 +106,16 @@ def _second_payments(job: dict[str, Any], calls: int) -> int:
 
 
 def _calls_by_prompt(world: World) -> Counter[str]:
-    rows = report(world.running.google)["requests"]
+    rows = google_fixture.report(world.running.google)["requests"]
     return Counter(row["prompt"] for row in rows if row["accepted"])
 
 
-def _broken(world: World, jobs: list[dict[str, Any]]) -> int:
-    """Jobs that succeeded without an asset, a link or an archived message."""
-    linked = world.running.kv(f"storyboard:{world.row}")["scenes"]
-    shown = {scene["id"] for scene in linked if "imageUrl" in scene or "videoUrl" in scene}
+def _without_asset(jobs: list[dict[str, Any]]) -> int:
+    return sum(job["state"] == "SUCCEEDED" and not job["assets"] for job in jobs)
+
+
+def _messages_left(world: World) -> int:
+    """Messages of ended jobs that are still in their queue."""
     left = world.running.sql.execute(
         "select count(*) from superstoryboard.jobs j where j.storyboard_id = %(row)s and exists ("
         " select from pgmq.q_image_generation_queue q where q.msg_id = j.msg_id and j.kind = 'image'"
@@ -101,7 +123,54 @@ def _broken(world: World, jobs: list[dict[str, Any]]) -> int:
         {"row": world.row},
     ).fetchone()
     assert left is not None
-    unlinked: int = sum(
-        job["state"] == "SUCCEEDED" and (job["scene"] not in shown or not job["assets"]) for job in jobs
-    )
-    return int(left[0]) + unlinked
+    return int(left[0])
+
+
+def _newest(world: World) -> list[tuple[str, str, str]]:
+    """Scene, kind and asset of the newest job that succeeded, by scene and kind."""
+    return world.running.sql.execute(
+        "select distinct on (j.scene_id, j.kind) j.scene_id, j.kind, a.url from superstoryboard.jobs j"
+        " join superstoryboard.assets a on a.job_id = j.id"
+        " where j.storyboard_id = %s and j.state = 'SUCCEEDED' order by j.scene_id, j.kind, j.rank desc",
+        (world.row,),
+    ).fetchall()
+
+
+def _shown(world: World) -> dict[tuple[str, str], str]:
+    scenes = world.running.kv(f"storyboard:{world.row}")["scenes"]
+    return {
+        (scene["id"], kind): scene[f"{kind}Url"]
+        for scene in scenes
+        for kind in ("image", "video")
+        if f"{kind}Url" in scene
+    }
+
+
+def _unlinked(world: World) -> int:
+    """Entities with a result that show none."""
+    shown = _shown(world)
+    return sum((scene, kind) not in shown for scene, kind, _ in _newest(world))
+
+
+def _older_shown(world: World) -> int:
+    """Entities that show another result than their newest job's."""
+    shown = _shown(world)
+    return sum(shown.get((scene, kind), url) != url for scene, kind, url in _newest(world))
+
+
+def _seen_by_others(world: World, jobs: list[str]) -> int:
+    """Jobs of the row that another user is shown; one is asked for, the others have the same owner."""
+    request = api.GetJobRequest(job_id=jobs[0])
+    try:
+        world.running.stub.GetJob(request, metadata=BOB, timeout=10, wait_for_ready=True)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return 0
+        raise
+    return len(jobs)
+
+
+def _secrets_logged(world: World) -> int:
+    """Secrets that stand in the log of a process."""
+    logs = [service.log.read_text() for service in world.running.services.values()]
+    return sum(secret in log for secret in SECRETS for log in logs)

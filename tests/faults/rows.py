@@ -1,9 +1,10 @@
-"""The rows: each breaks one thing while jobs run."""
+"""The rows: each breaks one thing while jobs run, and says what may come of it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,20 +14,42 @@ import aio_pika
 from devstack.postgres import StopMode
 from superstoryboard.broker.artifacts import READY_QUEUE, Broker
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
+from tests.faults.proxy import lossy_proxy
 from tests.faults.world import World
 
 LEASE_SECONDS = 5
+COMMITS = (
+    "accept_jobs_v1",
+    "claim_jobs_v1",
+    "open_call_v1",
+    "accept_call_v1",
+    "begin_artifact_v1",
+    "stage_artifact_v1",
+    "claim_artifacts_v1",
+    "finish_job_v1",
+)
+COMMITS_SECONDS = 40.0
+INTERRUPTED = frozenset({"SUBMIT_INTERRUPTED"})
+UNANSWERED = frozenset({"NO_ANSWER"})
 
 
 @dataclass(frozen=True)
 class Row:
-    """A fault: what is laid out before the jobs are submitted, and what happens while they run."""
+    """A fault: what is laid out before the jobs are submitted, what happens while they run, and what may come of it.
+
+    `dead` are the codes of dead letters that may be left for a person; `spends` says whether attempts may be spent
+    beyond the first; `factor` multiplies the jobs; `patience_seconds` is how long the jobs may take afterwards.
+    """
 
     name: str
     during: Callable[[World], None]
     before: Callable[[World], None] = lambda _: None
     service: str = ""
     step: str = ""
+    dead: frozenset[str] = frozenset()
+    spends: bool = True
+    factor: float = 1
+    patience_seconds: float = 90.0
 
 
 def nothing(world: World) -> None:
@@ -127,6 +150,29 @@ def google(world: World, on: str, **answer: object) -> None:
     world.running.script({"on": on, "times": 5} | answer)
 
 
+def lose_commits(world: World) -> None:
+    """The answers of transitions get lost after their COMMIT, some of each kind."""
+    with lossy_proxy(world.postgres.url) as proxy:
+        for process in world.running.services.values():
+            process.stop()
+            process.start(DATABASE_URL=proxy.url)
+        proxy.lose(dict.fromkeys(COMMITS, 2))
+        left = proxy.wait_lost(COMMITS_SECONDS)
+        assert not left, f"never called: {left}"
+        for process in world.running.services.values():
+            process.stop()
+            process.start()
+            process.wait_serving()
+
+
+def kill_at_random(world: World) -> None:
+    """kill -9 of a random process every 3 seconds for a minute."""
+    begun = time.monotonic()
+    for number in range(20):
+        world.wait(max(0.0, begun + 3 * (number + 1) - time.monotonic()))
+        world.kill(world.chance.choice(sorted(STEPS)))
+
+
 def claim_again(world: World) -> None:
     """As if every lease had run out at once, while the workers go on: two attempts at one job."""
     for _ in range(3):
@@ -157,8 +203,13 @@ def poison(world: World) -> None:
             world.running.sql.execute("select pgmq.send(%s, %s::jsonb)", (f"{queue}_generation_queue", body))
 
 
+def _interrupted(service: str) -> frozenset[str]:
+    """A submit that was under way when its worker died is left to a person."""
+    return INTERRUPTED if service == "video_worker" else frozenset()
+
+
 def _kill_at(service: str, step: str) -> Row:
-    return Row(f"kill -9 {service} at {step}", nothing, service=service, step=step)
+    return Row(f"kill -9 {service} at {step}", nothing, service=service, step=step, dead=_interrupted(service))
 
 
 STEPS = {
@@ -170,34 +221,67 @@ STEPS = {
 TOO_LARGE = {"statusCode": "413", "error": "Payload too large", "message": "The object exceeded the maximum size"}
 
 ROWS = [
-    Row("no fault", nothing),
+    Row("no fault", nothing, spends=False),
     *(_kill_at(service, step) for service, steps in STEPS.items() for step in steps),
-    *(Row(f"kill -9 {service} at random", partial(kill, service=service)) for service in STEPS),
-    *(Row(f"SIGTERM {service}", partial(terminate, service=service)) for service in STEPS),
+    *(
+        Row(f"kill -9 {service} at random", partial(kill, service=service), dead=_interrupted(service))
+        for service in STEPS
+    ),
+    *(Row(f"SIGTERM {service}", partial(terminate, service=service), spends=False) for service in STEPS),
     Row("Postgres restarts", partial(restart_postgres, mode=StopMode.FAST)),
     Row("Postgres is killed", partial(restart_postgres, mode=StopMode.KILL)),
     Row("all backends end", end_backends),
-    Row("RabbitMQ restarts", restart_rabbitmq),
-    Row("publishes are lost", lose_publishes),
-    Row("deliveries come twice", double_deliveries),
+    Row("answers of COMMIT are lost", lose_commits),
+    Row("RabbitMQ restarts", restart_rabbitmq, spends=False),
+    Row("publishes are lost", lose_publishes, spends=False),
+    Row("deliveries come twice", double_deliveries, spends=False),
     Row("Storage answers 500", nothing, partial(storage, status=500, body={"message": "broken"})),
     Row("Storage drops connections", nothing, partial(storage, drop=True)),
-    Row("Storage is slow", nothing, partial(storage, delay_seconds=2)),
-    Row("Storage answers 413", nothing, partial(storage, times=3, path_contains="_", status=400, body=TOO_LARGE)),
-    Row("Google answers 429", nothing, partial(google, on="any", kind="rate_limited_minute", retry_delay_seconds=1)),
+    Row("Storage is slow", nothing, partial(storage, delay_seconds=2), spends=False),
+    Row("Storage never answers", nothing, partial(storage, times=3, delay_seconds=60)),
+    Row(
+        "Storage answers 413",
+        nothing,
+        partial(storage, times=3, path_contains="_", status=400, body=TOO_LARGE),
+        dead=frozenset({"STORAGE_TOO_LARGE"}),
+    ),
+    Row(
+        "Google answers 429",
+        nothing,
+        partial(google, on="any", kind="rate_limited_minute", retry_delay_seconds=1),
+        spends=False,
+    ),
     Row("Google answers 500 to images", nothing, partial(google, on="image", kind="internal")),
-    Row("Google answers 500 to submits", nothing, partial(google, on="submit", kind="internal", times=2)),
+    Row(
+        "Google answers 500 to submits",
+        nothing,
+        partial(google, on="submit", kind="internal", times=2),
+        dead=frozenset({"PROVIDER_ERROR"}),
+    ),
     Row("Google breaks off images before it accepts", nothing, partial(google, on="image", drop="before_accept")),
     Row("Google breaks off images after it accepted", nothing, partial(google, on="image", drop="after_accept")),
     Row(
         "Google breaks off a submit after it accepted",
         nothing,
         partial(google, on="submit", drop="after_accept", times=1),
+        dead=UNANSWERED,
     ),
-    Row("Google breaks off polls", nothing, partial(google, on="poll", drop="before_accept", times=20)),
+    Row(
+        "Google breaks off polls",
+        nothing,
+        partial(google, on="poll", drop="before_accept", times=20),
+        spends=False,
+    ),
     Row("leases of image_worker are lost", partial(freeze, service="image_worker")),
-    Row("leases of video_worker are lost", partial(freeze, service="video_worker")),
-    Row("two attempts at one job", claim_again),
+    Row("leases of video_worker are lost", partial(freeze, service="video_worker"), dead=INTERRUPTED),
+    Row("two attempts at one job", claim_again, dead=INTERRUPTED),
     Row("messages are removed by hand", remove_messages),
-    Row("poison messages in front", nothing, poison),
+    Row("poison messages in front", nothing, poison, spends=False),
+    Row(
+        "kill -9 of a random process every 3 s for 60 s",
+        kill_at_random,
+        dead=INTERRUPTED | {"WORKER_LOST"},
+        factor=12.5,
+        patience_seconds=300,
+    ),
 ]

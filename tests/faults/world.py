@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import grpc
 import psycopg
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from devstack.postgres import Postgres
 from devstack.rabbitmq import RabbitMQ
@@ -37,7 +39,6 @@ class World:
     folder: Path
     chance: random.Random
     row: str = ""
-    submitting: threading.Thread | None = None
 
     def wait(self, seconds: float) -> None:
         """Let the system run for a while."""
@@ -78,18 +79,21 @@ class World:
         self.running.sql.close()
         self.running.sql = psycopg.connect(self.postgres.url, autocommit=True)
 
-    def submit(self, number: int, *, video: bool) -> None:
+    def submit(self, number: int, scene: int, *, video: bool, delay_seconds: int = 0) -> None:
         """Ask for one job until ingest answers; the request_id makes repeats harmless."""
         name = f"{self.row}-{number}"
-        fields: dict[str, Any] = {"storyboard_id": self.row, "scene_id": f"s{number}", "prompt": f"scene {name}."}
+        fields: dict[str, Any] = {"storyboard_id": self.row, "scene_id": f"s{scene}", "prompt": f"scene {name}."}
+        when = Timestamp()
+        when.FromMilliseconds(int((time.time() + delay_seconds) * 1000))
+        common: dict[str, Any] = {"request_id": name} | ({"schedule_time": when} if delay_seconds else {})
         for _ in range(SUBMIT_TRIES):
             try:
                 if video:
                     generation = job_pb2.VideoGeneration(duration_seconds="4", **fields)
-                    wanted = api.CreateVideoJobRequest(video=generation, request_id=name)
+                    wanted = api.CreateVideoJobRequest(video=generation, **common)
                     self.running.stub.CreateVideoJob(wanted, metadata=ALICE, timeout=5, wait_for_ready=True)
                 else:
-                    request = api.CreateImageJobRequest(image=job_pb2.ImageGeneration(**fields), request_id=name)
+                    request = api.CreateImageJobRequest(image=job_pb2.ImageGeneration(**fields), **common)
                     self.running.stub.CreateImageJob(request, metadata=ALICE, timeout=5, wait_for_ready=True)
             except grpc.RpcError:
                 self.wait(0.25)
@@ -99,16 +103,33 @@ class World:
 
 
 @contextmanager
-def world(seed: int) -> Iterator[World]:
-    """Start everything; stopped in order at the end."""
+def world(
+    seed: int, wrapper: Sequence[str] = (), prepare: Callable[[psycopg.Connection], None] | None = None
+) -> Iterator[World]:
+    """Start everything; stopped in order at the end.
+
+    `wrapper` is a module, with its arguments, that runs the services; `prepare` is called before they start.
+    """
     with ExitStack() as stack:
         names = ("postgres-", "rabbitmq-", "faults-")
         folders = [Path(stack.enter_context(TemporaryDirectory(prefix=name))) for name in names]
         rabbitmq = stack.enter_context(RabbitMQ(folders[1]))
         postgres = stack.enter_context(Postgres(folders[0], settings={"fsync": "off"}))
         migrate(postgres.url, kv_table=KV)
-        lease = {"IMAGE_LEASE_SECONDS": "5", "VIDEO_LEASE_SECONDS": "5", "DRAIN_SECONDS": "10"}
+        if prepare is not None:
+            with psycopg.connect(postgres.url, autocommit=True) as connection:
+                prepare(connection)
+        storage = {"STORAGE_TIMEOUT_SECONDS": "6"}
+        lease = storage | {"IMAGE_LEASE_SECONDS": "5", "VIDEO_LEASE_SECONDS": "5", "DRAIN_SECONDS": "10"}
         started = stack.enter_context(
-            pipeline(postgres.url, folders[2], rabbitmq.url, image_worker=lease, video_worker=lease)
+            pipeline(
+                postgres.url,
+                folders[2],
+                rabbitmq.url,
+                wrapper=wrapper,
+                image_worker=lease,
+                video_worker=lease,
+                asset_writer=storage,
+            )
         )
         yield World(started, postgres, rabbitmq, folders[2], random.Random(seed))

@@ -1,0 +1,116 @@
+"""Broken variants: for each invariant one line is broken on purpose, and a row of the matrix must go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is broken, and the row that must show it.
+
+    It is the `line` of a `function` of the database, or the break of tests.faults.broken that `python` names.
+    """
+
+    invariant: str
+    name: str
+    row: str
+    function: str = ""
+    line: str = ""
+    instead: str = ""
+    python: str = ""
+
+    def apply(self, sql: psycopg.Connection) -> None:
+        """Replace the one line in the database.
+
+        Raises:
+            LookupError: the function does not hold the line, or holds it more than once.
+        """
+        if not self.function:
+            return
+        found = sql.execute(
+            "select pg_get_functiondef(p.oid) from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+            " where n.nspname = 'superstoryboard' and p.proname = %s",
+            (self.function,),
+        ).fetchone()
+        if found is None or found[0].count(self.line) != 1:
+            raise LookupError(f"{self.function} does not hold once: {self.line}")
+        sql.execute(found[0].replace(self.line, self.instead))
+
+
+VARIANTS = [
+    Variant(
+        "I1",
+        "a job whose worker died is left to it",
+        "kill -9 image_worker at claimed",
+        function="take_message",
+        line="if job.state = 'STAGED' then",
+        instead="if job.state in ('STAGED', 'RUNNING') then",
+    ),
+    Variant(
+        "I2",
+        "a submit that was broken off counts as never sent",
+        "Google breaks off a submit after it accepted",
+        python="pay_again",
+    ),
+    Variant(
+        "I2",
+        "the name of an operation is not kept",
+        "kill -9 video_worker at accepted",
+        function="accept_call_v1",
+        line="where id = p_call and state in ('INTENT', 'UNKNOWN');",
+        instead="where id = p_call and state = 'UNKNOWN';",
+    ),
+    Variant(
+        "I3",
+        "a job succeeds without its link",
+        "no fault",
+        function="patch_entity",
+        line="where key = $1 and value is distinct from $2",
+        instead="where key = $1 and value = $2",
+    ),
+    Variant(
+        "I4",
+        "a claim does not raise its number",
+        "two attempts at one job",
+        function="take_message",
+        line="set state = 'RUNNING', claim = claim + 1, worker",
+        instead="set state = 'RUNNING', claim = greatest(claim, 1), worker",
+    ),
+    Variant(
+        "I5",
+        "a request_id is not looked at",
+        "kill -9 ingest at accepted-job",
+        function="accept_jobs_v1",
+        line="item ->> 'owner', item ->> 'request_id', item ->> 'submit_hash',",
+        instead="item ->> 'owner', null, item ->> 'submit_hash',",
+    ),
+    Variant(
+        "I6",
+        "the result that comes last is shown",
+        "no fault",
+        function="take_entity",
+        line="where (l.rank, l.job_id) <= (excluded.rank, excluded.job_id);",
+        instead="where true;",
+    ),
+    Variant(
+        "I7",
+        "a rate limit spends an attempt",
+        "Google answers 429",
+        function="retry_job_v1",
+        line="case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end",
+        instead="0",
+    ),
+    Variant("I8", "a database that is away ends the process", "Postgres restarts", python="give_up"),
+    Variant(
+        "I9",
+        "a finished job leaves its message",
+        "no fault",
+        function="finish_job_v1",
+        line="perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);",
+        instead="perform pgmq.set_vt(job.queue, job.msg_id, 600);",
+    ),
+    Variant("I10", "whoever asks for a job gets it", "no fault", python="show_everyone"),
+]
