@@ -21,8 +21,9 @@ COMMAND_SECONDS = 300
 class DebianPostgres:
     """A server of Debian's package on a folder and port of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: str = "") -> None:
         self._folder = folder
+        self._options = options
         self._port = free_port()
 
     def url_of(self, database: str) -> str:
@@ -31,7 +32,7 @@ class DebianPostgres:
     def start(self) -> None:
         _run(["chown", "postgres", str(self._folder)])
         self._as_postgres("initdb", "-D", "data", "-A", "trust", "--encoding=UTF8", "--locale=C.UTF-8")
-        options = f"{OPTIONS} -p {self._port} -k {self._folder}"
+        options = f"{OPTIONS} -p {self._port} -k {self._folder} {self._options}"
         self._as_postgres("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self) -> None:
@@ -45,9 +46,7 @@ class DebianPostgres:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[DebianPostgres]:
     """PostgreSQL 15, installed first where it is missing (needs root)."""
-    if not BINARIES.exists():
-        _run(["apt-get", "update"])
-        _run(["apt-get", "install", "--yes", "--no-install-recommends", "postgresql-15"])
+    install("postgresql-15", BINARIES)
     with TemporaryDirectory(prefix="postgresql-15-") as folder:
         server = DebianPostgres(Path(folder))
         server.start()
@@ -55,6 +54,13 @@ def postgres() -> Iterator[DebianPostgres]:
         migrate(server.url_of(TEMPLATE), kv_table=KV_TABLE)
         yield server
         server.stop()
+
+
+def install(package: str, part: Path) -> None:
+    """Install a package of Debian where a part of it is missing."""
+    if not part.exists():
+        _run(["apt-get", "update"])
+        _run(["apt-get", "install", "--yes", "--no-install-recommends", package])
 
 
 def _run(command: list[str], cwd: Path | None = None) -> None:
