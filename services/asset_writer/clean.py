@@ -10,6 +10,7 @@ from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.work_metrics import WriterMetrics
 
 BATCH = 500
 IDLE_SECONDS = 60.0
@@ -20,10 +21,13 @@ log = get_logger("clean")
 class Cleaner:
     """Removes the objects of artifacts that ended longer ago than any upload of theirs can last."""
 
-    def __init__(self, cleanups: Cleanups, store: ObjectStore, older_than_seconds: float) -> None:
+    def __init__(
+        self, cleanups: Cleanups, store: ObjectStore, older_than_seconds: float, metrics: WriterMetrics
+    ) -> None:
         self._cleanups = cleanups
         self._store = store
         self._older_than_seconds = older_than_seconds
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Clean until cancelled; what fails is tried again later."""
@@ -47,6 +51,7 @@ class Cleaner:
             await self._store.remove(bucket, keys)
         if batch:
             await self._cleanups.end(batch)
+            self._metrics.cleaned(len(batch))
             log.info("Removed objects of no more use", artifacts=len(batch))
         return len(batch)
 

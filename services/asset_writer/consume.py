@@ -11,6 +11,7 @@ from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.queue.wakeups import Wakeups
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
 BROKER_GRACE_SECONDS = 3.0
@@ -29,6 +30,7 @@ class Consumer:
         writer: ArtifactWriter,
         wakeups: Wakeups,
         broker: Broker | None,
+        metrics: WriterMetrics,
         concurrency: int,
         lease_seconds: int,
         poll_seconds: float,
@@ -37,6 +39,7 @@ class Consumer:
         self._writer = writer
         self._wakeups = wakeups
         self._broker = broker
+        self._metrics = metrics
         self._concurrency = concurrency
         self._lease_seconds = lease_seconds
         self._poll_seconds = poll_seconds
@@ -86,6 +89,7 @@ class Consumer:
             return
         await self._slots.acquire()
         writing = await self._take(UUID(ready.artifact_id), 0.0)
+        self._metrics.delivered(taken=writing is not None)
         if writing is not None:
             # Shielded: a lost connection ends the delivery, not the write, which keeps its slot to its end.
             await asyncio.shield(writing)

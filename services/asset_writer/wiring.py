@@ -21,6 +21,9 @@ from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
+from superstoryboard.telemetry.metrics_page import MetricsPage
+from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1 import worker_service_pb2_grpc
 
 BUCKET_RETRY_SECONDS = 2.0
@@ -54,19 +57,21 @@ async def run(settings: AssetWriterSettings) -> bool:
     stop = Stop()
     stop.listen()
     duties = Duties(stop)
+    registry = new_registry()
+    dependencies, metrics = DependencyMetrics(registry), WriterMetrics(registry)
     database = await Database.connect(
-        settings.database_url.get_secret_value(), name="asset-writer", pool_size=settings.database_pool_size
+        settings.database_url.get_secret_value(),
+        name="asset-writer",
+        pool_size=settings.database_pool_size,
+        seen=dependencies.of("database"),
     )
-    store = await ObjectStore.connect(
-        url=settings.supabase_url,
-        key=settings.supabase_secret_key.get_secret_value(),
-        timeout_seconds=settings.storage_timeout_seconds,
-    )
-    broker = Broker(settings.amqp_url.get_secret_value(), "asset-writer") if settings.amqp_url else None
+    store = await _store(settings, dependencies)
+    broker = _broker(settings, dependencies)
     wakeups = Wakeups(settings.listen_url(), ARTIFACTS_CHANNEL)
     buckets = Buckets(store, settings.staging_bucket)
-    consumer = _consumer(settings, Artifacts(database), store, wakeups, broker)
-    server = Server(settings.grpc_listen, settings.authenticator())
+    consumer = _consumer(settings, Artifacts(database), store, wakeups=wakeups, broker=broker, metrics=metrics)
+    page = MetricsPage(settings.metrics_listen, registry)
+    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry))
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
@@ -76,13 +81,14 @@ async def run(settings: AssetWriterSettings) -> bool:
     async def healthy() -> bool:
         return buckets.ready and await schema_answers(database)
 
+    await page.start()
     await server.start(reflect=settings.grpc_reflection)
     duties.start("wakeups", wakeups.run())
     duties.start("buckets", buckets.ensure())
     duties.start("health", watch_health(server, healthy))
     duties.start("deliveries", consumer.deliver())
     duties.start("poll", consumer.poll())
-    duties.start("clean", Cleaner(Cleanups(database), store, settings.clean_after_seconds).run())
+    duties.start("clean", Cleaner(Cleanups(database), store, settings.clean_after_seconds, metrics).run())
     await stop.asked.wait()
     await server.set_serving(serving=False)
     await consumer.stop(settings.drain_seconds)
@@ -92,11 +98,33 @@ async def run(settings: AssetWriterSettings) -> bool:
         await broker.aclose()
     await store.aclose()
     await database.aclose()
+    await page.aclose()
     return not duties.failed
 
 
+async def _store(settings: AssetWriterSettings, dependencies: DependencyMetrics) -> ObjectStore:
+    return await ObjectStore.connect(
+        url=settings.supabase_url,
+        key=settings.supabase_secret_key.get_secret_value(),
+        timeout_seconds=settings.storage_timeout_seconds,
+        seen=dependencies.of("storage"),
+    )
+
+
+def _broker(settings: AssetWriterSettings, dependencies: DependencyMetrics) -> Broker | None:
+    if settings.amqp_url is None:
+        return None
+    return Broker(settings.amqp_url.get_secret_value(), "asset-writer", dependencies.of("broker"))
+
+
 def _consumer(
-    settings: AssetWriterSettings, artifacts: Artifacts, store: ObjectStore, wakeups: Wakeups, broker: Broker | None
+    settings: AssetWriterSettings,
+    artifacts: Artifacts,
+    store: ObjectStore,
+    *,
+    wakeups: Wakeups,
+    broker: Broker | None,
+    metrics: WriterMetrics,
 ) -> Consumer:
     destination = Destination(
         public_base_url=settings.supabase_public_url or settings.supabase_url,
@@ -105,9 +133,10 @@ def _consumer(
     )
     return Consumer(
         artifacts=artifacts,
-        writer=ArtifactWriter(artifacts, store, destination, settings.writer_lease_seconds),
+        writer=ArtifactWriter(artifacts, store, destination, settings.writer_lease_seconds, metrics),
         wakeups=wakeups,
         broker=broker,
+        metrics=metrics,
         concurrency=settings.writer_concurrency,
         lease_seconds=settings.writer_lease_seconds,
         poll_seconds=settings.writer_poll_seconds,

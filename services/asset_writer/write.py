@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.objects import ObjectStore, public_object_url
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
+from superstoryboard.telemetry.work_metrics import WriterMetrics
 
 BACKOFF_MIN_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 60.0
@@ -39,24 +41,35 @@ class Destination:
 class ArtifactWriter:
     """Brings leased artifacts to their final place."""
 
-    def __init__(self, artifacts: Artifacts, store: ObjectStore, destination: Destination, lease_seconds: int) -> None:
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        store: ObjectStore,
+        destination: Destination,
+        lease_seconds: int,
+        metrics: WriterMetrics,
+    ) -> None:
         self._artifacts = artifacts
         self._store = store
         self._destination = destination
         self._lease_seconds = lease_seconds
+        self._metrics = metrics
 
     async def write(self, artifact: StagedArtifact) -> None:
         """Write one leased artifact; a storage that is away gives it back for later."""
         with bound_contextvars(job_id=str(artifact.job_id), artifact_id=str(artifact.id)):
             heartbeat = asyncio.create_task(self._heartbeat(artifact))
+            started = time.monotonic()
+            outcome = "failed"
             try:
-                await self._write(artifact)
+                outcome = await self._write(artifact)
             except StorageError as error:
-                await self._failed(artifact, error)
+                outcome = await self._failed(artifact, error)
             finally:
                 heartbeat.cancel()
+                self._metrics.ended(artifact.kind, outcome, time.monotonic() - started)
 
-    async def _write(self, artifact: StagedArtifact) -> None:
+    async def _write(self, artifact: StagedArtifact) -> str:
         with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
             file = Path(folder) / "artifact"
             try:
@@ -65,10 +78,9 @@ class ArtifactWriter:
                 await self._store.upload(artifact.bucket, artifact.path, file, artifact.media_type)
             except WrongBytesError as error:
                 if not await self._already_written(artifact, file):
-                    await self._give_back(artifact, error)
-                    return
+                    return await self._give_back(artifact, error)
         await reached("uploaded")
-        await self._finish(artifact)
+        return await self._finish(artifact)
 
     async def _fetch(self, artifact: StagedArtifact, file: Path) -> None:
         """Stream the staged object into a file and prove size, hash and real media type."""
@@ -99,12 +111,13 @@ class ArtifactWriter:
             raise
         return (found.size_bytes, found.sha256) == (artifact.size_bytes, artifact.sha256)
 
-    async def _give_back(self, artifact: StagedArtifact, reason: WrongBytesError) -> None:
+    async def _give_back(self, artifact: StagedArtifact, reason: WrongBytesError) -> str:
         error = JobError(ErrorClass.TRANSIENT, "STAGED_BYTES_LOST", str(reason))
         state = await self._artifacts.give_back(artifact.id, error)
         log.warning("Staged bytes are unusable; the job goes back", reason=str(reason), state=state)
+        return "given_back"
 
-    async def _finish(self, artifact: StagedArtifact) -> None:
+    async def _finish(self, artifact: StagedArtifact) -> str:
         state, won = await self._artifacts.finish(
             artifact.id,
             kv_table=self._destination.kv_table,
@@ -113,8 +126,11 @@ class ArtifactWriter:
         )
         log.info("Asset written", state=state, won=won, bucket=artifact.bucket, path=artifact.path)
         await reached("finished")
-        if won:
-            await self._remove_staged(artifact)
+        if not won:
+            return "out_of_date"
+        self._metrics.stored(artifact.kind, artifact.size_bytes)
+        await self._remove_staged(artifact)
+        return "written"
 
     async def _remove_staged(self, artifact: StagedArtifact) -> None:
         try:
@@ -122,15 +138,16 @@ class ArtifactWriter:
         except StorageError as error:
             log.warning("The staged object could not be removed", kind=error.kind.value)
 
-    async def _failed(self, artifact: StagedArtifact, error: StorageError) -> None:
+    async def _failed(self, artifact: StagedArtifact, error: StorageError) -> str:
         if error.kind in PERMANENT:
             job_error = JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
             state = await self._artifacts.bury(artifact.id, job_error)
             log.error("Storage refuses the asset for good; the artifact is kept", kind=error.kind.value, state=state)
-            return
+            return "buried"
         delay = min(BACKOFF_MIN_SECONDS * 2 ** (artifact.write_attempt - 1), BACKOFF_MAX_SECONDS)
         await self._artifacts.extend(artifact.id, delay)
         log.warning("Storage does not take the asset; it is tried again", kind=error.kind.value, seconds=delay)
+        return "postponed"
 
     async def _heartbeat(self, artifact: StagedArtifact) -> None:
         while True:

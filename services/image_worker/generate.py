@@ -20,6 +20,8 @@ from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.intents import Intents
+from superstoryboard.runtime.paid_calls import counted
+from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
 
 ROUTE = "gemini_image"
@@ -37,6 +39,7 @@ class ImageGenerator:
         sources: SourceFetcher,
         provider: GeminiImages,
         hand_off: HandOff,
+        metrics: CallMetrics,
         timeout_seconds: float,
     ) -> None:
         self._work = work
@@ -46,6 +49,7 @@ class ImageGenerator:
         self._sources = sources
         self._provider = provider
         self._hand_off = hand_off
+        self._metrics = metrics
         self._timeout_seconds = timeout_seconds
 
     async def generate(self, job: ClaimedJob) -> str:
@@ -82,8 +86,9 @@ class ImageGenerator:
             sources=(source,) if source else (),
         )
         try:
-            data = await self._provider.generate(call, timeout_seconds=self._timeout_seconds)
-            await asyncio.to_thread(_require_image, data)
+            with counted(self._metrics, generation.model):
+                data = await self._provider.generate(call, timeout_seconds=self._timeout_seconds)
+                await asyncio.to_thread(_require_image, data)
         except ProviderFailure as failure:
             await self._ledger.settle(call_id, failure)
             raise

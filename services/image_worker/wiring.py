@@ -15,6 +15,7 @@ from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
 from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
 QUEUE = "image_generation_queue"
 
@@ -31,6 +32,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         url=settings.supabase_url,
         key=settings.supabase_staging_key.get_secret_value(),
         timeout_seconds=settings.storage_timeout_seconds,
+        seen=connections.dependencies.of("storage"),
     )
     provider = GeminiImages(
         api_key=settings.google_generative_ai_api_key.get_secret_value(),
@@ -45,7 +47,14 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         ledger=Ledger(connections.database),
         sources=sources,
         provider=provider,
-        hand_off=HandOff(Artifacts(connections.database), store, settings.staging_bucket, connections.broker),
+        hand_off=HandOff(
+            Artifacts(connections.database),
+            store,
+            settings.staging_bucket,
+            connections.broker,
+            HintMetrics(connections.registry),
+        ),
+        metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),
         timeout_seconds=settings.image_timeout_seconds,
     )
     limits = Limits(
@@ -54,7 +63,8 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    worker = Worker(work, generator.generate, connections.queue_wakeups, limits)
+    metrics = WorkerMetrics("image", connections.registry)
+    worker = Worker(work, generator.generate, connections.queue_wakeups, limits, metrics=metrics)
 
     async def close() -> None:
         await provider.aclose()

@@ -1,25 +1,37 @@
-"""QueueService: what operators see and do."""
+"""QueueService: what operators see and do; the same for Prometheus."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import grpc
 
 from services.ingest.dead_letters import DeadLetterCalls
+from services.ingest.submissions import Submissions
 from superstoryboard.auth.interceptor import caller
+from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.records import kind_value
+from superstoryboard.jobs.steering import Steering
+from superstoryboard.jobs.store import JobStore
 from superstoryboard.rpc.errors import not_found
 from superstoryboard.rpc.validation import check
+from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer
+
+GAUGE_SECONDS = 15.0
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class QueueService(DeadLetterCalls, QueueServiceServicer):
     """Queues, dead letters and sweeps."""
+
+    def __init__(self, store: JobStore, steering: Steering, submissions: Submissions, sweeps: SweepMetrics) -> None:
+        super().__init__(store, steering, submissions)
+        self._sweeps = sweeps
 
     async def ListQueues(self, request: api.ListQueuesRequest, context: Context) -> api.ListQueuesResponse:
         """Every queue as it is now."""
@@ -41,8 +53,9 @@ class QueueService(DeadLetterCalls, QueueServiceServicer):
     async def Sweep(self, request: api.SweepRequest, context: Context) -> api.SweepResponse:
         """Run the periodic duties once."""
         del request, context
-        duties = [api.SweepDuty(name=row["duty"], count=row["changed"]) for row in await self._store.sweep()]
-        return api.SweepResponse(duties=duties)
+        changed = {row["duty"]: row["changed"] for row in await self._store.sweep()}
+        self._sweeps.swept(changed)
+        return api.SweepResponse(duties=[api.SweepDuty(name=duty, count=count) for duty, count in changed.items()])
 
     async def _pause(self, name: str, *, paused: bool) -> api.Queue:
         if not await self._steering.pause(name, paused=paused, actor=caller().subject):
@@ -52,6 +65,16 @@ class QueueService(DeadLetterCalls, QueueServiceServicer):
     async def _queues(self) -> list[api.Queue]:
         gates = [_gate(row) for row in await self._store.gates()]
         return [_queue(row, gates) for row in await self._store.queues()]
+
+
+async def keep_gauges(store: JobStore, metrics: QueueMetrics) -> None:
+    """Show the queues to Prometheus as they are, until cancelled; nothing while the database is away."""
+    while True:
+        try:
+            metrics.show(await store.queues())
+        except DatabaseUnavailableError:
+            metrics.forget()
+        await asyncio.sleep(GAUGE_SECONDS)
 
 
 def _queue(row: dict[str, Any], gates: list[api.Gate]) -> api.Queue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.ingest.generation import GenerationService
-from services.ingest.queues import QueueService
+from services.ingest.queues import QueueService, keep_gauges
 from services.ingest.settings import IngestSettings
 from services.ingest.submissions import Submissions
 from superstoryboard.jobs.database import Database
@@ -14,6 +14,9 @@ from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
+from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
+from superstoryboard.telemetry.metrics_page import MetricsPage
+from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
 
 STREAM_GRACE_SECONDS = 1.0
@@ -25,15 +28,20 @@ async def run(settings: IngestSettings) -> bool:
     stop = Stop()
     stop.listen()
     duties = Duties(stop)
+    registry = new_registry()
     database = await Database.connect(
-        settings.database_url.get_secret_value(), name="ingest", pool_size=settings.database_pool_size
+        settings.database_url.get_secret_value(),
+        name="ingest",
+        pool_size=settings.database_pool_size,
+        seen=DependencyMetrics(registry).of("database"),
     )
     wakeups = Wakeups(settings.listen_url(), EVENTS_CHANNEL)
     feed = EventFeed(database, wakeups)
     store = JobStore(database)
     steering = Steering(database)
     submissions = Submissions(Catalogue.load(settings.model_catalogue), settings)
-    server = Server(settings.grpc_listen, settings.authenticator())
+    page = MetricsPage(settings.metrics_listen, registry)
+    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry))
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
@@ -42,14 +50,18 @@ async def run(settings: IngestSettings) -> bool:
     server.add(
         "superstoryboard.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-        QueueService(store, steering, submissions),
+        QueueService(store, steering, submissions, SweepMetrics(registry)),
     )
+    await page.start()
     await server.start(reflect=settings.grpc_reflection)
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
     duties.start("health", watch_health(server, lambda: schema_answers(database)))
+    if settings.metrics_listen is not None:
+        duties.start("gauges", keep_gauges(store, QueueMetrics(registry)))
     await stop.asked.wait()
     await server.stop(min(settings.drain_seconds, STREAM_GRACE_SECONDS))
     await duties.aclose()
     await database.aclose()
+    await page.aclose()
     return not duties.failed

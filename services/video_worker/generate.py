@@ -20,7 +20,9 @@ from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.intents import Intents
+from superstoryboard.runtime.paid_calls import counted
 from superstoryboard.runtime.worker import ReleasedError, StaleClaimError, StillRunningError
+from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 
 ROUTE = "veo_gemini"
@@ -50,6 +52,7 @@ class VideoGenerator:
         sources: SourceFetcher,
         provider: VeoGemini,
         hand_off: HandOff,
+        metrics: CallMetrics,
         times: Times,
         draining: asyncio.Event,
     ) -> None:
@@ -60,6 +63,7 @@ class VideoGenerator:
         self._sources = sources
         self._provider = provider
         self._hand_off = hand_off
+        self._metrics = metrics
         self._times = times
         self._draining = draining
 
@@ -94,7 +98,8 @@ class VideoGenerator:
 
     async def _send(self, call_id: int, call: VideoCall) -> str:
         try:
-            name = await self._provider.submit(call)
+            with counted(self._metrics, call.model):
+                name = await self._provider.submit(call)
         except ProviderFailure as failure:
             await self._ledger.settle(call_id, failure)
             raise
@@ -109,9 +114,10 @@ class VideoGenerator:
             except ProviderFailure as failure:
                 await self._polling_failed(operation, failure)
                 status = None
-            if isinstance(status, OperationDone):
-                return status
             age = time.monotonic() - accepted
+            if isinstance(status, OperationDone):
+                self._metrics.operation_done(operation.model, age)
+                return status
             if age >= self._times.timeout_seconds:
                 raise self._timed_out(age)
             percent = min(85, 15 + int(70 * age / self._times.timeout_seconds))

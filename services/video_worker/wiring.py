@@ -17,6 +17,7 @@ from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
 from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
 QUEUE = "video_generation_queue"
 
@@ -35,6 +36,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         url=settings.supabase_url,
         key=settings.supabase_staging_key.get_secret_value(),
         timeout_seconds=settings.storage_timeout_seconds,
+        seen=connections.dependencies.of("storage"),
     )
     provider = VeoGemini(
         api_key=settings.google_generative_ai_api_key.get_secret_value(),
@@ -50,7 +52,14 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         ledger=Ledger(connections.database),
         sources=sources,
         provider=provider,
-        hand_off=HandOff(Artifacts(connections.database), store, settings.staging_bucket, connections.broker),
+        hand_off=HandOff(
+            Artifacts(connections.database),
+            store,
+            settings.staging_bucket,
+            connections.broker,
+            HintMetrics(connections.registry),
+        ),
+        metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),
         times=Times(settings.video_poll_seconds, settings.video_timeout_seconds, settings.video_max_bytes),
         draining=draining,
     )
@@ -60,7 +69,8 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    worker = Worker(work, generator.generate, connections.queue_wakeups, limits, draining)
+    metrics = WorkerMetrics("video", connections.registry)
+    worker = Worker(work, generator.generate, connections.queue_wakeups, limits, draining, metrics=metrics)
 
     async def close() -> None:
         await provider.aclose()

@@ -17,6 +17,7 @@ from aio_pika.exceptions import AMQPError
 from google.protobuf.message import DecodeError
 
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
 EXCHANGE = "superstoryboard.artifacts"
@@ -42,9 +43,10 @@ class Broker:
     live and end together.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, seen: Dependency | None = None) -> None:
         self._url = url
         self._name = name
+        self._seen = seen or DependencyMetrics().of("broker")
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._exchange: AbstractExchange | None = None
@@ -67,6 +69,7 @@ class Broker:
             else:
                 await self._lost.wait()
                 log.info("The connection to RabbitMQ was lost")
+            self._seen.away()
             await self.aclose()
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -82,10 +85,12 @@ class Broker:
                 if not warned:
                     log.warning("RabbitMQ does not answer; trying on", kind=type(error).__name__)
                     warned = True
+                    self._seen.away()
                 await self.aclose()
                 await asyncio.sleep(RECONNECT_SECONDS)
             else:
                 log.info("Connected to RabbitMQ")
+                self._seen.back()
                 return
 
     async def _open(self, prefetch: int) -> None:

@@ -18,6 +18,7 @@ class ServerSettings(Settings):
 
     grpc_listen: Port
     grpc_reflection: bool = True
+    metrics_listen: Port | None = None
     supabase_jwt_secret: SecretStr | None = None
     auth_disabled: bool = False
 

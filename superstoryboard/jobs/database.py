@@ -21,6 +21,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 
 CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 3.0
@@ -41,12 +42,13 @@ class DatabaseUnavailableError(Exception):
 class Database:
     """Statements in transactions of their own, through a pooler too: nothing is prepared, no session state is kept."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[DictRow]]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[DictRow]], seen: Dependency | None = None) -> None:
         self._pool = pool
+        self._seen = seen or DependencyMetrics().of("database")
         self._away_since: float | None = None
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, pool_size: int = 8) -> Self:
+    async def connect(cls, url: str, *, name: str, pool_size: int = 8, seen: Dependency | None = None) -> Self:
         """Open a pool without waiting for the database: any process may start first."""
         pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
@@ -64,7 +66,7 @@ class Database:
             },
         )
         await pool.open(wait=False)
-        return cls(pool)
+        return cls(pool, seen)
 
     async def aclose(self) -> None:
         """Close the pool."""
@@ -126,6 +128,7 @@ class Database:
     async def _note_away(self, error: Exception) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
+            self._seen.away()
             log.warning("The database does not answer; waiting for it", kind=type(error).__name__)
             await self._pool.drain()  # its other connections are as dead; one by one they would fail good statements
 
@@ -134,3 +137,4 @@ class Database:
         if self._away_since is not None and begun > self._away_since:
             log.info("The database answers again", away_seconds=round(time.monotonic() - self._away_since, 1))
             self._away_since = None
+            self._seen.back()

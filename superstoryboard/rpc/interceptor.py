@@ -1,4 +1,4 @@
-"""Around every call: authentication, errors as status, one log line."""
+"""Around every call: authentication, errors as status, one log line, one count."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from superstoryboard.auth.interceptor import Authenticator
 from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.rpc.errors import ApiError, unavailable
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import RpcMetrics
 
 QUIET = ("/grpc.health.v1.Health/",)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -23,8 +24,9 @@ log = get_logger("rpc")
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Wraps unary and server-streaming handlers."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, metrics: RpcMetrics) -> None:
         self._authenticator = authenticator
+        self._metrics = metrics
 
     async def intercept_service(
         self,
@@ -51,37 +53,46 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Any:
         async def handle(request: Any, context: Context) -> Any:
             started = time.monotonic()
+            code = grpc.StatusCode.CANCELLED
             try:
                 self._authenticator.admit(method, tuple(context.invocation_metadata() or ()))
                 answer = await behaviour(request, context)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
-                await _abort(context, method, error)
+                refusal = _as_api_error(method, error)
+                code = refusal.code
+                await _abort(context, method, refusal)
             else:
+                code = grpc.StatusCode.OK
                 log.info("Call answered", method=method, milliseconds=round((time.monotonic() - started) * 1000, 1))
                 return answer
+            finally:
+                self._metrics.answered(method, code.name, time.monotonic() - started)
 
         return handle
 
     def _stream(self, method: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            code = grpc.StatusCode.CANCELLED
             try:
                 self._authenticator.admit(method, tuple(context.invocation_metadata() or ()))
                 async for answer in behaviour(request, context):
                     yield answer
             except Exception as error:  # noqa: BLE001 - every error becomes a status
-                await _abort(context, method, error)
+                refusal = _as_api_error(method, error)
+                code = refusal.code
+                await _abort(context, method, refusal)
             else:
+                code = grpc.StatusCode.OK
                 log.info("Stream ended", method=method)
+            finally:
+                self._metrics.streamed(method, code.name)
 
         return handle
 
 
-async def _abort(context: Context, method: str, error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    known = _as_api_error(method, error)
-    log.info("Call refused", method=method, code=known.code.name, reason=known.reason)
-    await context.abort_with_status(rpc_status.to_status(known.to_status()))  # type: ignore[attr-defined]  # not in grpc-stubs
+async def _abort(context: Context, method: str, refusal: ApiError) -> None:
+    log.info("Call refused", method=method, code=refusal.code.name, reason=refusal.reason)
+    await context.abort_with_status(rpc_status.to_status(refusal.to_status()))  # type: ignore[attr-defined]  # not in grpc-stubs
 
 
 def _as_api_error(method: str, error: Exception) -> ApiError:

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from superstoryboard.auth.interceptor import Authenticator
 from superstoryboard.rpc.interceptor import CallInterceptor
+from superstoryboard.telemetry.metrics import RpcMetrics
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -18,10 +19,10 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 class Server:
     """One listening server of a process; its health starts as NOT_SERVING."""
 
-    def __init__(self, listen: str, authenticator: Authenticator) -> None:
+    def __init__(self, listen: str, authenticator: Authenticator, metrics: RpcMetrics) -> None:
         self._listen = listen
         self.server = grpc.aio.server(
-            interceptors=[CallInterceptor(authenticator)],
+            interceptors=[CallInterceptor(authenticator, metrics)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

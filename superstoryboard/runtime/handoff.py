@@ -16,6 +16,7 @@ from superstoryboard.storage.buckets import IMAGES, VIDEOS
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.work_metrics import HintMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
 RETRY_MIN_SECONDS = 0.5
@@ -29,11 +30,19 @@ log = get_logger("handoff")
 class HandOff:
     """The worker's side of the hand-off."""
 
-    def __init__(self, artifacts: Artifacts, store: ObjectStore, staging_bucket: str, broker: Broker | None) -> None:
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        store: ObjectStore,
+        staging_bucket: str,
+        broker: Broker | None,
+        metrics: HintMetrics,
+    ) -> None:
         self._artifacts = artifacts
         self._store = store
         self._staging_bucket = staging_bucket
         self._broker = broker
+        self._metrics = metrics
 
     async def hand_over(self, job: ClaimedJob, generation: Generation, file: Path, facts: ArtifactFacts) -> str:
         """Stage a file and give the job to the asset_writer. Answers the job's state.
@@ -93,7 +102,7 @@ class HandOff:
             raise StaleClaimError
         await reached("staged")
         if self._broker is not None and state == "STAGED":
-            await self._broker.publish(
+            published = await self._broker.publish(
                 ArtifactReady(
                     job_id=str(job.id),
                     claim=job.claim,
@@ -108,6 +117,7 @@ class HandOff:
                     traceparent=job.traceparent,
                 )
             )
+            self._metrics.sent(published=published)
         return state
 
 

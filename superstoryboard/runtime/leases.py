@@ -10,6 +10,7 @@ from uuid import UUID
 from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.work_metrics import WorkerMetrics
 
 log = get_logger("leases")
 
@@ -19,8 +20,9 @@ Lost = Callable[[], None]
 class LeaseKeeper:
     """Extends leases until the job is forgotten; tells the owner of a job whose lease is lost."""
 
-    def __init__(self, work: WorkQueue, lease_seconds: int) -> None:
+    def __init__(self, work: WorkQueue, lease_seconds: int, metrics: WorkerMetrics) -> None:
         self._work = work
+        self._metrics = metrics
         self.lease_seconds = lease_seconds
         self._held: dict[UUID, tuple[ClaimedJob, Lost]] = {}
         self._extended = time.monotonic()
@@ -71,4 +73,5 @@ class LeaseKeeper:
             if held is not None and held[0].claim == job.claim:
                 del self._held[job.id]
                 log.warning("Lease lost; the job is left to its new holder", job_id=str(job.id), claim=job.claim)
+                self._metrics.lease_lost(job.kind)
                 held[1]()

@@ -16,6 +16,7 @@ from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.queue.wakeups import Wakeups
 from superstoryboard.runtime.leases import LeaseKeeper
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
+from superstoryboard.telemetry.work_metrics import WorkerMetrics
 
 POLL_MIN_SECONDS = 0.25
 POLL_MAX_SECONDS = 2.0
@@ -94,12 +95,15 @@ class Worker:
         wakeups: Wakeups,
         limits: Limits,
         draining: asyncio.Event | None = None,
+        *,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self._work = work
         self._generate = generate
         self.wakeups = wakeups
         self.limits = limits
-        self.leases = LeaseKeeper(work, limits.lease_seconds)
+        self._metrics = metrics or WorkerMetrics()
+        self.leases = LeaseKeeper(work, limits.lease_seconds, self._metrics)
         self.draining = draining or asyncio.Event()
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._running: dict[asyncio.Task[Attempt], Attempt] = {}
@@ -203,6 +207,7 @@ class Worker:
         attempt = Attempt(job)
         task = asyncio.create_task(self._attempt(attempt), name=f"job-{job.id}")
         self._running[task] = attempt
+        self._metrics.started(job.kind)
         self.leases.hold(job, lambda: _cancel(task))
         task.add_done_callback(self._ended)
         return task
@@ -211,6 +216,7 @@ class Worker:
         attempt = self._running.pop(task)
         self.leases.forget(attempt.job)
         self._slots.release()
+        self._metrics.left(attempt.job.kind)
 
     async def _attempt(self, attempt: Attempt) -> Attempt:
         job = attempt.job
@@ -222,12 +228,10 @@ class Worker:
                 await self._leave(attempt)
             except Exception as error:  # noqa: BLE001 - every failure of an attempt becomes a transition
                 await self._conclude(attempt, error)
-            log.info(
-                "Attempt ended",
-                state=attempt.state,
-                error_code=attempt.error.code if attempt.error else None,
-                seconds=round(time.monotonic() - attempt.started, 3),
-            )
+            seconds = time.monotonic() - attempt.started
+            code, error_class = (attempt.error.code, attempt.error.error_class) if attempt.error else (None, None)
+            log.info("Attempt ended", state=attempt.state, error_code=code, seconds=round(seconds, 3))
+            self._metrics.ended(job.kind, attempt.state, error_class, seconds)
         return attempt
 
     async def _leave(self, attempt: Attempt) -> None:
@@ -238,6 +242,8 @@ class Worker:
         except DatabaseUnavailableError:
             released = False
         attempt.state = "QUEUED" if released else None
+        if released:
+            self._metrics.released(attempt.job.kind, "drained")
 
     async def _conclude(self, attempt: Attempt, error: Exception) -> None:
         try:
@@ -255,10 +261,12 @@ class Worker:
         if isinstance(error, ReleasedError):
             self.leases.forget(job)
             await self._work.release(job, 0, "Released: its worker drains")
+            self._metrics.released(job.kind, "drained")
             return "QUEUED"
         if isinstance(error, GateClosedError):
             self.leases.forget(job)
             await self._work.release(job, math.ceil(error.wait_seconds), "Waits: the model takes no more calls now")
+            self._metrics.released(job.kind, "gate_closed")
             return "QUEUED"
         if isinstance(error, StillRunningError):
             attempt.error = error.error
@@ -280,6 +288,7 @@ class Worker:
             if error.error_class is not ErrorClass.RATE_LIMITED:
                 log.error("Submits stop until somebody or the day helps", code=error.code, seconds=round(wait))
             await self._work.close_gate(job.model, wait, error.code)
+            self._metrics.gate_closed(job.kind, error.error_class)
             return await self._work.retry(job, math.ceil(wait), error, spend=False)
         delay = backoff_seconds(job.attempt, self.limits.retry_delay_seconds, random.random())  # noqa: S311 - jitter
         spend = error.error_class is not ErrorClass.UNAVAILABLE_DEPENDENCY

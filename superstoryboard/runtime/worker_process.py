@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.config.worker import WorkerSettings
 from superstoryboard.jobs.database import Database
@@ -15,6 +17,8 @@ from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_
 from superstoryboard.runtime.worker import Worker
 from superstoryboard.runtime.worker_service import WorkerService
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
+from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.v1 import worker_service_pb2_grpc
 
 STREAM_GRACE_SECONDS = 1.0
@@ -24,8 +28,10 @@ log = get_logger("process")
 
 @dataclass
 class Connections:
-    """What a worker process holds open."""
+    """What a worker process holds open, and the registry of its metrics."""
 
+    registry: CollectorRegistry
+    dependencies: DependencyMetrics
     database: Database
     broker: Broker | None
     queue_wakeups: Wakeups
@@ -35,9 +41,15 @@ class Connections:
     async def open(cls, settings: WorkerSettings, name: str) -> Connections:
         """Open the pool; everything else connects in the background."""
         url = settings.database_url.get_secret_value()
+        registry = new_registry()
+        dependencies = DependencyMetrics(registry)
+        seen = dependencies.of("database")
+        amqp_url = settings.amqp_url.get_secret_value() if settings.amqp_url else None
         return cls(
-            database=await Database.connect(url, name=name, pool_size=settings.database_pool_size),
-            broker=Broker(settings.amqp_url.get_secret_value(), name) if settings.amqp_url else None,
+            registry=registry,
+            dependencies=dependencies,
+            database=await Database.connect(url, name=name, pool_size=settings.database_pool_size, seen=seen),
+            broker=Broker(amqp_url, name, dependencies.of("broker")) if amqp_url else None,
             queue_wakeups=Wakeups(settings.listen_url(), QUEUE_CHANNEL),
             event_wakeups=Wakeups(settings.listen_url(), EVENTS_CHANNEL),
         )
@@ -84,12 +96,14 @@ async def run_worker(
     stop = Stop()
     stop.listen()
     duties = Duties(stop)
-    server = Server(settings.grpc_listen, settings.authenticator())
+    page = MetricsPage(settings.metrics_listen, connections.registry)
+    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(connections.registry))
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
         WorkerService(worker, kind, JobStore(connections.database), connections.event_wakeups),
     )
+    await page.start()
     await server.start(reflect=settings.grpc_reflection)
     connections.start(duties)
     duties.start("health", watch_health(server, connections.healthy))
@@ -102,4 +116,5 @@ async def run_worker(
     await duties.aclose()
     await close()
     await connections.aclose()
+    await page.aclose()
     return not duties.failed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from storage3.types import CreateOrUpdateBucketOptions
 from superstoryboard.storage.download import Downloaded, save_body
 from superstoryboard.storage.errors import StorageError, StorageErrorKind, storage_error
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CALL_TIMEOUT_SECONDS = 30.0
@@ -59,16 +61,32 @@ class ObjectStore:
     """
 
     def __init__(
-        self, client: AsyncStorageClient, http: httpx.AsyncClient, *, url: str, public_url: str, timeout_seconds: float
+        self,
+        client: AsyncStorageClient,
+        http: httpx.AsyncClient,
+        *,
+        url: str,
+        public_url: str,
+        timeout_seconds: float,
+        seen: Dependency,
     ) -> None:
         self._client = client
         self._http = http
         self._url = url.rstrip("/")
         self._public_url = public_url
         self._timeout_seconds = timeout_seconds
+        self._seen = seen
 
     @classmethod
-    async def connect(cls, *, url: str, key: str, timeout_seconds: float, public_url: str | None = None) -> Self:
+    async def connect(
+        cls,
+        *,
+        url: str,
+        key: str,
+        timeout_seconds: float,
+        public_url: str | None = None,
+        seen: Dependency | None = None,
+    ) -> Self:
         """Set up the client; nothing is sent yet, so Storage need not be there.
 
         Args:
@@ -76,6 +94,7 @@ class ObjectStore:
             key: the API key, secret or restricted to staging.
             timeout_seconds: limit of one whole upload or download; other calls take at most 30 seconds.
             public_url: `SUPABASE_PUBLIC_URL`, where `public_url()` differs from `url`.
+            seen: is told whether Storage answers.
 
         Raises:
             StorageError: CONFIG, the URL or key cannot be used.
@@ -87,7 +106,14 @@ class ObjectStore:
         headers = {"apikey": key, "Authorization": f"Bearer {key}"}
         http = httpx.AsyncClient(timeout=timeout, headers=headers)
         client = AsyncStorageClient(f"{url.rstrip('/')}/storage/v1/", headers, http_client=http)
-        return cls(client, http, url=url, public_url=public_url or url, timeout_seconds=timeout_seconds)
+        return cls(
+            client,
+            http,
+            url=url,
+            public_url=public_url or url,
+            timeout_seconds=timeout_seconds,
+            seen=seen or DependencyMetrics().of("storage"),
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -114,7 +140,7 @@ class ObjectStore:
         _check_key(key)
         file = await asyncio.to_thread(source.open, "rb") if isinstance(source, Path) else source
         try:
-            async with _translated(self._timeout_seconds):
+            async with self._call(self._timeout_seconds):
                 await self._client.from_(bucket).upload(
                     key,
                     file,
@@ -140,7 +166,7 @@ class ObjectStore:
         # Compressed bytes would make the announced size meaningless.
         headers = {"Accept-Encoding": "identity"}
         async with (
-            _translated(self._timeout_seconds),
+            self._call(self._timeout_seconds),
             self._http.stream("GET", url, headers=headers) as response,
         ):
             return await save_body(response, destination, max_bytes)
@@ -149,7 +175,7 @@ class ObjectStore:
         """Size and media type of an object; None where it is missing."""
         _check_key(key)
         try:
-            async with _translated(self._call_timeout):
+            async with self._call(self._call_timeout):
                 info = await self._client.from_(bucket).info(key)
                 return ObjectStat(int(info["size"]), str(info["content_type"]))
         except StorageError as error:
@@ -160,7 +186,7 @@ class ObjectStore:
     async def remove(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete objects; missing ones are not an error."""
         for start in range(0, len(keys), MAX_REMOVED_AT_ONCE):
-            async with _translated(self._call_timeout):
+            async with self._call(self._call_timeout):
                 some = list(keys[start : start + MAX_REMOVED_AT_ONCE])
                 await self._client.from_(bucket).remove(some)
 
@@ -199,7 +225,7 @@ class ObjectStore:
 
     async def _create_bucket(self, bucket: str, options: CreateOrUpdateBucketOptions) -> BucketOutcome:
         try:
-            async with _translated(self._call_timeout):
+            async with self._call(self._call_timeout):
                 await self._client.create_bucket(bucket, options=options)
         except StorageError as error:
             if error.kind is StorageErrorKind.EXISTS:
@@ -214,6 +240,21 @@ class ObjectStore:
     @property
     def _call_timeout(self) -> float:
         return min(CALL_TIMEOUT_SECONDS, self._timeout_seconds)
+
+    @asynccontextmanager
+    async def _call(self, timeout_seconds: float) -> AsyncIterator[None]:
+        """One call, translated; any answer of Storage's own shows that it is there."""
+        begun = time.monotonic()
+        try:
+            async with _translated(timeout_seconds):
+                yield
+        except StorageError as error:
+            if error.permanent:
+                self._seen.back(begun)
+            else:
+                self._seen.away()
+            raise
+        self._seen.back(begun)
 
 
 @asynccontextmanager

@@ -1,0 +1,63 @@
+"""What ingest counts: sweeps, and the queues as the database describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+QUEUE_GAUGES = {
+    "depth": ("depth_messages", "Messages in the queue"),
+    "due": ("due_messages", "Messages that a worker could take now"),
+    "oldest_age_seconds": ("oldest_message_age_seconds", "Age of the oldest message, 0 where there is none"),
+    "in_flight": ("in_flight_jobs", "Jobs that workers hold"),
+    "staged": ("staged_jobs", "Jobs that wait for the asset_writer"),
+    "dead_lettered": ("dead_letter_jobs", "Jobs in the dead letters"),
+    "paused": ("paused", "1 while claiming is stopped"),
+}
+"""By column of queue_status_v1."""
+
+
+class SweepMetrics:
+    """Sweeps that ingest was asked for."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._runs = Counter(
+            "superstoryboard_sweep_runs_total",
+            "Sweeps by outcome: ran, or busy beside another",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in ("ran", "busy"):
+            self._runs.labels(outcome)
+        self._changed = Counter(
+            "superstoryboard_sweep_changed_total", "What each duty of the sweeps changed", ["duty"], registry=registry
+        )
+
+    def swept(self, changed: Mapping[str, int]) -> None:
+        """A sweep ended with these counts by duty; none where another sweep was running."""
+        self._runs.labels("ran" if changed else "busy").inc()
+        for duty, count in changed.items():
+            self._changed.labels(duty).inc(count)
+
+
+class QueueMetrics:
+    """The queues as the database last described them."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._gauges = {
+            column: Gauge(f"superstoryboard_queue_{name}", text, ["queue"], registry=registry)
+            for column, (name, text) in QUEUE_GAUGES.items()
+        }
+
+    def show(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take over rows of queue_status_v1."""
+        for row in rows:
+            for column, gauge in self._gauges.items():
+                gauge.labels(row["name"]).set(float(row[column] or 0))
+
+    def forget(self) -> None:
+        """Show nothing rather than what may no longer be true."""
+        for gauge in self._gauges.values():
+            gauge.clear()

@@ -1,0 +1,92 @@
+"""The metrics page of a real ingest: calls, sweeps, queues, and a database that goes away and comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import psycopg
+import pytest
+
+from devstack.ports import free_port
+from devstack.postgres import Postgres
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import queue_service_pb2 as queue_api
+from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
+from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
+from tests.conftest import TEMPLATE, admin
+from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE
+from tests.integration.test_ingest import image, refused
+from tests.running import ALICE, SERVICE, running
+from tests.scrape import scrape, scrape_until
+
+GET_JOB = "GenerationService/GetJob"
+WATCH_JOBS = "GenerationService/WatchJobs"
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def channel(postgres: Postgres, address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
+    """To an ingest that finds two messages in a queue when it starts."""
+    admin(postgres, f"create database metrics template {TEMPLATE}")
+    url = postgres.url_of("metrics")
+    with psycopg.connect(url, autocommit=True) as sql:
+        for _ in range(2):
+            sql.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
+    settings = {"DATABASE_URL": url, "METRICS_LISTEN": address}
+    log = tmp_path_factory.mktemp("metrics") / "log"
+    with running("ingest", settings, log) as service, grpc.insecure_channel(service.address) as opened:
+        yield opened
+    admin(postgres, "drop database metrics with (force)")
+
+
+def test_sweeps_are_counted_by_duty(channel: grpc.Channel, address: str) -> None:
+    for _ in range(2):
+        QueueServiceStub(channel).Sweep(queue_api.SweepRequest(), metadata=SERVICE)
+    found = scrape(address)
+    assert found("sweep_runs_total", outcome="ran") == 2
+    assert found("sweep_changed_total", duty="adopt_messages") == 2
+    assert found("sweep_changed_total", duty="bury_overdue") == 0
+    assert found("rpc_calls_total", method="QueueService/Sweep", code="OK") == 2
+
+
+def test_calls_are_counted_by_method_and_code(channel: grpc.Channel, address: str) -> None:
+    stub = GenerationServiceStub(channel)
+    job = stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job
+    read = api.GetJobRequest(job_id=job.id)
+    for _ in range(2):
+        stub.GetJob(read, metadata=ALICE)
+    assert refused(lambda: stub.GetJob(read)).code() is grpc.StatusCode.UNAUTHENTICATED
+    watching = stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=ALICE)
+    next(iter(watching))
+    watching.cancel()  # type: ignore[no-untyped-call]  # grpc
+    found = scrape_until(address, lambda page: page("rpc_calls_total", method=WATCH_JOBS, code="CANCELLED") == 1)
+    assert found("rpc_calls_total", method=GET_JOB, code="OK") == 2
+    assert found("rpc_calls_total", method=GET_JOB, code="UNAUTHENTICATED") == 1
+    assert found("rpc_call_seconds_count", method=GET_JOB) == 3
+    assert found("rpc_call_seconds_count", method=WATCH_JOBS) is None
+    assert job.id not in found.text
+    assert "alice" not in found.text
+
+
+@pytest.mark.usefixtures("channel")
+def test_queues_are_shown_as_they_were_at_the_last_look(address: str) -> None:
+    found = scrape_until(address, lambda page: page("queue_depth_messages", queue=VIDEO_QUEUE) == 0)
+    assert (found("queue_depth_messages", queue=IMAGE_QUEUE) or 0) >= 2
+    assert (found("queue_oldest_message_age_seconds", queue=IMAGE_QUEUE) or 0) > 0
+    assert found("queue_paused", queue=IMAGE_QUEUE) == 0
+
+
+@pytest.mark.usefixtures("channel")
+def test_a_database_that_goes_away_is_one_outage(postgres: Postgres, address: str) -> None:
+    assert scrape(address)("dependency_outages_total", dependency="database") == 0
+    admin(postgres, "alter database metrics with allow_connections false")
+    admin(postgres, "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'metrics'")
+    scrape_until(address, lambda page: page("dependency_away", dependency="database") == 1)
+    admin(postgres, "alter database metrics with allow_connections true")
+    found = scrape_until(address, lambda page: page("dependency_away", dependency="database") == 0)
+    assert found("dependency_outages_total", dependency="database") == 1
