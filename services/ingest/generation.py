@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
 from services.ingest.steering import SteeringCalls
 from services.ingest.submissions import CreateRequest, Submissions
 from superstoryboard.auth.interceptor import caller
-from superstoryboard.jobs.events import EventLog
+from superstoryboard.jobs.events import EventLog, Wanted
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
@@ -27,6 +28,8 @@ from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
 MAX_BATCH = 1000
+LOOK_SECONDS = 1.0
+"""How often a watch looks whether its jobs had all ended before it began."""
 KINDS = {0: "", 1: "image", 2: "video"}
 
 log = get_logger("generation")
@@ -93,23 +96,16 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         if len(known) < len(job_ids):
             missing = set(job_ids) - {row["id"] for row in known}
             raise not_found(f"job {min(missing)}")
-        pages = self._events.follow(
-            job_ids=job_ids, storyboard_id=request.storyboard_id, owner=owner, after=request.after_sequence
-        )
-        async for page in pages:
-            for row in page:
+        wanted = Wanted(job_ids, request.storyboard_id, owner)
+        looked = time.monotonic()
+        async for page in self._events.follow(wanted, request.after_sequence):
+            for row in page.rows:
                 yield api.WatchJobsResponse(event=event_message(row))
-            if request.until_terminal and not page and await self._all_terminal(request, job_ids, owner):
-                return
-
-    async def _all_terminal(self, request: api.WatchJobsRequest, job_ids: list[UUID], owner: str | None) -> bool:
-        """Asked only after a pause in the events, so that the last ones have been sent."""
-        rows = await self._store.get(job_ids, owner)
-        if request.storyboard_id:
-            rows += await self._store.search(
-                JobFilter(owner, storyboard_id=request.storyboard_id, states=ACTIVE_STATES), limit=1, before=None
-            )
-        return all(row["state"] in TERMINAL_STATES for row in rows)
+            ends = any(row["state"] in TERMINAL_STATES for row in page.rows)
+            if request.until_terminal and (ends or time.monotonic() - looked >= LOOK_SECONDS):
+                if await self._events.is_complete(wanted, page.position):
+                    return
+                looked = time.monotonic()
 
     async def _create(self, request: CreateRequest) -> job_pb2.Job:
         accepted = await self._accept([self._submissions.prepare(request, caller().subject)])
@@ -173,6 +169,3 @@ def _filter(request: api.ListJobsRequest) -> JobFilter:
 
 def _time(request: api.ListJobsRequest, field: str) -> datetime | None:
     return getattr(request, field).ToDatetime(UTC) if request.HasField(field) else None
-
-
-ACTIVE_STATES = ("QUEUED", "RUNNING", "STAGED", "RETRYING")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from superstoryboard.telemetry.logs import get_logger
 PAGE = 1000
 IDLE_SECONDS = 1.0
 HOLE_SECONDS = 0.02
+WATCH_PATIENCE_SECONDS = 60.0
 
 log = get_logger("events")
 
@@ -118,6 +120,27 @@ class EventFeed:
         return self._tail.position if self._tail is not None else 0
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Whose events: these jobs, or all of a storyboard; `owner` None sees every owner's."""
+
+    job_ids: list[UUID]
+    storyboard_id: str
+    owner: str | None
+
+    def values(self) -> dict[str, Any]:
+        """Values of a statement that asks for them."""
+        return {"jobs": self.job_ids, "storyboard": self.storyboard_id, "owner": self.owner}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some events, rising; with it every event up to `position` was given."""
+
+    rows: list[dict[str, Any]]
+    position: int
+
+
 class EventLog:
     """Events of some jobs, read up to the feed's position."""
 
@@ -125,42 +148,40 @@ class EventLog:
         self._database = database
         self._feed = feed
 
-    async def follow(
-        self, *, job_ids: list[UUID], storyboard_id: str, owner: str | None, after: int
-    ) -> AsyncIterator[list[dict[str, Any]]]:
-        """Pages of events after a sequence, past ones first, then live; an empty page about every second."""
-        cursor = after
-        scanned = after
+    async def follow(self, wanted: Wanted, after: int) -> AsyncIterator[Page]:
+        """Pages of events after a sequence, past ones first, then live; one without events about every second."""
+        given = after
         while True:
-            position = await self._feed.wait_past(scanned, IDLE_SECONDS)
+            position = await self._feed.wait_past(given, IDLE_SECONDS)
             if position is None:
-                yield []
+                yield Page([], given)
                 continue
-            while True:
-                rows = await self._page(job_ids, storyboard_id, owner, cursor, position)
-                if rows:
-                    cursor = rows[-1]["sequence"]
-                    yield rows
-                if len(rows) < PAGE:
-                    break
-            scanned = cursor = position
+            while given < position:
+                rows = await self._read(wanted, given, position)
+                given = rows[-1]["sequence"] if len(rows) == PAGE else position
+                yield Page(rows, given)
 
-    async def _page(
-        self, job_ids: list[UUID], storyboard_id: str, owner: str | None, after: int, until: int
-    ) -> list[dict[str, Any]]:
+    async def is_complete(self, wanted: Wanted, position: int) -> bool:
+        """True where every job has ended and none has an event after the position. Asked of one snapshot."""
+        row = await self._database.fetch_one(
+            "select not exists (select from superstoryboard.jobs"
+            "  where (id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
+            "  and (%(owner)s::text is null or owner = %(owner)s) and ended_at is null)"
+            " and not exists (select from superstoryboard.job_events"
+            "  where (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
+            "  and (%(owner)s::text is null or owner = %(owner)s) and sequence > %(position)s) as complete",
+            wanted.values() | {"position": position},
+            patience_seconds=WATCH_PATIENCE_SECONDS,
+        )
+        return bool(row["complete"])
+
+    async def _read(self, wanted: Wanted, after: int, until: int) -> list[dict[str, Any]]:
         return await self._database.fetch(
             "select * from superstoryboard.job_events"
             " where sequence > %(after)s and sequence <= %(until)s"
             " and (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
             " and (%(owner)s::text is null or owner = %(owner)s)"
             " order by sequence limit %(page)s",
-            {
-                "after": after,
-                "until": until,
-                "jobs": job_ids,
-                "storyboard": storyboard_id,
-                "owner": owner,
-                "page": PAGE,
-            },
-            patience_seconds=60,
+            wanted.values() | {"after": after, "until": until, "page": PAGE},
+            patience_seconds=WATCH_PATIENCE_SECONDS,
         )

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
 READY_FOR_QUERY = b"Z\x00\x00\x00\x05I"
@@ -55,7 +55,8 @@ class LossyProxy:
             asyncio.create_task(self._forward_requests(reader, server_writer, doomed)),
             asyncio.create_task(_forward_answers(server_reader, writer, doomed)),
         ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        with suppress(asyncio.CancelledError):  # the proxy closes
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)

@@ -14,7 +14,6 @@ import aio_pika
 from devstack.postgres import StopMode
 from superstoryboard.broker.artifacts import READY_QUEUE, Broker
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
-from tests.faults.proxy import lossy_proxy
 from tests.faults.world import World
 
 LEASE_SECONDS = 5
@@ -150,19 +149,24 @@ def google(world: World, on: str, **answer: object) -> None:
     world.running.script({"on": on, "times": 5} | answer)
 
 
+def doom_commits(world: World) -> None:
+    """From now on the answers of transitions get lost after their COMMIT, some of each kind."""
+    for process in world.running.services.values():
+        process.stop()
+        process.start(DATABASE_URL=world.proxy.url)
+    for process in world.running.services.values():
+        process.wait_serving()
+    world.proxy.lose(dict.fromkeys(COMMITS, 2))
+
+
 def lose_commits(world: World) -> None:
-    """The answers of transitions get lost after their COMMIT, some of each kind."""
-    with lossy_proxy(world.postgres.url) as proxy:
-        for process in world.running.services.values():
-            process.stop()
-            process.start(DATABASE_URL=proxy.url)
-        proxy.lose(dict.fromkeys(COMMITS, 2))
-        left = proxy.wait_lost(COMMITS_SECONDS)
-        assert not left, f"never called: {left}"
-        for process in world.running.services.values():
-            process.stop()
-            process.start()
-            process.wait_serving()
+    """Wait until they all were lost; then everything has its usual way to the database again."""
+    left = world.proxy.wait_lost(COMMITS_SECONDS)
+    assert not left, f"never called: {left}"
+    for process in world.running.services.values():
+        process.stop()
+        process.start()
+        process.wait_serving()
 
 
 def kill_at_random(world: World) -> None:
@@ -231,7 +235,7 @@ ROWS = [
     Row("Postgres restarts", partial(restart_postgres, mode=StopMode.FAST)),
     Row("Postgres is killed", partial(restart_postgres, mode=StopMode.KILL)),
     Row("all backends end", end_backends),
-    Row("answers of COMMIT are lost", lose_commits),
+    Row("answers of COMMIT are lost", lose_commits, doom_commits),
     Row("RabbitMQ restarts", restart_rabbitmq, spends=False),
     Row("publishes are lost", lose_publishes, spends=False),
     Row("deliveries come twice", double_deliveries, spends=False),

@@ -56,14 +56,6 @@ VARIANTS = [
         python="pay_again",
     ),
     Variant(
-        "I2",
-        "the name of an operation is not kept",
-        "kill -9 video_worker at accepted",
-        function="accept_call_v1",
-        line="where id = p_call and state in ('INTENT', 'UNKNOWN');",
-        instead="where id = p_call and state = 'UNKNOWN';",
-    ),
-    Variant(
         "I3",
         "a job succeeds without its link",
         "no fault",

@@ -23,6 +23,7 @@ from superstoryboard.runtime.checkpoints import VARIABLE
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import KV, Pipeline, pipeline
+from tests.faults.proxy import LossyProxy, lossy_proxy
 from tests.running import ALICE
 
 STEP_SECONDS = 40.0
@@ -36,6 +37,7 @@ class World:
     running: Pipeline
     postgres: Postgres
     rabbitmq: RabbitMQ
+    proxy: LossyProxy
     folder: Path
     chance: random.Random
     row: str = ""
@@ -132,4 +134,5 @@ def world(
                 asset_writer=storage,
             )
         )
-        yield World(started, postgres, rabbitmq, folders[2], random.Random(seed))
+        proxy = stack.enter_context(lossy_proxy(postgres.url))
+        yield World(started, postgres, rabbitmq, proxy, folders[2], random.Random(seed))

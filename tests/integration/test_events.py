@@ -10,9 +10,11 @@ import psycopg
 import pytest
 
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.events import EventFeed, EventLog, Tail
+from superstoryboard.jobs.events import EventFeed, EventLog, Tail, Wanted
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from tests.integration.helpers import accept, claim_one, image_queue
+
+BOARD = Wanted([], "board", None)
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ async def log(database: Database, database_url: str) -> AsyncIterator[EventLog]:
 
 async def collect(log: EventLog, wanted: int, after: int = 0) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    async for page in log.follow(job_ids=[], storyboard_id="board", owner=None, after=after):
-        rows += page
+    async for page in log.follow(BOARD, after):
+        rows += page.rows
         if len(rows) >= wanted:
             return rows
     raise AssertionError("the log ended")
@@ -90,10 +92,30 @@ async def test_a_transaction_that_rolls_back_leaves_a_hole_that_is_passed(
 async def test_watchers_see_only_their_owner(database: Database, log: EventLog) -> None:
     await accept(database, owner="bob")
     await accept(database)
-    async for page in log.follow(job_ids=[], storyboard_id="board", owner="alice", after=0):
-        if page:
-            assert {row["owner"] for row in page} == {"alice"}
+    async for page in log.follow(Wanted([], "board", "alice"), 0):
+        if page.rows:
+            assert {row["owner"] for row in page.rows} == {"alice"}
             return
+
+
+async def test_a_log_is_complete_only_when_the_last_events_were_given(
+    database: Database, database_url: str, log: EventLog
+) -> None:
+    job_id = await accept(database)
+    other = await accept(database, generation={"storyboardId": "other"})
+    (accepted,) = await collect(log, 1)
+    async with await psycopg.AsyncConnection.connect(database_url) as slow:
+        await slow.execute(
+            "select superstoryboard.emit_event(j, 'slow') from superstoryboard.jobs j where id = %s", (other,)
+        )
+        await database.fetch("select superstoryboard.cancel_job_v1(%(id)s, null, 'alice')", {"id": job_id})
+        assert not await log.is_complete(BOARD, accepted["sequence"]), "ended, but nobody was told"
+        await slow.commit()
+    ended = (await collect(log, 2))[-1]
+    assert ended["state"] == "CANCELLED"
+    assert await log.is_complete(BOARD, ended["sequence"])
+    await accept(database)
+    assert not await log.is_complete(BOARD, ended["sequence"] + 10)
 
 
 def test_a_tail_passes_a_hole_only_when_all_who_could_fill_it_have_ended() -> None:
