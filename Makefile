@@ -10,6 +10,8 @@ PROTOS := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/generate_protos.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # No test run takes longer than this; each test has a limit of its own (pyproject.toml).
 TEST_SECONDS := 1500
+# Each has servers of its own; a module is never split, since its tests share processes.
+TEST_PROCESSES ?= 2
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -28,9 +30,9 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 	@$(BIN)/python -m devstack.up
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
-	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
+	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope
 
-faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 15 minutes)
+faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 20 minutes)
 	$(BIN)/python -m tests.faults
 
 test-outside: $(DEV) ## Run the tests that need root or packages of the system: Debian's PostgreSQL 15

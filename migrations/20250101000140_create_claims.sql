@@ -9,10 +9,11 @@ create type superstoryboard.claimed_job as (
 
 -- Takes up to p_quantity due messages. What is already paid comes first, without a place at the gate and also from a paused
 -- queue; a message whose model's gate has no room sleeps until it has. Nothing new is taken while the asset_writer is far
--- behind. A job without a model counts as one of p_model.
+-- behind. A job without a model counts as one of p_model. What the caller still holds (p_held) is never claimed anew, however
+-- long the database was away: its lease is renewed instead.
 create function superstoryboard.claim_jobs_v1(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text, p_model text,
-  p_limits superstoryboard.gate_limits
+  p_limits superstoryboard.gate_limits, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
 language plpgsql as $$
 declare
@@ -21,17 +22,19 @@ declare
   remaining integer := p_quantity;
   rooms jsonb := '{}';
   gate record;
+  is_held boolean;
   job_model text;
 begin
   for message in execute format(
-    'select q.msg_id, q.enqueued_at, q.message from superstoryboard.provider_calls c
+    'select j.id = any ($3) and j.state = ''RUNNING'' as held, q.msg_id, q.enqueued_at, q.message from superstoryboard.provider_calls c
        join superstoryboard.jobs j on j.id = c.job_id
        join pgmq.%I q on q.msg_id = j.msg_id and q.enqueued_at = j.enqueued_at
      where c.state = ''ACCEPTED'' and j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''RETRYING'')
        and q.vt <= clock_timestamp()
-     order by c.accepted_at limit $2 for update of q skip locked', 'q_' || p_queue) using p_queue, p_quantity
+     order by c.accepted_at limit $2 for update of q skip locked', 'q_' || p_queue) using p_queue, p_quantity, p_held
   loop
     perform pgmq.set_vt(p_queue, message.msg_id, p_lease_seconds);
+    continue when message.held;
     taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
     if taken.id is not null then
       remaining := remaining - 1;
@@ -46,8 +49,10 @@ begin
     return;
   end if;
   for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r order by r.msg_id loop
-    select coalesce(nullif(j.model, ''), p_model) into job_model from superstoryboard.jobs j
+    select coalesce(nullif(j.model, ''), p_model), j.id = any (p_held) and j.state = 'RUNNING' into job_model, is_held
+    from superstoryboard.jobs j
     where j.queue = p_queue and j.msg_id = message.msg_id and j.enqueued_at = message.enqueued_at;
+    continue when is_held;
     job_model := coalesce(job_model, p_model);
     select * into gate from superstoryboard.gate_room(p_provider, job_model, p_limits);
     if gate.room <= coalesce((rooms ->> job_model)::integer, 0) then

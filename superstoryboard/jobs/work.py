@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -85,12 +86,17 @@ class WorkQueue:
         self.worker = worker
         self.gate = gate
 
-    async def claim(self, quantity: int, lease_seconds: int, *, force: bool = False) -> list[ClaimedJob]:
-        """Take up to `quantity` due jobs; what is already paid comes first. `force` also takes from a paused queue."""
+    async def claim(
+        self, quantity: int, lease_seconds: int, *, force: bool = False, held: Iterable[UUID] = ()
+    ) -> list[ClaimedJob]:
+        """Take up to `quantity` due jobs; what is already paid comes first. `force` also takes from a paused queue.
+
+        Those `held` are not claimed anew; their leases are renewed.
+        """
         rows = await self._database.fetch(
             "select * from superstoryboard.claim_jobs_v1("
             "%(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s, %(provider)s, %(gate_model)s,"
-            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits)",
+            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(held)s::uuid[])",
             self.gate.values()
             | {
                 "queue": self.queue,
@@ -98,6 +104,7 @@ class WorkQueue:
                 "quantity": quantity,
                 "lease": lease_seconds,
                 "force": force,
+                "held": list(held),
             },
         )
         return [_claimed(row) for row in rows]

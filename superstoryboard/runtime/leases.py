@@ -37,6 +37,11 @@ class LeaseKeeper:
         if held is not None and held[0].claim == job.claim:
             del self._held[job.id]
 
+    @property
+    def held(self) -> list[UUID]:
+        """Ids of the jobs whose leases are kept."""
+        return list(self._held)
+
     async def run(self) -> None:
         """Beat until cancelled, also while draining."""
         while True:
@@ -51,15 +56,6 @@ class LeaseKeeper:
             age = time.monotonic() - self._extended
             if age > self.lease_seconds:  # fenced steps find out what that means, so only warn
                 log.warning("Leases could not be extended in time", jobs=len(self._held), age_seconds=round(age, 1))
-
-    async def keep_own(self) -> None:
-        """Extend what may have ended while the database was away, before this process claims its own jobs anew.
-
-        Raises:
-            DatabaseUnavailableError: the database does not answer.
-        """
-        if time.monotonic() - self._extended > self.lease_seconds / 2:
-            await self._extend()
 
     async def _extend(self) -> None:
         asked = [job for job, _ in self._held.values()]

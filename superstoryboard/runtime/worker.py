@@ -147,8 +147,7 @@ class Worker:
             wanted = min(quantity, self._free())
             if wanted <= 0 or self.draining.is_set():
                 return []
-            await self.leases.keep_own()
-            jobs = await self._work.claim(wanted, self.limits.lease_seconds, force=force)
+            jobs = await self._work.claim(wanted, self.limits.lease_seconds, force=force, held=self.leases.held)
             for _ in jobs:
                 await self._slots.acquire()
         return [self._start(job) for job in jobs]

@@ -242,7 +242,7 @@ ROWS = [
     Row("Storage answers 500", nothing, partial(storage, status=500, body={"message": "broken"})),
     Row("Storage drops connections", nothing, partial(storage, drop=True)),
     Row("Storage is slow", nothing, partial(storage, delay_seconds=2), spends=False),
-    Row("Storage never answers", nothing, partial(storage, times=3, delay_seconds=60)),
+    Row("Storage never answers", nothing, partial(storage, times=3, delay_seconds=15)),
     Row(
         "Storage answers 413",
         nothing,

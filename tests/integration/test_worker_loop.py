@@ -131,6 +131,39 @@ async def test_a_lost_lease_stops_the_attempt_and_changes_nothing(database: Data
     assert (await row(database, job_id))["worker"] == "other"
 
 
+async def test_a_worker_never_claims_what_it_holds(database: Database, sql: psycopg.Connection) -> None:
+    await accept(database)
+    running, go_on = asyncio.Event(), asyncio.Event()
+    claims: list[int] = []
+
+    async def generate(job: ClaimedJob) -> str:
+        claims.append(job.claim)
+        running.set()
+        await go_on.wait()
+        await stage(database, job)
+        return "STAGED"
+
+    worker = make(database, generate)
+    (task,) = await worker.take(1, force=False)
+    await running.wait()
+    await expire_lease(database, IMAGE_QUEUE)
+    assert await worker.take(1, force=False) == []
+    left = "select extract(epoch from vt - clock_timestamp()) > 50 from pgmq.q_image_generation_queue"
+    assert sql.execute(left).fetchall() == [(True,)], "its lease was renewed"
+    go_on.set()
+    assert (await task).state == "STAGED"
+    assert claims == [1]
+
+
+async def test_a_job_that_ended_its_attempt_a_moment_ago_is_claimed_again(database: Database) -> None:
+    await accept(database)
+    work = image_queue(database)
+    job = await claim_one(work)
+    await work.retry(job, 0, JobError(ErrorClass.TRANSIENT, "CODE", "again"), spend=True)
+    (again,) = await work.claim(1, 60, held=[job.id])
+    assert again.claim == job.claim + 1
+
+
 async def test_a_heartbeat_extends_every_lease_in_hand(database: Database, sql: psycopg.Connection) -> None:
     for _ in range(2):
         await accept(database)

@@ -167,8 +167,9 @@ async def test_what_a_dead_program_started_is_ended_too(supervisor: Supervisor, 
     assert gone == [grandchild]
 
 
-async def test_memory_is_counted_per_program(supervisor: Supervisor) -> None:
+async def test_memory_is_counted_per_program(supervisor: Supervisor, output: Output) -> None:
     await supervisor.start(serving("small"))
+    await output.line("small", "up")
     memory = supervisor.memory_bytes()
     assert memory["small"] > 100_000
 
