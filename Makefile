@@ -33,6 +33,7 @@ test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope
 
 faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 20 minutes)
+	$(BIN)/python -m tests.faults.race --seconds 60
 	$(BIN)/python -m tests.faults
 
 test-outside: $(DEV) ## Run the tests that need root or packages of the system: Debian's PostgreSQL 15

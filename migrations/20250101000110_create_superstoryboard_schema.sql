@@ -4,9 +4,14 @@ create schema if not exists superstoryboard;
 create table superstoryboard.queues (
   name text primary key,
   kind text not null unique check (kind in ('image', 'video')),
+  max_attempts integer not null default 3 check (max_attempts between 1 and 100),
+  max_staged integer not null default 500,
   paused boolean not null default false,
-  max_staged integer not null default 500
+  paused_by text,
+  paused_at timestamptz
 );
+comment on column superstoryboard.queues.max_attempts is 'Attempts of a job that came without a number of its own; frozen into the job.';
+comment on column superstoryboard.queues.paused_by is 'Who paused the queue last or let it go on, and paused_at when.';
 comment on column superstoryboard.queues.max_staged is 'No new claims while so many jobs of the queue wait for the asset_writer.';
 comment on table superstoryboard.queues is 'PGMQ queues of this system. A paused queue is not claimed from, save for what is already paid.';
 
@@ -75,7 +80,8 @@ insert into superstoryboard.job_moves values
   ('RUNNING', 'DEAD_LETTERED'), ('RUNNING', 'CANCELLED'),
   ('RETRYING', 'RUNNING'), ('RETRYING', 'FAILED'), ('RETRYING', 'DEAD_LETTERED'), ('RETRYING', 'CANCELLED'),
   ('STAGED', 'SUCCEEDED'), ('STAGED', 'RETRYING'), ('STAGED', 'DEAD_LETTERED'), ('STAGED', 'CANCELLED'),
-  ('FAILED', 'QUEUED'), ('DEAD_LETTERED', 'QUEUED'), ('CANCELLED', 'QUEUED'), ('DEAD_LETTERED', 'RUNNING');
+  ('FAILED', 'QUEUED'), ('DEAD_LETTERED', 'QUEUED'), ('CANCELLED', 'QUEUED'), ('DEAD_LETTERED', 'RUNNING'), ('DEAD_LETTERED', 'STAGED'),
+  ('DEAD_LETTERED', 'CANCELLED');
 
 create function superstoryboard.check_job_move() returns trigger
 language plpgsql as $$
@@ -110,6 +116,7 @@ create table superstoryboard.provider_calls (
   state text not null default 'INTENT' check (state in ('INTENT', 'ACCEPTED', 'SETTLED', 'UNKNOWN')),
   operation_name text,
   paid boolean,
+  waived_by text,
   error jsonb,
   created_at timestamptz not null default clock_timestamp(),
   accepted_at timestamptz,
@@ -117,6 +124,8 @@ create table superstoryboard.provider_calls (
 ) with (fillfactor = 70);
 comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
+comment on column superstoryboard.provider_calls.waived_by is
+  'Who let this call go, so that another may follow it. It is never resumed, and its name, should it still come, is only kept.';
 create unique index provider_calls_unsettled on superstoryboard.provider_calls (job_id) where state in ('INTENT', 'ACCEPTED');
 create index provider_calls_job on superstoryboard.provider_calls (job_id);
 create index provider_calls_accepted on superstoryboard.provider_calls (accepted_at) where state = 'ACCEPTED';

@@ -29,13 +29,13 @@ declare
   is_object boolean := jsonb_typeof(p_body) = 'object';
 begin
   insert into superstoryboard.jobs (
-    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank
+    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, max_attempts
   )
   select superstoryboard.uuid_v7(), q.kind, p_owner, coalesce(p_body, 'null'),
     case when is_object then superstoryboard.plain_id(p_body ->> 'storyboardId') end,
     case when is_object then superstoryboard.plain_id(p_body ->> 'sceneId') end,
     case when is_object then superstoryboard.plain_id(p_body ->> 'characterId') end,
-    p_queue, p_msg_id, p_enqueued_at, floor(extract(epoch from p_enqueued_at) * 1000000)
+    p_queue, p_msg_id, p_enqueued_at, floor(extract(epoch from p_enqueued_at) * 1000000), q.max_attempts
   from superstoryboard.queues q where q.name = p_queue
   on conflict (queue, msg_id, enqueued_at) do nothing
   returning * into adopted;

@@ -85,6 +85,7 @@ language plpgsql as $$
 declare
   job superstoryboard.jobs;
   call superstoryboard.provider_calls;
+  lost superstoryboard.provider_calls;
   upload superstoryboard.artifacts;
   spends boolean;
 begin
@@ -101,7 +102,7 @@ begin
     perform superstoryboard.complete_message(p_queue, p_msg_id, 'archive');
     return null;
   end if;
-  select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED');
+  select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED') for update;
   select * into upload from superstoryboard.artifacts
   where job_id = job.id and state = 'UPLOADING' order by created_at desc limit 1;
   if job.kind = 'video' and call.state = 'INTENT' then
@@ -114,6 +115,17 @@ begin
     return null;
   end if;
   spends := not (coalesce(call.state = 'ACCEPTED', false) or upload.id is not null);
+  if spends then
+    select * into lost from superstoryboard.provider_calls
+    where job_id = job.id and state = 'SETTLED' and paid and waived_by is null order by id desc limit 1;
+    if lost.id is not null then
+      -- Its worker stopped between settling a paid call that left nothing and burying the job: a person decides.
+      perform superstoryboard.bury_due_job(job, coalesce(lost.error, jsonb_build_object(
+        'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
+      )), 'Dead letter: what was paid for left nothing to store');
+      return null;
+    end if;
+  end if;
   if spends and job.attempt >= job.max_attempts then
     perform superstoryboard.bury_due_job(job, coalesce(job.error, jsonb_build_object(
       'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'

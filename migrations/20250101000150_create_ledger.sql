@@ -1,7 +1,8 @@
 -- The ledger of provider calls: what was sent, what was accepted, what was paid.
 
--- Records the intent to call. Answers the row id, or null where the claim is stale, the lease is short, or an earlier call of
--- a video was perhaps paid. An image whose earlier call was never answered is repeated, and that call stays UNKNOWN.
+-- Records the intent to call. Answers the row id, or null where the claim is stale, the lease is short, or an earlier call was
+-- paid, or of a video perhaps paid, and nobody waived it. An image whose earlier call was never answered is repeated, and that
+-- call stays UNKNOWN.
 create function superstoryboard.intend_call_v1(
   p_job uuid, p_claim bigint, p_route text, p_model text, p_call_hash text, p_lease_seconds integer
 ) returns bigint
@@ -20,8 +21,9 @@ begin
   if call_id is not null then
     return call_id;
   end if;
-  if (locked.job).kind = 'video' and exists (
-    select from superstoryboard.provider_calls where job_id = p_job and state <> 'SETTLED'
+  if exists (
+    select from superstoryboard.provider_calls where job_id = p_job and waived_by is null
+      and (state = 'SETTLED' and paid or state <> 'SETTLED' and (locked.job).kind = 'video')
   ) then
     return null;
   end if;
@@ -36,7 +38,8 @@ end
 $$;
 
 -- Keeps the name of an accepted operation, by row id and whatever became of the claim: a paid name is never refused.
--- A job that was buried meanwhile goes on by itself.
+-- A job that was buried meanwhile goes on by itself. The name of a waived call is kept as that of a paid call and not resumed:
+-- another call may be running by now.
 create function superstoryboard.accept_call_v1(p_call bigint, p_operation_name text) returns void
 language plpgsql as $$
 declare
@@ -47,6 +50,12 @@ begin
   select * into call from superstoryboard.provider_calls where id = p_call;
   select * into locked from superstoryboard.lock_job(call.job_id);
   job := locked.job;
+  update superstoryboard.provider_calls
+  set state = 'SETTLED', paid = true, operation_name = p_operation_name, accepted_at = clock_timestamp(), settled_at = clock_timestamp()
+  where id = p_call and state = 'UNKNOWN' and waived_by is not null;
+  if found then
+    return;
+  end if;
   update superstoryboard.provider_calls
   set state = 'ACCEPTED', operation_name = p_operation_name, accepted_at = clock_timestamp()
   where id = p_call and state in ('INTENT', 'UNKNOWN');

@@ -51,17 +51,17 @@ begin
   elsif job.state <> 'RUNNING' then
     return null;
   end if;
+  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp()
+  where id = p_artifact and job_id = p_job and state = 'UPLOADING';
+  if not found then
+    return null;
+  end if;
   update superstoryboard.provider_calls
   set state = 'SETTLED', paid = true, settled_at = clock_timestamp()
   where job_id = p_job and state in ('INTENT', 'ACCEPTED');
   if not locked.message_found then
     perform superstoryboard.cancel_removed(job);
     return 'CANCELLED';
-  end if;
-  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp()
-  where id = p_artifact and job_id = p_job and state = 'UPLOADING';
-  if not found then
-    return null;
   end if;
   update superstoryboard.jobs set state = 'STAGED', progress_percent = 90 where id = p_job returning * into job;
   perform pgmq.set_vt(job.queue, job.msg_id, 86400);
@@ -109,7 +109,8 @@ language sql as $$
   select exists (select from kept);
 $$;
 
--- The staged bytes are gone or wrong: the job goes back. The operation of a video is polled and downloaded again unpaid.
+-- The staged bytes are gone or wrong: the job goes back. The operation of a video is polled and downloaded again unpaid; an image
+-- is called for again, and the ledger says that its first call was let go.
 create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb) returns text
 language plpgsql as $$
 declare
@@ -131,6 +132,8 @@ begin
   end if;
   update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
   where id = (select max(id) from superstoryboard.provider_calls where job_id = job.id and operation_name is not null and paid);
+  update superstoryboard.provider_calls set waived_by = 'asset_writer'
+  where job_id = job.id and job.kind = 'image' and state = 'SETTLED' and paid and waived_by is null;
   update superstoryboard.jobs set state = 'RETRYING', error = p_error, worker = null where id = job.id returning * into job;
   perform pgmq.set_vt(job.queue, job.msg_id, 0);
   perform superstoryboard.emit_event(job, p_error ->> 'message');

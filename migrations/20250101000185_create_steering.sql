@@ -1,78 +1,5 @@
 -- What people do to jobs and queues: cancel, retry, redrive, discard, pause.
 
-alter table superstoryboard.provider_calls add column waived_by text;
-comment on column superstoryboard.provider_calls.waived_by is
-  'Who let this call go, so that another may follow it. It is never resumed, and its name, should it still come, is only kept.';
-
-alter table superstoryboard.queues add column paused_by text, add column paused_at timestamptz;
-comment on column superstoryboard.queues.paused_by is 'Who paused the queue last or let it go on, and paused_at when.';
-
-insert into superstoryboard.job_moves values ('DEAD_LETTERED', 'STAGED'), ('DEAD_LETTERED', 'CANCELLED');
-
--- As before, but a call that a person waived does not stand in the way of another.
-create or replace function superstoryboard.intend_call_v1(
-  p_job uuid, p_claim bigint, p_route text, p_model text, p_call_hash text, p_lease_seconds integer
-) returns bigint
-language plpgsql as $$
-declare
-  locked record;
-  call_id bigint;
-begin
-  select * into locked from superstoryboard.lock_job(p_job);
-  if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' or not locked.message_found
-     or not superstoryboard.holds_lease_v1(p_job, p_claim, p_lease_seconds) then
-    return null;
-  end if;
-  select id into call_id from superstoryboard.provider_calls
-  where job_id = p_job and claim = p_claim and state = 'INTENT' and call_hash = p_call_hash;
-  if call_id is not null then
-    return call_id;
-  end if;
-  if (locked.job).kind = 'video' and exists (
-    select from superstoryboard.provider_calls where job_id = p_job and state <> 'SETTLED' and waived_by is null
-  ) then
-    return null;
-  end if;
-  update superstoryboard.provider_calls set state = 'UNKNOWN' where job_id = p_job and state = 'INTENT';
-  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-  where job_id = p_job and state = 'UPLOADING';
-  insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)
-  values (p_job, p_claim, p_call_hash, p_route, p_model)
-  returning id into call_id;
-  return call_id;
-end
-$$;
-
--- As before, but the name of a waived call is kept as that of a paid call and not resumed: another call may be running by now.
-create or replace function superstoryboard.accept_call_v1(p_call bigint, p_operation_name text) returns void
-language plpgsql as $$
-declare
-  call superstoryboard.provider_calls;
-  locked record;
-  job superstoryboard.jobs;
-begin
-  select * into call from superstoryboard.provider_calls where id = p_call;
-  select * into locked from superstoryboard.lock_job(call.job_id);
-  job := locked.job;
-  update superstoryboard.provider_calls
-  set state = 'SETTLED', paid = true, operation_name = p_operation_name, accepted_at = clock_timestamp(), settled_at = clock_timestamp()
-  where id = p_call and state = 'UNKNOWN' and waived_by is not null;
-  if found then
-    return;
-  end if;
-  update superstoryboard.provider_calls
-  set state = 'ACCEPTED', operation_name = p_operation_name, accepted_at = clock_timestamp()
-  where id = p_call and state in ('INTENT', 'UNKNOWN');
-  if not found or job.state <> 'DEAD_LETTERED' then
-    return;
-  end if;
-  update superstoryboard.jobs set state = 'RUNNING', error = null, ended_at = null, worker = null where id = job.id
-  returning * into job;
-  perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: the name of its operation arrived');
-  update superstoryboard.jobs set rank = (locked.job).rank where id = job.id;
-end
-$$;
-
 -- Cancels a job that has not ended. Answers its state before the call, or null where there is none (for this owner).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
 create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text) returns text
@@ -91,22 +18,26 @@ end
 $$;
 
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
--- SECOND_PAYMENT where a call of a video was perhaps paid and nobody agreed to pay again.
+-- SECOND_PAYMENT where a call was paid for nothing, or of a video perhaps paid, and nobody agreed to pay again.
 create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
 language plpgsql as $$
 begin
   if p_edited and exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'ACCEPTED') then
     return 'JOB_OPERATION_RUNNING';
-  elsif p_job.kind = 'video' and not p_accept and exists (
+  elsif not p_accept and exists (
     select from superstoryboard.provider_calls
-    where job_id = p_job.id and state in ('INTENT', 'UNKNOWN') and waived_by is null
+    where job_id = p_job.id and waived_by is null
+      and (not p_edited and state = 'SETTLED' and paid and error is not null
+           or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN'))
   ) then
     return 'SECOND_PAYMENT';
   end if;
   -- What was asked for before is never resumed after an edit, what was paid included.
   update superstoryboard.provider_calls
   set waived_by = p_actor, state = case when state = 'INTENT' then 'UNKNOWN' else state end
-  where job_id = p_job.id and waived_by is null and (p_edited or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN'));
+  where job_id = p_job.id and waived_by is null and (
+    p_edited or state = 'SETTLED' and paid or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN')
+  );
   if p_edited then
     update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
     where job_id = p_job.id and state in ('UPLOADING', 'STAGED');

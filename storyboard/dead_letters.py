@@ -129,9 +129,8 @@ def discard(job_ids: JobIds, *, as_json: Json = False) -> None:
 
 
 def _find(queues: Queues, job_id: str) -> DeadLetter:
-    for letter in queues.dead_letters():
-        if letter.job.id == job_id.lower():
-            return letter
+    for letter in queues.dead_letters(job_ids=[job_id]):
+        return letter
     raise CommandError(ExitCode.FAILED, [f"job {job_id} is no dead letter"])
 
 

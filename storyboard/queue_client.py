@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,9 +39,9 @@ class Queues:
         with spoken_errors(self.endpoint):
             return self.stub.ResumeQueue(request, timeout=CALL_SECONDS, metadata=self.metadata).queue
 
-    def dead_letters(self, queue: str = "") -> Iterator[api.DeadLetter]:
-        """Dead letters, newest first, page by page as they are read; an empty queue means all."""
-        request = api.ListDeadLettersRequest(queue=queue, page_size=PAGE_SIZE)
+    def dead_letters(self, queue: str = "", job_ids: Sequence[str] = ()) -> Iterator[api.DeadLetter]:
+        """Dead letters, newest first, page by page as they are read; no queue and no ids mean all."""
+        request = api.ListDeadLettersRequest(queue=queue, job_ids=job_ids, page_size=PAGE_SIZE)
         while True:
             with spoken_errors(self.endpoint):
                 page = self.stub.ListDeadLetters(request, timeout=CALL_SECONDS, metadata=self.metadata)

@@ -42,7 +42,8 @@ class DeadLetterCalls:
             raise not_found(f"queue {request.queue}")
         size = request.page_size or DEFAULT_PAGE
         before = read_page_token(request.page_token)
-        rows = await self._steering.dead_letters(request.queue, limit=size + 1, before=before)
+        job_ids = [UUID(job_id) for job_id in request.job_ids]
+        rows = await self._steering.dead_letters(request.queue, job_ids=job_ids, limit=size + 1, before=before)
         token = page_token(rows[size - 1]) if len(rows) > size else ""
         return api.ListDeadLettersResponse(
             dead_letters=[_dead_letter(row) for row in rows[:size]], next_page_token=token

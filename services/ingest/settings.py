@@ -17,5 +17,5 @@ class IngestSettings(ServerSettings):
     image_model: str = ""
     video_model: str = ""
     model_catalogue: Path | None = None
-    max_attempts: int = Field(default=3, ge=1, le=100)
+    max_attempts: int | None = Field(default=None, ge=1, le=100)
     drain_seconds: float = Field(default=30, ge=0)

@@ -30,7 +30,7 @@ class Limits(Protocol):
 
     image_model: str
     video_model: str
-    max_attempts: int
+    max_attempts: int | None
 
 
 @dataclass(frozen=True)

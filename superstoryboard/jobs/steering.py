@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -120,15 +121,17 @@ class Steering:
         return bool(row["found"])
 
     async def dead_letters(
-        self, queue: str, *, limit: int, before: tuple[datetime, UUID] | None
+        self, queue: str, *, job_ids: Sequence[UUID] = (), limit: int, before: tuple[datetime, UUID] | None
     ) -> list[dict[str, Any]]:
-        """Rows of dead_letters, newest first, before a place in the list; an empty queue means all."""
+        """Rows of dead_letters, newest first, before a place in the list; no queue and no ids mean all."""
         return await self._database.fetch(
             "select * from superstoryboard.dead_letters where (%(queue)s = '' or queue = %(queue)s)"
+            " and (%(jobs)s::uuid[] = '{}' or id = any (%(jobs)s::uuid[]))"
             " and (%(last_time)s::timestamptz is null or (created_at, id) < (%(last_time)s, %(last_id)s::uuid))"
             " order by created_at desc, id desc limit %(limit)s",
             {
                 "queue": queue,
+                "jobs": list(job_ids),
                 "limit": limit,
                 "last_time": before[0] if before else None,
                 "last_id": before[1] if before else None,

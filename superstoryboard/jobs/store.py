@@ -17,7 +17,10 @@ PATIENCE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Submission:
-    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency."""
+    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency.
+
+    Without `max_attempts` the job has those of its queue.
+    """
 
     kind: str
     owner: str
@@ -27,7 +30,7 @@ class Submission:
     provider: str
     model: str
     labels: dict[str, str]
-    max_attempts: int
+    max_attempts: int | None
     delay_seconds: int = 0
     traceparent: str = ""
     warnings: list[str] = field(default_factory=list)

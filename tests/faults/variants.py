@@ -28,16 +28,24 @@ class Variant:
         Raises:
             LookupError: the function does not hold the line, or holds it more than once.
         """
-        if not self.function:
-            return
-        found = sql.execute(
-            "select pg_get_functiondef(p.oid) from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
-            " where n.nspname = 'superstoryboard' and p.proname = %s",
-            (self.function,),
-        ).fetchone()
-        if found is None or found[0].count(self.line) != 1:
-            raise LookupError(f"{self.function} does not hold once: {self.line}")
-        sql.execute(found[0].replace(self.line, self.instead))
+        if self.function:
+            change(sql, self.function, self.line, self.instead)
+
+
+def change(sql: psycopg.Connection, function: str, line: str, instead: str) -> None:
+    """Replace a part of a function of the database.
+
+    Raises:
+        LookupError: the function does not hold the part, or holds it more than once.
+    """
+    found = sql.execute(
+        "select pg_get_functiondef(p.oid) from pg_proc p"
+        " where p.pronamespace = 'superstoryboard'::regnamespace and p.proname = %s",
+        (function,),
+    ).fetchone()
+    if found is None or found[0].count(line) != 1:
+        raise LookupError(f"{function} does not hold once: {line}")
+    sql.execute(found[0].replace(line, instead))
 
 
 VARIANTS = [

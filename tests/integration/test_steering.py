@@ -230,6 +230,23 @@ async def test_a_perhaps_paid_video_starts_again_only_where_a_second_payment_is_
     assert [call[0] for call in await calls(database)] == ["UNKNOWN", "INTENT"]
 
 
+@pytest.mark.parametrize("kind", ["image", "video"])
+async def test_what_was_paid_for_nothing_starts_again_only_where_a_second_payment_is_accepted(
+    database: Database, steering: Steering, kind: str
+) -> None:
+    job_id = await accept(database, kind=kind)
+    work = image_queue(database) if kind == "image" else video_queue(database)
+    job = await claim_one(work)
+    call = await intend(database, job)
+    assert call is not None
+    await Ledger(database).settle(call, ProviderFailure(BROKEN, CallOutcome.PAID))
+    await work.bury(job, BROKEN)
+    assert await retry(steering, job_id) is Refusal.SECOND_PAYMENT
+    assert await retry(steering, job_id, accept_second_payment=True) is Way.NEW_CALL
+    assert await intend(database, await claim_one(work)) is not None
+    assert await calls(database) == [("SETTLED", True, "operator"), ("INTENT", None, None)]
+
+
 async def test_the_agreement_to_a_second_payment_is_for_that_one_call(database: Database, steering: Steering) -> None:
     job_id, _ = await cut_video(database)
     assert await retry(steering, job_id, accept_second_payment=True) is Way.NEW_CALL
@@ -375,6 +392,7 @@ async def test_dead_letters_are_listed_with_their_calls(database: Database, stee
     after = await steering.dead_letters("", limit=10, before=(rows[0]["created_at"], rows[0]["id"]))
     assert [each["id"] for each in after] == [cut]
     assert [each["id"] for each in await steering.dead_letters(VIDEO_QUEUE, limit=10, before=None)] == [cut]
+    assert [each["id"] for each in await steering.dead_letters("", job_ids=[cut], limit=10, before=None)] == [cut]
 
 
 async def test_a_paused_queue_is_not_claimed_from_and_says_who_paused_it(

@@ -359,3 +359,42 @@ async def test_racing_workers_take_every_job_once(database: Database) -> None:
     assert len(taken) == len(set(taken))
     rest = await image_queue(database).claim(60, 60)
     assert {*taken, *(job.id for job in rest)} == ids
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+async def test_a_paid_call_that_left_nothing_is_not_repeated_whenever_its_worker_died(
+    database: Database, kind: str
+) -> None:
+    job_id = await accept(database, kind=kind)
+    work = image_queue(database) if kind == "image" else video_queue(database)
+    call = await intend(database, await claim_one(work))
+    assert call is not None
+    gone = JobError(ErrorClass.UNKNOWN_OUTCOME, "VIDEO_GONE", "gone")
+    await Ledger(database).settle(call, ProviderFailure(gone, CallOutcome.PAID))
+    await expire_lease(database, work.queue)
+    assert await work.claim(1, 60) == []
+    buried = await row(database, job_id)
+    assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "VIDEO_GONE")
+
+
+async def test_a_claim_waits_for_the_settlement_that_it_meets(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    job_id = await accept(database, kind="video")
+    call = await intend(database, await claim_one(video_queue(database)))
+    await expire_lease(database, VIDEO_QUEUE)
+    with psycopg.connect(database_url) as settling:
+        settling.execute("select superstoryboard.settle_call_v1(%s::bigint, false, null)", (call,))
+        claiming = asyncio.create_task(video_queue(database, "worker-2").claim(1, 60))
+        waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        for _ in range(500):
+            if sql.execute(waiting).fetchone() is not None:
+                break
+            await asyncio.wait({claiming}, timeout=0.01)
+        settling.commit()
+    assert len(await claiming) == 1
+    assert await database.fetch_one("select state, paid from superstoryboard.provider_calls") == {
+        "state": "SETTLED",
+        "paid": False,
+    }
+    assert (await row(database, job_id))["state"] == "RUNNING"

@@ -93,7 +93,11 @@ class ScriptedQueues(QueueServiceServicer):
 
     def ListDeadLetters(self, request: queue.ListDeadLettersRequest, context: Context) -> queue.ListDeadLettersResponse:
         self._note(request, context)
-        buried = [job for job in self.script.jobs.values() if job.state == JobState.JOB_STATE_DEAD_LETTERED]
+        buried = [
+            job
+            for job in self.script.jobs.values()
+            if job.state == JobState.JOB_STATE_DEAD_LETTERED and (not request.job_ids or job.id in request.job_ids)
+        ]
         letters = [queue.DeadLetter(job=job, provider_calls=2, unknown_outcomes=1) for job in buried]
         start = int(request.page_token or 0)
         end = start + request.page_size

@@ -1,0 +1,121 @@
+"""All transitions at once on a few jobs; and the same race on databases with one thing broken, which must be seen."""
+
+from __future__ import annotations
+
+import random
+
+import psycopg
+import pytest
+
+from tests.faults.race import race
+from tests.faults.variants import change
+
+RACE_SECONDS = 8.0
+BROKEN_SECONDS = 3.0
+
+UNUSED = {("QUEUED", "FAILED"), ("RETRYING", "FAILED")}
+"""Moves of a job that are legal and that nothing makes (docs/STATES.md)."""
+
+LEDGER_AND_ARTIFACTS = {
+    "call INTENT",
+    "call INTENT -> ACCEPTED",
+    "call INTENT -> SETTLED",
+    "call INTENT -> UNKNOWN",
+    "call ACCEPTED -> SETTLED",
+    "call SETTLED -> ACCEPTED",
+    "call UNKNOWN -> ACCEPTED",
+    "artifact UPLOADING",
+    "artifact UPLOADING -> STAGED",
+    "artifact UPLOADING -> DISCARDED",
+    "artifact STAGED -> WRITTEN",
+    "artifact STAGED -> DISCARDED",
+}
+
+WON = {
+    "accept",
+    "send",
+    "claim",
+    "claim: resumed",
+    "extend",
+    "report",
+    "release",
+    "freeze",
+    "open",
+    "keep_name",
+    "late_name",
+    "settle_unpaid",
+    "settle_paid",
+    "lose",
+    "begin",
+    "stage: STAGED",
+    "retry: RETRYING",
+    "bury: DEAD_LETTERED",
+    "lease",
+    "extend_artifact",
+    "finish",
+    "give_back",
+    "bury_artifact",
+    "clean",
+    "cancel",
+    "start_again: NEW_CALL",
+    "start_again_paying: NEW_CALL",
+    "redrive",
+    "redrive_paying",
+    "redrive_edited",
+    "discard",
+    "pause",
+    "resume",
+    "sweep: cancel_removed",
+    "remove",
+    "expire",
+}
+
+BROKEN = {
+    "a lease that is extended for whoever asks": (
+        [("extend_leases_v1", " and claim = held.claim", "")],
+        "a stale lease",
+    ),
+    "a release by whoever held the job before": (
+        [("release_job_v1", " or job.claim <> p_claim", "")],
+        "stale claim",
+    ),
+    "a submit that was cut is sent again": (
+        [
+            ("take_message", "if job.kind = 'video' and call.state = 'INTENT' then", "if false then"),
+            ("intend_call_v1", "(locked.job).kind = 'video'", "false"),
+        ],
+        "no call follows one that was or may have been paid",
+    ),
+    "the first of two jobs keeps the entity": (
+        [("take_entity", "(l.rank, l.job_id) <= (", "(l.rank, l.job_id) >= (")],
+        "an entity is linked to the last job",
+    ),
+    "a cancel that keeps what was made": (
+        [("end_job", "state in ('UPLOADING', 'STAGED')", "false")],
+        "no artifact is left open",
+    ),
+}
+
+
+async def test_nothing_is_lost_doubled_or_paid_twice_whoever_races(
+    database_url: str, sql: psycopg.Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = random.randrange(1_000_000)
+    with capsys.disabled():
+        print(f" seed {seed}", end="")  # noqa: T201 - to race it again: python -m tests.faults.race --seed
+    report = await race(database_url, seconds=RACE_SECONDS, seed=seed)
+    print(report.text())  # noqa: T201 - shown where the test fails
+    assert report.violations == []
+    legal = set(sql.execute("select from_state, to_state from superstoryboard.job_moves").fetchall()) - UNUSED
+    moves = {f"job {was} -> {now}" for was, now in legal} | LEDGER_AND_ARTIFACTS
+    assert moves - set(report.moves) == set(), "never happened, so the race shows nothing about it"
+    assert WON - set(report.won) == set(), "never happened, so the race shows nothing about it"
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_the_race_sees(broken: str, database_url: str, sql: psycopg.Connection) -> None:
+    changes, seen = BROKEN[broken]
+    for function, right, wrong in changes:
+        change(sql, function, right, wrong)
+    report = await race(database_url, seconds=BROKEN_SECONDS, seed=1)
+    assert any(violation.startswith(seen) for violation in report.violations), report.text()
