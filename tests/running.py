@@ -20,6 +20,7 @@ from devstack.ports import free_port
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
+DAY_SECONDS = 86_400
 START_SECONDS = 30.0
 # A connection of its own: one shared with other channels may still look ready after its server was killed,
 # or wait out the back-off of calls that failed meanwhile.
@@ -28,7 +29,7 @@ STOP_SECONDS = 15.0
 
 
 def token(subject: str = "alice", role: str | None = "authenticated", **changes: object) -> str:
-    claims = {"sub": subject, "role": role, "aud": "authenticated", "exp": time.time() + 600} | changes
+    claims = {"sub": subject, "role": role, "aud": "authenticated", "exp": time.time() + DAY_SECONDS} | changes
     return jwt.encode({key: value for key, value in claims.items() if value is not None}, SECRET)
 
 
