@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
+from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_file
@@ -58,15 +61,14 @@ class ArtifactWriter:
     async def write(self, artifact: StagedArtifact) -> None:
         """Write one leased artifact; a storage that is away gives it back for later."""
         with bound_contextvars(job_id=str(artifact.job_id), artifact_id=str(artifact.id)):
-            heartbeat = asyncio.create_task(self._heartbeat(artifact))
             started = time.monotonic()
             outcome = "failed"
             try:
-                outcome = await self._write(artifact)
+                async with self._leased(artifact):
+                    outcome = await self._write(artifact)
             except StorageError as error:
                 outcome = await self._failed(artifact, error)
             finally:
-                heartbeat.cancel()
                 self._metrics.ended(artifact.kind, outcome, time.monotonic() - started)
 
     async def _write(self, artifact: StagedArtifact) -> str:
@@ -149,7 +151,18 @@ class ArtifactWriter:
         log.warning("Storage does not take the asset; it is tried again", kind=error.kind.value, seconds=delay)
         return "postponed"
 
+    @asynccontextmanager
+    async def _leased(self, artifact: StagedArtifact) -> AsyncIterator[None]:
+        """Keep the lease meanwhile; what comes after may set it anew."""
+        heartbeat = asyncio.create_task(self._heartbeat(artifact))
+        try:
+            yield
+        finally:
+            heartbeat.cancel()
+            await asyncio.wait({heartbeat})
+
     async def _heartbeat(self, artifact: StagedArtifact) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
-            await self._artifacts.extend(artifact.id, self._lease_seconds)
+            with suppress(DatabaseUnavailableError):  # tried again at the next beat
+                await self._artifacts.extend(artifact.id, self._lease_seconds)

@@ -20,6 +20,7 @@ from psycopg.errors import (
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from superstoryboard.queue.cancellation import cancel_requests, keep_cancel
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 
@@ -90,17 +91,21 @@ class Database:
         """
         deadline = time.monotonic() + patience_seconds
         tries = 0
+        cancels = cancel_requests()
         while True:
             tries += 1
             begun = time.monotonic()
             try:
                 async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
                     rows = await self._run(statement, values)
+                keep_cancel(cancels)
             except (DeadlockDetected, SerializationFailure):
+                keep_cancel(cancels)
                 if tries >= CONFLICT_TRIES:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * tries))  # noqa: S311 - jitter
             except AWAY as error:
+                keep_cancel(cancels)
                 await self._note_away(error)
                 if time.monotonic() >= deadline:
                     raise DatabaseUnavailableError("the database is not reachable") from error

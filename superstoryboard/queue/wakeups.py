@@ -7,6 +7,7 @@ import asyncio
 import psycopg
 from psycopg import AsyncConnection
 
+from superstoryboard.queue.cancellation import cancel_requests, keep_cancel
 from superstoryboard.telemetry.logs import get_logger
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -33,17 +34,19 @@ class Wakeups:
 
     async def run(self) -> None:
         """Listen until cancelled, connecting again after each loss. Returns at once without a direct connection."""
+        cancels = cancel_requests()
         while self._url is not None:
             try:
-                await self._listen(self._url)
+                await self._listen(self._url, cancels)
             except psycopg.OperationalError:
+                keep_cancel(cancels)
                 if self._listening:
                     log.info("Nothing listens for wake-ups; polling until it does", channel=self._channel)
                 self._listening = False
                 self.wake()
                 await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _listen(self, url: str) -> None:
+    async def _listen(self, url: str, cancels: int) -> None:
         connection = await AsyncConnection.connect(
             url,
             autocommit=True,
@@ -55,8 +58,10 @@ class Wakeups:
             await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(self._channel)))
             self._listening = True
             self.wake()
+            keep_cancel(cancels)
             async for _ in connection.notifies():
                 self.wake()
+                keep_cancel(cancels)
 
     def wake(self) -> None:
         """End the present or next wait, and shorten the one after it."""

@@ -178,8 +178,13 @@ def kill_at_random(world: World) -> None:
 
 
 def claim_again(world: World) -> None:
-    """As if every lease had run out at once, while the workers go on: two attempts at one job."""
-    for _ in range(3):
+    """As if every lease had run out at once, while the workers go on and others take their jobs: two attempts each."""
+    others = [world.running.services[f"{kind}_worker"].twin("second") for kind in ("image", "video")]
+    for other in others:
+        other.start()
+    for other in others:
+        other.wait_serving()
+    for _ in range(4):
         world.some_time()
         for queue in ("image", "video"):
             world.running.sql.execute(
@@ -187,6 +192,8 @@ def claim_again(world: World) -> None:
                 " where j.msg_id = q.msg_id and j.queue = %s and j.state = 'RUNNING'",
                 (f"{queue}_generation_queue",),
             )
+    for other in others:
+        other.stop()
 
 
 def remove_messages(world: World) -> None:
@@ -278,7 +285,12 @@ ROWS = [
     ),
     Row("leases of image_worker are lost", partial(freeze, service="image_worker")),
     Row("leases of video_worker are lost", partial(freeze, service="video_worker"), dead=INTERRUPTED),
-    Row("two attempts at one job", claim_again, dead=INTERRUPTED),
+    Row(
+        "two attempts at one job",
+        claim_again,
+        partial(google, on="image", times=1000, delay_seconds=1),
+        dead=INTERRUPTED,
+    ),
     Row("messages are removed by hand", remove_messages),
     Row("poison messages in front", nothing, poison, spends=False),
     Row(
