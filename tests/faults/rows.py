@@ -177,22 +177,28 @@ def kill_at_random(world: World) -> None:
         world.kill(world.chance.choice(sorted(STEPS)))
 
 
-def claim_again(world: World) -> None:
-    """As if every lease had run out at once, while the workers go on and others take their jobs: two attempts each."""
-    others = [world.running.services[f"{kind}_worker"].twin("second") for kind in ("image", "video")]
-    for other in others:
+def double_workers(world: World) -> None:
+    """A second worker of each kind, and pictures that take long enough for two attempts."""
+    world.others = [world.running.services[f"{kind}_worker"].twin("second") for kind in ("image", "video")]
+    for other in world.others:
         other.start()
-    for other in others:
+    for other in world.others:
         other.wait_serving()
-    for _ in range(4):
-        world.some_time()
-        for queue in ("image", "video"):
+    google(world, on="image", times=1000, delay_seconds=1)
+
+
+def claim_again(world: World) -> None:
+    """As if the leases of first attempts had run out, while the workers go on and others take their jobs."""
+    for _ in range(10):
+        world.wait(0.3)
+        for queue in ("image_generation_queue", "video_generation_queue"):
             world.running.sql.execute(
-                f"update pgmq.q_{queue}_generation_queue q set vt = now() from superstoryboard.jobs j"
-                " where j.msg_id = q.msg_id and j.queue = %s and j.state = 'RUNNING'",
-                (f"{queue}_generation_queue",),
+                f"update pgmq.q_{queue} q set vt = now() from superstoryboard.jobs j"
+                " where j.msg_id = q.msg_id and j.queue = %s and j.state = 'RUNNING' and j.attempt = 1",
+                (queue,),
             )
-    for other in others:
+            world.running.sql.execute("select superstoryboard.wake(%s)", (queue,))
+    for other in world.others:
         other.stop()
 
 
@@ -288,7 +294,7 @@ ROWS = [
     Row(
         "two attempts at one job",
         claim_again,
-        partial(google, on="image", times=1000, delay_seconds=1),
+        double_workers,
         dead=INTERRUPTED,
     ),
     Row("messages are removed by hand", remove_messages),

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import KV, Pipeline, pipeline
 from tests.faults.proxy import LossyProxy, lossy_proxy
-from tests.running import ALICE
+from tests.running import ALICE, Service
 
 STEP_SECONDS = 40.0
 SUBMIT_TRIES = 40
@@ -41,6 +41,7 @@ class World:
     folder: Path
     chance: random.Random
     row: str = ""
+    others: list[Service] = field(default_factory=list)
 
     def wait(self, seconds: float) -> None:
         """Let the system run for a while."""
