@@ -69,6 +69,30 @@ begin
 end
 $$;
 
+-- Settles a call that was never sent. A job that was buried meanwhile, since nobody could know that, goes on by itself.
+create function superstoryboard.withdraw_call_v1(p_call bigint) returns void
+language plpgsql as $$
+declare
+  call superstoryboard.provider_calls;
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select * into call from superstoryboard.provider_calls where id = p_call;
+  select * into locked from superstoryboard.lock_job(call.job_id);
+  job := locked.job;
+  update superstoryboard.provider_calls set state = 'SETTLED', paid = false, settled_at = clock_timestamp()
+  where id = p_call and state in ('INTENT', 'UNKNOWN');
+  if not found or job.state <> 'DEAD_LETTERED' or job.error ->> 'code' <> 'SUBMIT_INTERRUPTED' then
+    return;
+  end if;
+  update superstoryboard.jobs set state = 'QUEUED', error = null, ended_at = null, worker = null, progress_percent = 0
+  where id = job.id
+  returning * into job;
+  perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: its call was never sent');
+  update superstoryboard.jobs set rank = (locked.job).rank where id = job.id;
+end
+$$;
+
 -- Settles a call: it ended, and it was or was not paid for.
 create function superstoryboard.settle_call_v1(p_call bigint, p_paid boolean, p_error jsonb) returns void
 language sql as $$

@@ -87,9 +87,9 @@ class Ledger:
         )
 
     async def withdraw(self, call_id: int) -> None:
-        """Settle an intent that was never sent."""
+        """Settle an intent that was never sent, whatever became of the claim."""
         await self._database.fetch(
-            "select superstoryboard.settle_call_v1(%(id)s::bigint, false, null)",
+            "select superstoryboard.withdraw_call_v1(%(id)s::bigint)",
             {"id": call_id},
             patience_seconds=PATIENCE_SECONDS,
         )

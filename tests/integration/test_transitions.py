@@ -398,3 +398,17 @@ async def test_a_claim_waits_for_the_settlement_that_it_meets(
         "paid": False,
     }
     assert (await row(database, job_id))["state"] == "RUNNING"
+
+
+async def test_a_call_that_was_never_sent_brings_its_buried_job_back(database: Database) -> None:
+    job_id = await accept(database, kind="video")
+    call = await intend(database, await claim_one(video_queue(database)))
+    assert call is not None
+    await expire_lease(database, VIDEO_QUEUE)
+    assert await video_queue(database, "worker-2").claim(1, 60) == []
+    assert (await row(database, job_id))["state"] == "DEAD_LETTERED"
+    await Ledger(database).withdraw(call)
+    assert (await row(database, job_id))["state"] == "QUEUED"
+    again = await claim_one(video_queue(database, "worker-2"))
+    assert again.operation is None
+    assert await intend(database, again) is not None
