@@ -41,12 +41,12 @@ def run_row(running: World, number: int, row: Row, images: int, videos: int) -> 
     row.during(running)
     if file is not None:
         running.kill_armed(row.service, file)
-    healed = time.monotonic()
+    healed = running.now()
     submitting.join()
-    deadline = healed + row.patience_seconds
+    deadline = time.monotonic() + row.patience_seconds
     while open_jobs(running) and time.monotonic() < deadline:
         running.wait(0.1)
-    return account(running, images + videos, time.monotonic() - healed)
+    return account(running, images + videos, healed)
 
 
 def _submit(running: World, images: int, videos: int) -> None:

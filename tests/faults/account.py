@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -24,7 +25,7 @@ class Account:
     `lost`: jobs that did not end, ended FAILED, or ended without their asset, link or archived message.
     `doubled`: jobs that nobody asked for or that succeeded twice, and entities that do not show their newest result.
     `second_payments`: accepted calls beyond the first of a job; of an image also beyond those of unknown outcome.
-    `spent`: attempts beyond the first. `leaks`: jobs shown to another caller, and secrets in logs.
+    `seconds`: to recover. `spent`: attempts beyond the first. `leaks`: jobs shown to another caller, and secrets in logs.
     """
 
     asked: int
@@ -60,8 +61,8 @@ def open_jobs(world: World) -> int:
     return int(found[0])
 
 
-def account(world: World, asked: int, seconds: float) -> Account:
-    """Count a row whose jobs have ended, or should have."""
+def account(world: World, asked: int, healed: datetime) -> Account:
+    """Count a row whose jobs have ended, or should have, and whose fault had ended at this time."""
     jobs = _jobs(world)
     states = Counter(job["state"] for job in jobs)
     calls = _calls_by_prompt(world)
@@ -80,7 +81,7 @@ def account(world: World, asked: int, seconds: float) -> Account:
         second_payments=sum(_second_payments(job, calls[job["prompt"]]) for job in jobs),
         spent=sum(max(0, job["attempt"] - 1) for job in jobs),
         leaks=_seen_by_others(world, [str(job["id"]) for job in jobs]) + _secrets_logged(world),
-        seconds=seconds,
+        seconds=_recovery_seconds(world, healed),
     )
 
 
@@ -97,6 +98,17 @@ def _jobs(world: World) -> list[dict[str, Any]]:
     )
     names = [column.name for column in cursor.description or []]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _recovery_seconds(world: World, healed: datetime) -> float:
+    """From the end of the fault until the last of the jobs that had been started by then has ended."""
+    row = world.running.sql.execute(
+        "select extract(epoch from max(coalesce(ended_at, clock_timestamp())) - %(healed)s)::float8"
+        " from superstoryboard.jobs where storyboard_id = %(row)s and started_at <= %(healed)s",
+        {"row": world.row, "healed": healed},
+    ).fetchone()
+    assert row is not None
+    return max(0.0, row[0] or 0.0)
 
 
 def _second_payments(job: dict[str, Any], calls: int) -> int:

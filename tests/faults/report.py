@@ -40,7 +40,7 @@ Command: `make faults` · {date} · seed {seed}
 - **doubled**: jobs that nobody asked for or that succeeded twice, and scenes that show another result than the newest
 - **second payments**: accepted calls beyond the first of a job
 - **leaks**: jobs shown to another user, and secrets in a log
-- **seconds to recover**: from the end of the fault until the last job of the row has ended
+- **seconds to recover**: from the end of the fault until the last job that had been started by then has ended
 
 ## Broken on purpose
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,6 +77,13 @@ class World:
         process.kill()
         process.start()
         process.wait_serving()
+
+    def now(self) -> datetime:
+        """The time of the database."""
+        row = self.running.sql.execute("select clock_timestamp()").fetchone()
+        assert row is not None
+        found: datetime = row[0]
+        return found
 
     def reconnect(self) -> None:
         """A connection of ours after the database was away."""
