@@ -25,7 +25,8 @@ class Account:
     `lost`: jobs that did not end, ended FAILED, or ended without their asset, link or archived message.
     `doubled`: jobs that nobody asked for or that succeeded twice, and entities that do not show their newest result.
     `second_payments`: accepted calls beyond the first of a job; of an image also beyond those of unknown outcome.
-    `seconds`: to recover. `spent`: attempts beyond the first. `leaks`: jobs shown to another caller, and secrets in logs.
+    `spent`: attempts beyond the first. `leaks`: jobs shown to another caller, and secrets in logs.
+    `seconds`: to recover.
     """
 
     asked: int
