@@ -1,4 +1,4 @@
-"""An emulator of Google's Gemini image API and of Veo on the Gemini API, spoken over real HTTP.
+"""An emulator of Google's media APIs over real HTTP: Gemini pictures, Veo on the Gemini API and on Vertex, Gemini Omni.
 
 The product reaches it by base URL only. Start it with ``python -m devstack.google_emulator`` or build the
 application with :func:`devstack.google_emulator.app.create_app`. The management routes under ``/_emulator``

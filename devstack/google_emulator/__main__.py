@@ -16,6 +16,9 @@ def main() -> None:
         api_key=options.api_key,
         image_seconds=options.image_seconds,
         video_seconds=options.video_seconds,
+        processing_seconds=options.processing_seconds,
+        inline_bytes=options.inline_bytes,
+        vertex_token=options.vertex_token,
         retired=frozenset(options.retired),
         renders_at_once=options.renders_at_once,
     )
@@ -36,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", required=True)
     parser.add_argument("--image-seconds", type=float, default=0.1, help="least time of an image answer")
     parser.add_argument("--video-seconds", type=float, default=1.0, help="least time of a video operation")
+    parser.add_argument("--processing-seconds", type=float, default=0.0, help="how long a finished film's file waits")
+    parser.add_argument("--inline-bytes", type=int, default=4 * 1024 * 1024, help="largest film inside an interaction")
+    parser.add_argument("--vertex-token", help="the access token that Vertex projects take; without it none is taken")
     parser.add_argument("--retired", action="append", default=[], metavar="MODEL", help="make a model answer 404")
     parser.add_argument("--renders-at-once", type=int, default=2)
     return parser

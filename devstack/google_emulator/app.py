@@ -11,13 +11,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from devstack.google_emulator import handlers
+from devstack.google_emulator import handlers, interactions, vertex
 from devstack.google_emulator.config import Config
 from devstack.google_emulator.errors import ApiError, Json, invalid
 from devstack.google_emulator.turns import Emulator, product_route
 
 _MODEL = "/{version}/models/{model}"
 _FILE = "/{version}/files/{file}"
+_INTERACTIONS = "/{version}/interactions"
+_INTERACTION = f"{_INTERACTIONS}/{{interaction}}"
+_VERTEX_MODELS = (
+    "/{version}/publishers/google/models/{model}",
+    "/{version}/projects/{project}/locations/{location}/publishers/google/models/{model}",
+)
 
 
 def create_app(config: Config) -> Starlette:
@@ -35,7 +41,14 @@ def create_app(config: Config) -> Starlette:
         await emulator.operations.close()
         emulator.journal.close()
 
-    routes = [
+    routes = [*_gemini_routes(), *_vertex_routes(), *_interaction_routes(), *_management_routes()]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_method})
+    app.state.emulator = emulator
+    return app
+
+
+def _gemini_routes() -> list[Route]:
+    return [
         Route(f"{_MODEL}:generateContent", product_route("image", handlers.generate_content), methods=["POST"]),
         Route(
             f"{_MODEL}:predictLongRunning",
@@ -46,14 +59,41 @@ def create_app(config: Config) -> Starlette:
         Route(_MODEL, product_route("model", handlers.get_model)),
         Route(f"{_FILE}:download", product_route("download", handlers.download_file)),
         Route(_FILE, product_route("file", handlers.get_file)),
+    ]
+
+
+def _vertex_routes() -> list[Route]:
+    submit = product_route("submit", vertex.predict_long_running, "vertex")
+    poll = product_route("poll", vertex.fetch_predict_operation, "vertex")
+    model = product_route("model", vertex.get_model, "vertex")
+    routes = []
+    for path in _VERTEX_MODELS:
+        routes.append(Route(f"{path}:predictLongRunning", submit, methods=["POST"]))
+        routes.append(Route(f"{path}:fetchPredictOperation", poll, methods=["POST"]))
+        routes.append(Route(path, model))
+    return routes
+
+
+def _interaction_routes() -> list[Route]:
+    create = product_route("submit", interactions.create_interaction, "interactions")
+    cancel = product_route("cancel", interactions.cancel_interaction, "interactions")
+    get = product_route("poll", interactions.get_interaction, "interactions")
+    delete = product_route("delete", interactions.delete_interaction, "interactions")
+    return [
+        Route(_INTERACTIONS, create, methods=["POST"]),
+        Route(f"{_INTERACTION}/cancel", cancel, methods=["POST"]),
+        Route(_INTERACTION, get),
+        Route(_INTERACTION, delete, methods=["DELETE"]),
+    ]
+
+
+def _management_routes() -> list[Route]:
+    return [
         Route("/_emulator/script", _management_route(_add_to_script), methods=["POST"]),
         Route("/_emulator/release", _management_route(_release), methods=["POST"]),
         Route("/_emulator/requests", _management_route(_requests)),
         Route("/_emulator/reset", _management_route(_reset), methods=["POST"]),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _no_such_method})
-    app.state.emulator = emulator
-    return app
 
 
 def _management_route(

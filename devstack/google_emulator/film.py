@@ -31,6 +31,7 @@ def write_film(
     *,
     seconds: int,
     caption_from: int,
+    with_sound: bool,
     keep_on: Callable[[], bool],
 ) -> None:
     """Encode ``seconds * 24`` frames of ``still`` in motion to ``target``.
@@ -40,7 +41,7 @@ def write_film(
     """
     with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         video = _add_video(container, still.size)
-        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if with_sound else None
         sound = _audio_frames(digest_of(prompt), seconds)
         for index, picture in enumerate(_frames(still, prompt, seconds * FPS, caption_from)):
             if not keep_on():
@@ -48,12 +49,13 @@ def write_film(
             frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p")
             frame.pts = index
             container.mux(video.encode(frame))
-            while (chunk := next(sound, None)) is not None:
+            while audio is not None and (chunk := next(sound, None)) is not None:
                 container.mux(audio.encode(chunk))
                 if chunk.pts * FPS >= index * SAMPLE_RATE:
                     break
         container.mux(video.encode(None))
-        container.mux(audio.encode(None))
+        if audio is not None:
+            container.mux(audio.encode(None))
 
 
 def _add_video(container: Any, size: tuple[int, int]) -> Any:

@@ -1,21 +1,18 @@
-"""The product API: pictures, submits, polls, files."""
+"""The Gemini API: pictures, films of Veo, files, models."""
 
 import asyncio
 import time
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from devstack.google_emulator.errors import ApiError, file_not_visible, invalid
+from devstack.google_emulator.credentials import check_key
+from devstack.google_emulator.errors import ApiError, Json, file_not_visible
 from devstack.google_emulator.image_call import ImageCall, image_body, parse_image_call, refusal_body
 from devstack.google_emulator.models import Model, describe_model, find_model
-from devstack.google_emulator.operations import Operation
+from devstack.google_emulator.operations import Operation, Operations
+from devstack.google_emulator.pictures import check_picture
 from devstack.google_emulator.turns import Turn
-from devstack.google_emulator.video_call import VideoCall, parse_video_call
-
-_UNREADABLE = (
-    "Unable to process input image. Please retry or report in "
-    "https://developers.generativeai.google/guide/troubleshooting"
-)
+from devstack.google_emulator.video_call import VideoCall, finished_body, parse_video_call
 
 
 async def generate_content(turn: Turn) -> Response:
@@ -36,31 +33,21 @@ async def predict_long_running(turn: Turn) -> Response:
     model = _model_of(turn, "predictLongRunning")
     call = await asyncio.to_thread(_checked_video_call, await turn.body(), model)
     entry = await turn.begin(call.prompt)
-    operations = turn.emulator.operations
-    operation = operations.new(
-        call,
-        model=model.name,
-        outcome=entry.operation_outcome() or "video",
-        accepted_at=turn.exchange.time,
-    )
-    turn.exchange.operation = operation.name
-    await asyncio.to_thread(operations.keep, operation, call.source)
-    await turn.accept()
-    operations.start(operation)
+    operation = await turn.create(call, entry, model=model.name)
     return await turn.finish(entry, JSONResponse({"name": operation.name}))
 
 
 async def get_operation(turn: Turn) -> Response:
     """Answer a poll."""
-    turn.check_caller()
+    check_key(turn.request, turn.emulator.config)
     parameters = turn.request.path_params
     turn.exchange.model = parameters["model"]
-    operation = turn.emulator.operations.find(parameters["operation"], parameters["model"])
+    operation = turn.emulator.operations.find("models/{model}/operations/{operation}".format_map(parameters))
     if operation is None:
         raise ApiError(404, "Requested entity was not found.")
     turn.exchange.operation = operation.name
     entry = await turn.begin(operation.prompt)
-    body = await asyncio.to_thread(turn.emulator.operations.body, operation)
+    body = await asyncio.to_thread(_operation_body, turn.emulator.operations, operation)
     return await turn.finish(entry, JSONResponse(body))
 
 
@@ -68,7 +55,7 @@ async def download_file(turn: Turn) -> Response:
     """Send a film, or the range of it that is asked for."""
     operation = _operation_of_file(turn)
     entry = await turn.begin(operation.prompt)
-    if not await asyncio.to_thread(turn.emulator.operations.done, operation):
+    if not await asyncio.to_thread(turn.emulator.operations.active, operation):
         raise ApiError(400, "The File is not in an ACTIVE state.", status="FAILED_PRECONDITION")
     path = turn.emulator.operations.path(operation)
     return await turn.finish(entry, FileResponse(path, media_type="video/mp4"))
@@ -77,12 +64,14 @@ async def download_file(turn: Turn) -> Response:
 async def get_file(turn: Turn) -> Response:
     """Answer with the File resource of a film."""
     operation = _operation_of_file(turn)
-    return JSONResponse(await asyncio.to_thread(turn.emulator.operations.file_body, operation))
+    entry = await turn.begin(operation.prompt)
+    body = await asyncio.to_thread(turn.emulator.operations.file_body, operation)
+    return await turn.finish(entry, JSONResponse(body))
 
 
 async def get_model(turn: Turn) -> Response:
     """Answer with a Model resource."""
-    version = turn.check_caller()
+    version = check_key(turn.request, turn.emulator.config)
     name: str = turn.request.path_params["model"]
     turn.exchange.model = name
     return JSONResponse(describe_model(name, version=version, retired=turn.emulator.config.retired))
@@ -90,13 +79,13 @@ async def get_model(turn: Turn) -> Response:
 
 def _model_of(turn: Turn, method: str) -> Model:
     turn.exchange.model = turn.request.path_params["model"]
-    version = turn.check_caller()
+    version = check_key(turn.request, turn.emulator.config)
     retired = turn.emulator.config.retired
     return find_model(turn.exchange.model, version=version, method=method, retired=retired)
 
 
 def _operation_of_file(turn: Turn) -> Operation:
-    turn.check_caller()
+    check_key(turn.request, turn.emulator.config)
     file_id: str = turn.request.path_params["file"]
     operation = turn.emulator.operations.find_file(file_id)
     if operation is None:
@@ -108,24 +97,21 @@ def _operation_of_file(turn: Turn) -> Operation:
 def _checked_image_call(raw: bytes, model: Model) -> ImageCall:
     call = parse_image_call(raw, model)
     for source in call.sources:
-        _check_picture(source)
+        check_picture(source)
     return call
 
 
 def _checked_video_call(raw: bytes, model: Model) -> VideoCall:
     call = parse_video_call(raw, model)
     if call.source is not None:
-        _check_picture(call.source)
+        check_picture(call.source)
     return call
 
 
-def _check_picture(data: bytes) -> None:
-    from devstack.google_emulator.painting import open_picture  # noqa: PLC0415 - an idle server stays small
-
-    try:
-        open_picture(data)
-    except ValueError as error:
-        raise invalid(_UNREADABLE) from error
+def _operation_body(operations: Operations, operation: Operation) -> Json:
+    if not operations.done(operation):
+        return {"name": operation.name}
+    return finished_body(operation.name, operation.outcome, operation.file_id)
 
 
 def _image_answer(call: ImageCall, model: str, refusal: str | None) -> Response:

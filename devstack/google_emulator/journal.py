@@ -21,6 +21,7 @@ class Exchange:
     on: str
     method: str
     path: str
+    surface: str = "gemini"
     model: str = ""
     prompt: str = ""
     accepted: bool = False
@@ -36,6 +37,7 @@ class Exchange:
             "on": self.on,
             "method": self.method,
             "path": self.path,
+            "surface": self.surface,
             "model": self.model,
             "prompt": self.prompt,
             "accepted": self.accepted,

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from devstack.google_emulator.film import FPS, AbandonedError, write_film
 from devstack.google_emulator.painting import open_picture, paint_scene
 
-SIZES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 _RATIO_TOLERANCE = 0.03
 
 
@@ -38,6 +38,7 @@ def main() -> None:
             spec["prompt"],
             seconds=spec["duration_seconds"],
             caption_from=caption_from,
+            with_sound=spec.get("audio", True),
             keep_on=lambda: os.getppid() == parent,
         )
     except AbandonedError:

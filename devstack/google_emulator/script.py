@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devstack.google_emulator import errors
-from devstack.google_emulator.errors import ApiError, invalid
+from devstack.google_emulator.errors import ApiError, Surface, invalid
 
-ON = ("image", "submit", "poll", "download", "any")
+ON = ("image", "submit", "poll", "download", "file", "cancel", "delete", "any")
 ERROR_KINDS = ("rate_limited_minute", "quota_day", "limit_zero", "overloaded", "internal")
 IMAGE_KINDS = ("blocked_prompt", "image_safety", "no_image_text", "no_image")
-OPERATION_KINDS = ("empty_operation", "rai_filtered")
+OPERATION_KINDS = ("empty_operation", "rai_filtered", "no_video_text", "file_failed")
+STATUSES = ("incomplete", "budget_exceeded", "requires_action", "cancelled", "failed")
 DROPS = ("before_accept", "after_accept")
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "on": str,
@@ -20,6 +21,8 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "times": int,
     "delay_seconds": (int, float),
     "retry_delay_seconds": (int, float),
+    "queued_seconds": (int, float),
+    "processing_seconds": (int, float),
     "status": int,
     "body": object,
     "headers": dict,
@@ -28,6 +31,9 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "hold": bool,
     "accept": bool,
 }
+
+
+_QUOTAS = {"rate_limited_minute": ("PerMinute", 10), "quota_day": ("PerDay", 100), "limit_zero": ("PerDay", 0)}
 
 
 class DroppedError(Exception):
@@ -40,7 +46,8 @@ class Entry:
 
     ``delay_seconds`` and ``hold`` make the answer late, after a paid call was recorded. ``drop`` closes the
     connection without any answer. ``accept`` records the call as paid although ``status`` or ``body``
-    replaces its answer.
+    replaces its answer. ``queued_seconds`` keeps a new interaction from starting, ``processing_seconds`` the
+    file of a finished film from becoming ACTIVE; None leaves that to the settings.
     """
 
     on: str
@@ -48,6 +55,8 @@ class Entry:
     times: int = 1
     delay_seconds: float = 0.0
     retry_delay_seconds: float = 38.0
+    queued_seconds: float = 0.0
+    processing_seconds: float | None = None
     status: int | None = None
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -64,20 +73,19 @@ class Entry:
         """Whether the answer is given by ``status`` and ``body`` as they stand."""
         return self.kind is None and (self.status is not None or self.body is not None)
 
-    def error(self, model: str) -> ApiError | None:
+    def error(self, model: str, on: str, surface: Surface) -> ApiError | None:
         """Return the error that a named error kind stands for, None for the other kinds."""
-        wait = self.retry_delay_seconds
+        if self.kind in _QUOTAS:
+            period, limit = _QUOTAS[self.kind]
+            wait = self.retry_delay_seconds
+            return errors.quota_exceeded(model, period=period, limit=limit, retry_seconds=wait, surface=surface)
         match self.kind:
-            case "rate_limited_minute":
-                return errors.quota_exceeded(model, period="PerMinute", limit=10, retry_seconds=wait)
-            case "quota_day":
-                return errors.quota_exceeded(model, period="PerDay", limit=100, retry_seconds=wait)
-            case "limit_zero":
-                return errors.quota_exceeded(model, period="PerDay", limit=0, retry_seconds=wait)
             case "overloaded":
-                return errors.overloaded(model)
+                return errors.overloaded(model, surface)
             case "internal":
                 return errors.internal()
+            case "blocked_prompt" if on == "submit":
+                return errors.blocked_prompt()
         return None
 
     def image_refusal(self) -> str | None:
@@ -163,11 +171,14 @@ def _check_kind(entry: Entry) -> None:
         return
     if entry.kind in IMAGE_KINDS and entry.on in ("image", "any"):
         return
+    if entry.kind == "blocked_prompt" and entry.on == "submit":
+        return
     if _ends_operation(entry.kind) and entry.on in ("submit", "any"):
         return
     raise invalid(f"kind {entry.kind!r} does not exist or does not fit on {entry.on!r}")
 
 
 def _ends_operation(kind: str) -> bool:
-    name, _, code = kind.partition(":")
-    return kind in OPERATION_KINDS or (name == "operation_error" and code.isdigit())
+    name, _, detail = kind.partition(":")
+    numbered = name in ("operation_error", "rai_filtered") and detail.isdigit()
+    return kind in OPERATION_KINDS or numbered or (name == "status" and detail in STATUSES)

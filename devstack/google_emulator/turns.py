@@ -1,21 +1,21 @@
 """One request from arrival to answer: credential, script, record of payment, log line."""
 
 import asyncio
-import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from devstack.google_emulator.config import Config
-from devstack.google_emulator.errors import ApiError, invalid, invalid_key, missing_key, plain_error
+from devstack.google_emulator.errors import ApiError, Surface, invalid, plain_error
 from devstack.google_emulator.journal import Exchange, Journal, Row
-from devstack.google_emulator.operations import Operations
+from devstack.google_emulator.operations import Operation, Operations, Order
 from devstack.google_emulator.script import DroppedError, Entry, Script
+from devstack.google_emulator.video_call import VideoCall
 
-VERSIONS = ("v1", "v1beta", "v1alpha")
 _MAX_BODY_BYTES = 100 * 1024 * 1024
 
 log = logging.getLogger("google_emulator")
@@ -30,7 +30,10 @@ class Emulator:
         self.script = Script()
         self.journal = Journal(Path(config.state_dir) / "requests.jsonl")
         self.operations = Operations(
-            config.state_dir, video_seconds=config.video_seconds, renders_at_once=config.renders_at_once
+            config.state_dir,
+            video_seconds=config.video_seconds,
+            processing_seconds=config.processing_seconds,
+            renders_at_once=config.renders_at_once,
         )
         self._account_for_the_unrecorded()
 
@@ -39,8 +42,9 @@ class Emulator:
         counted = self.journal.operations()
         for operation in self.operations.accepted_after(self.journal.since):
             if operation.name not in counted:
-                path = f"/v1beta/models/{operation.model}:predictLongRunning"
+                path = operation.submit_path or f"/v1beta/models/{operation.model}:predictLongRunning"
                 exchange = Exchange(on="submit", method="POST", path=path, model=operation.model)
+                exchange.surface = operation.surface
                 exchange.prompt, exchange.operation = operation.prompt, operation.name
                 exchange.time = operation.accepted_at
                 self.journal.accept(exchange)
@@ -57,23 +61,12 @@ class ScriptedError(Exception):
 class Turn:
     """What a handler works with while it answers one request."""
 
-    def __init__(self, emulator: Emulator, request: Request, on: str) -> None:
+    def __init__(self, emulator: Emulator, request: Request, on: str, surface: Surface) -> None:
         self.emulator = emulator
         self.request = request
-        self.exchange = Exchange(on=on, method=request.method, path=request.url.path)
+        self.surface = surface
+        self.exchange = Exchange(on=on, method=request.method, path=request.url.path, surface=surface)
         self._row: Row | None = None
-
-    def check_caller(self) -> str:
-        """Return the API version of the path; raise ApiError when key or version are not right."""
-        key = self.request.headers.get("x-goog-api-key") or self.request.query_params.get("key")
-        if not key:
-            raise missing_key()
-        if not hmac.compare_digest(key.encode(), self.emulator.config.api_key.encode()):
-            raise invalid_key()
-        version: str = self.request.path_params["version"]
-        if version not in VERSIONS:
-            raise ApiError(404, "Method not found.")
-        return version
 
     async def body(self) -> bytes:
         """Return the request body; raise ApiError 400 beyond the service's limit of 100 MB."""
@@ -103,6 +96,26 @@ class Turn:
         """Record this call as paid for, on disk, before anything is answered."""
         self._row = await asyncio.to_thread(self.emulator.journal.accept, self.exchange)
 
+    async def create(
+        self, call: VideoCall, entry: Entry, *, model: str, parent: str = "", ask: Mapping[str, Any] | None = None
+    ) -> Operation:
+        """Take the order of a video: keep it, record it as paid for, begin its film."""
+        operations, exchange = self.emulator.operations, self.exchange
+        order = Order(
+            model=model,
+            surface=self.surface,
+            submit_path=exchange.path,
+            accepted_at=exchange.time,
+            parent=parent,
+            ask=ask or {},
+        )
+        operation = operations.new(call, order, entry)
+        exchange.operation = operation.name
+        await asyncio.to_thread(operations.keep, operation, call.source)
+        await self.accept()
+        operations.start(operation)
+        return operation
+
     async def finish(self, entry: Entry, response: Response) -> Response:
         """Return the answer when the script lets it go; raise DroppedError when it swallows it."""
         await self.emulator.script.lateness(entry)
@@ -125,9 +138,9 @@ class Turn:
         return entry.accept or (success and self.exchange.on == "image")
 
     def _scripted_response(self, entry: Entry) -> Response | None:
-        error = entry.error(self.exchange.model)
+        error = entry.error(self.exchange.model, self.exchange.on, self.surface)
         if error is not None:
-            return JSONResponse(error.body(), error.code, headers=entry.headers)
+            return JSONResponse(error.body(self.surface), error.code, headers=entry.headers)
         if not entry.replaces:
             return None
         status = entry.status or 200
@@ -135,21 +148,23 @@ class Turn:
             return Response(entry.body, status, headers=dict(entry.headers))
         body = entry.body
         if body is None:
-            body = plain_error(status).body() if status >= 400 else {}
+            body = plain_error(status).body(self.surface) if status >= 400 else {}
         return JSONResponse(body, status, headers=entry.headers)
 
 
-def product_route(on: str, handler: Callable[[Turn], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def product_route(
+    on: str, handler: Callable[[Turn], Awaitable[Response]], surface: Surface = "gemini"
+) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint that runs ``handler`` inside a :class:`Turn`."""
 
     async def endpoint(request: Request) -> Response:
-        turn = Turn(request.app.state.emulator, request, on)
+        turn = Turn(request.app.state.emulator, request, on, surface)
         status: int | None = None
         try:
             response = await handler(turn)
             status = response.status_code
         except ApiError as error:
-            response = JSONResponse(error.body(), error.code)
+            response = JSONResponse(error.body(surface), error.code)
             status = error.code
         except ScriptedError as scripted:
             response = scripted.response

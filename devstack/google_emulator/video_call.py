@@ -1,4 +1,4 @@
-"""predictLongRunning for Veo: what may be asked on the Gemini API, and the bodies of an operation."""
+"""predictLongRunning for Veo: what may be asked, on the Gemini API and on Vertex, and what filtered films say."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,15 @@ from devstack.google_emulator.models import Model
 HOST = "https://generativelanguage.googleapis.com"
 _RESPONSE_TYPE = "type.googleapis.com/google.ai.generativelanguage.v1beta.PredictLongRunningResponse"
 _DURATIONS = (4, 6, 8)
-_MAX_REFERENCES = 3
+_LARGEST_SEED = 2**32 - 1
 _CELEBRITY = (
     "Sorry, we can't create videos with real people's names or likenesses. Please remove the celebrity "
     "reference and try again. Support codes: 15236754"
 )
+_FILTERED = (
+    "The video was filtered out because it may violate Google's Responsible AI practices. Try rephrasing the prompt."
+)
+FILMED = ("video", "file_failed")
 _RPC_MESSAGES = {
     3: "The request is not valid.",
     4: "Deadline exceeded.",
@@ -26,17 +30,53 @@ _RPC_MESSAGES = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rules:
+    """In what the two services that film with Veo differ.
+
+    ``extras`` says whether seed and generateAudio are taken, ``people`` what personGeneration may be for words
+    alone, ``people_in_pictures`` what it may be with a first frame, ``last_frame_durations`` how long a film
+    with a last frame may be.
+    """
+
+    max_samples: int
+    extras: bool
+    people: tuple[str, ...]
+    people_in_pictures: tuple[str, ...]
+    last_frame_durations: tuple[int, ...]
+
+
+ON_GEMINI = Rules(
+    max_samples=1,
+    extras=False,
+    people=("allow_all", "allow_adult", "dont_allow"),
+    people_in_pictures=("allow_all", "dont_allow"),
+    last_frame_durations=(8,),
+)
+# allow_all is for projects on a list of Google's, which the emulated project is not on.
+ON_VERTEX = Rules(
+    max_samples=4,
+    extras=True,
+    people=("allow_adult", "dont_allow"),
+    people_in_pictures=("allow_adult", "dont_allow"),
+    last_frame_durations=_DURATIONS,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoCall:
-    """A checked request; ``source`` is the encoded first frame."""
+    """A checked request; ``source`` is the encoded first frame, ``storage_uri`` the bucket the films go to."""
 
     prompt: str
     source: bytes | None
     aspect_ratio: str
     duration_seconds: int
     resolution: str
+    audio: bool = True
+    samples: int = 1
+    storage_uri: str | None = None
 
 
-def parse_video_call(raw: bytes, model: Model) -> VideoCall:
+def parse_video_call(raw: bytes, model: Model, rules: Rules = ON_GEMINI) -> VideoCall:
     """Check a predictLongRunning body as the service does; raise ApiError.
 
     Names that the service does not know, such as snake_case ones, are ignored without a word.
@@ -47,20 +87,28 @@ def parse_video_call(raw: bytes, model: Model) -> VideoCall:
     if not isinstance(parameters, dict):
         raise invalid("`parameters` must be an object.")
     duration = _duration(parameters.get("durationSeconds"))
-    resolution = _choice(parameters, "resolution", "720p", model.resolutions)
-    if resolution != "720p" and duration != 8:
+    resolution = _choice(parameters, "resolution", "720p", tuple(model.durations))
+    if duration not in model.durations[resolution]:
         raise invalid(f"Resolution {resolution} is only supported for a `durationSeconds` of 8.")
     source = _picture(instance, "image")
     prompt = instance.get("prompt", "")
     if not isinstance(prompt, str) or (not prompt.strip() and source is None):
         raise invalid("The `prompt` field must be a string that is not empty.")
-    _check_extras(instance, parameters, source, duration)
+    samples = parameters.get("sampleCount", 1)
+    if isinstance(samples, bool) or samples not in range(1, rules.max_samples + 1):
+        raise invalid(f"`sampleCount` must be a number from 1 to {rules.max_samples}.")
+    _check_extras(parameters, rules)
+    _check_people(parameters.get("personGeneration"), source, rules)
+    _check_pictures(instance, source, duration, model, rules)
     return VideoCall(
         prompt=prompt,
         source=source,
         aspect_ratio=_choice(parameters, "aspectRatio", "16:9", model.ratios),
         duration_seconds=duration,
         resolution=resolution,
+        audio=parameters.get("generateAudio", True),
+        samples=samples,
+        storage_uri=parameters.get("storageUri") if rules.extras else None,
     )
 
 
@@ -92,6 +140,8 @@ def _picture(holder: Json, name: str) -> bytes | None:
     value = holder.get(name)
     if value is None:
         return None
+    if isinstance(value, dict) and "gcsUri" in value:
+        raise ApiError(501, "The emulator has no Cloud Storage: send the picture's bytes.")
     if not isinstance(value, dict) or not value.get("bytesBase64Encoded") or not value.get("mimeType"):
         raise invalid(f"Input instance with `{name}` should contain both `bytesBase64Encoded` and `mimeType`.")
     if value["mimeType"] not in ("image/png", "image/jpeg", "image/webp"):
@@ -102,28 +152,45 @@ def _picture(holder: Json, name: str) -> bytes | None:
     return data
 
 
-def _check_extras(instance: Json, parameters: Json, source: bytes | None, duration: int) -> None:
-    if parameters.get("sampleCount", 1) != 1:
-        raise invalid("`sampleCount` must be 1.")
-    for name in ("seed", "generateAudio"):
-        if name in parameters:
-            raise invalid(f"`{name}` isn't supported by this model.")
-    person = parameters.get("personGeneration")
-    if person is not None and person not in ("allow_all", "allow_adult", "dont_allow"):
+def _check_extras(parameters: Json, rules: Rules) -> None:
+    if not rules.extras:
+        for name in ("seed", "generateAudio"):
+            if name in parameters:
+                raise invalid(f"`{name}` isn't supported by this model.")
+        return
+    seed = parameters.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _LARGEST_SEED:
+        raise invalid(f"`seed` must be a number from 0 to {_LARGEST_SEED}.")
+    if not isinstance(parameters.get("generateAudio", True), bool):
+        raise invalid("`generateAudio` must be true or false.")
+    bucket = parameters.get("storageUri", "gs://bucket")
+    if not isinstance(bucket, str) or not bucket.startswith("gs://"):
+        raise invalid("`storageUri` must be a Cloud Storage URI that starts with gs://.")
+
+
+def _check_people(person: Any, source: bytes | None, rules: Rules) -> None:
+    if person is None:
+        return
+    if person not in ON_GEMINI.people:
         raise invalid(f"{person} for personGeneration is not a known value.")
-    if person == "allow_adult" and source is not None:
-        raise invalid("allow_adult for personGeneration is currently not supported.")
-    if _picture(instance, "lastFrame") is not None and (source is None or duration != 8):
-        raise invalid("`lastFrame` needs an `image` and a `durationSeconds` of 8.")
+    if person not in (rules.people if source is None else rules.people_in_pictures):
+        raise invalid(f"{person} for personGeneration is currently not supported.")
+
+
+def _check_pictures(instance: Json, source: bytes | None, duration: int, model: Model, rules: Rules) -> None:
+    lonely = source is None or duration not in rules.last_frame_durations
+    if _picture(instance, "lastFrame") is not None and lonely:
+        lengths = ", ".join(map(str, rules.last_frame_durations))
+        raise invalid(f"`lastFrame` needs an `image` and a `durationSeconds` of {lengths}.")
     if references := instance.get("referenceImages"):
-        _check_references(references, instance, duration)
+        _check_references(references, instance, duration, model.max_inputs)
     if "video" in instance:
         raise ApiError(501, "The emulator does not extend videos.")
 
 
-def _check_references(references: Any, instance: Json, duration: int) -> None:
-    if not isinstance(references, list) or len(references) > _MAX_REFERENCES:
-        raise invalid(f"`referenceImages` takes up to {_MAX_REFERENCES} images.")
+def _check_references(references: Any, instance: Json, duration: int, most: int) -> None:
+    if not isinstance(references, list) or len(references) > most:
+        raise invalid(f"`referenceImages` takes up to {most} images.")
     if duration != 8 or any(name in instance for name in ("image", "lastFrame", "video")):
         raise invalid("`referenceImages` needs a `durationSeconds` of 8 and goes with no other picture.")
     for reference in references:
@@ -139,15 +206,31 @@ def file_uri(file_id: str) -> str:
 
 
 def finished_body(name: str, outcome: str, file_id: str) -> Json:
-    """Return the polled body of an operation that has ended with ``outcome``."""
+    """Return the polled body of an operation of the Gemini API that has ended with ``outcome``."""
     body: Json = {"name": name, "done": True}
-    kind, _, code = outcome.partition(":")
-    if kind == "operation_error":
-        message = _RPC_MESSAGES.get(int(code), f"Operation failed with code {code}.")
-        return body | {"error": {"code": int(code), "message": message}}
-    if kind == "empty_operation":
+    if error := operation_error(outcome):
+        return body | {"error": error}
+    if outcome in FILMED:
+        result: Json = {"generatedSamples": [{"video": {"uri": file_uri(file_id)}}]}
+    elif reason := filter_reason(outcome):
+        result = {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": [reason]}
+    else:
         return body
-    result: Json = {"generatedSamples": [{"video": {"uri": file_uri(file_id)}}]}
-    if kind == "rai_filtered":
-        result = {"raiMediaFilteredCount": 1, "raiMediaFilteredReasons": [_CELEBRITY]}
     return body | {"response": {"@type": _RESPONSE_TYPE, "generateVideoResponse": result}}
+
+
+def operation_error(outcome: str) -> Json | None:
+    """Return the google.rpc status of an operation that failed, None for every other end."""
+    kind, _, code = outcome.partition(":")
+    if kind != "operation_error":
+        return None
+    message = _RPC_MESSAGES.get(int(code), f"Operation failed with code {code}.")
+    return {"code": int(code), "message": message}
+
+
+def filter_reason(outcome: str) -> str | None:
+    """Return why a film was filtered out, with the support code that a script may have named; else None."""
+    kind, _, code = outcome.partition(":")
+    if kind != "rai_filtered":
+        return None
+    return f"{_FILTERED} Support codes: {code}" if code else _CELEBRITY

@@ -20,6 +20,9 @@ from PIL import Image, ImageChops, ImageStat
 KEY = "emulator-key"
 IMAGE_MODEL = "gemini-nano-banana-2.1"
 VIDEO_MODEL = "veo-3.1-fast-generate-preview"
+VERTEX_TOKEN = "emulator-token"
+VERTEX_MODEL = "veo-3.1-fast-generate-001"
+OMNI_MODEL = "gemini-omni-1.1-flash"
 WAIT_SECONDS = 30.0
 
 Json = dict[str, Any]
@@ -42,7 +45,17 @@ class GoogleEmulator:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "devstack.google_emulator", "--state-dir", str(self.state_dir)]
-        command += ["--api-key", KEY, "--image-seconds", "0", "--video-seconds", "0.2", *self._options]
+        command += [
+            "--api-key",
+            KEY,
+            "--vertex-token",
+            VERTEX_TOKEN,
+            "--image-seconds",
+            "0",
+            "--video-seconds",
+            "0.2",
+            *self._options,
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
         line = self.next_line("listening")
@@ -107,6 +120,21 @@ def submit_video(
     return client.post(f"/v1beta/models/{VIDEO_MODEL}:predictLongRunning", json=body)
 
 
+def create_interaction(client: httpx.Client, *, prompt: Any = "a lighthouse", **fields: Any) -> httpx.Response:
+    """Order a film of Gemini Omni; `fields` are further ones of the body, None leaves one out."""
+    video = {"type": "video", "delivery": "uri", "duration": "3s", "resolution": "360p"}
+    body = {"model": OMNI_MODEL, "input": prompt, "background": True, "response_format": video} | fields
+    return client.post("/v1beta/interactions", json={name: value for name, value in body.items() if value is not None})
+
+
+def await_interaction(client: httpx.Client, name: str) -> Json:
+    """Poll the interaction until it has ended."""
+    return wait_for(
+        lambda: client.get(f"/v1beta/interactions/{name}").raise_for_status().json(),
+        lambda body: body["status"] not in ("queued", "in_progress"),
+    )
+
+
 def await_operation(client: httpx.Client, name: str) -> Json:
     """Poll the operation until it has ended."""
     return wait_for(lambda: client.get(f"/v1beta/{name}").raise_for_status().json(), lambda body: "done" in body)
@@ -161,7 +189,7 @@ class Film:
             self.rate = container.streams.video[0].average_rate
             self.first, self.last, self.frames = self._decode(container)
         with av.open(BytesIO(data)) as container:
-            self.loudest = max(self._peaks(container))
+            self.loudest = max(self._peaks(container)) if container.streams.audio else 0.0
         self.fast_start = data.index(b"moov") < data.index(b"mdat")
 
     @staticmethod

@@ -1,0 +1,352 @@
+"""Gemini Omni by the Interactions API: the life of an interaction with the real client and by plain HTTP."""
+
+import asyncio
+import base64
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google import genai
+from google.genai import types
+from PIL import Image
+
+from tests.emulators.google_fixture import (
+    IMAGE_MODEL,
+    KEY,
+    OMNI_MODEL,
+    VIDEO_MODEL,
+    Film,
+    GoogleEmulator,
+    await_interaction,
+    create_interaction,
+    encode,
+    make_picture,
+    mean_difference,
+    report,
+    script,
+    wait_for,
+)
+
+GOOGLE = "https://generativelanguage.googleapis.com"
+CELEBRITY = "Support codes: 15236754"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
+    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
+    with emulator.client() as http:
+        http.post("/_emulator/reset").raise_for_status()
+        yield http
+
+
+@pytest.fixture
+async def google(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterator[genai.Client]:
+    """The real client, told to call once: by itself it repeats paid calls."""
+    del client
+    options = types.HttpOptions(
+        base_url=emulator.url,
+        api_version="v1beta",
+        timeout=30_000,
+        retry_options=types.HttpRetryOptions(attempts=1),
+    )
+    made = genai.Client(api_key=KEY, http_options=options)
+    yield made
+    await made.aio.aclose()
+    made.close()
+
+
+def video_format(**fields: Any) -> dict[str, Any]:
+    return {"type": "video", "delivery": "uri", "duration": "3s", "resolution": "360p"} | fields
+
+
+def image_content(picture: Image.Image) -> dict[str, str]:
+    return {"type": "image", "mime_type": "image/png", "data": base64.b64encode(encode(picture)).decode()}
+
+
+def video_of(interaction: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = interaction["steps"][-1]["content"][-1]
+    assert (found["type"], found["mime_type"]) == ("video", "video/mp4")
+    return found
+
+
+def file_path(interaction: dict[str, Any]) -> str:
+    """Return the path of the file of the film, without what asks for its bytes."""
+    uri: str = video_of(interaction)["uri"]
+    assert uri.startswith(f"{GOOGLE}/v1beta/files/")
+    assert uri.endswith(":download?alt=media")
+    return uri.removeprefix(GOOGLE).partition(":")[0]
+
+
+def film_of(client: httpx.Client, interaction: dict[str, Any]) -> Film:
+    return Film(client.get(f"{file_path(interaction)}:download?alt=media").raise_for_status().content)
+
+
+async def test_google_client_films_from_a_picture(google: genai.Client, client: httpx.Client) -> None:
+    source = Image.radial_gradient("L").resize((1280, 720)).convert("RGB")
+    content = [{"type": "text", "text": "waves crash"}, image_content(source)]
+    created: Any = await google.aio.interactions.create(
+        model=OMNI_MODEL,
+        background=True,
+        store=True,
+        input=[{"type": "user_input", "content": content}],
+        response_format=video_format(resolution="720p", aspect_ratio="16:9"),
+        generation_config={"video_config": {"task": "image_to_video"}},
+    )
+    assert created.id.startswith("v1_")
+    assert created.status == "in_progress"
+    interaction: Any = created
+    while interaction.status == "in_progress":
+        await asyncio.sleep(0.05)
+        interaction = await google.aio.interactions.get(created.id)
+    assert interaction.status == "completed"
+    video: Any = interaction.output_video
+    assert interaction.usage.total_output_tokens == 3 * 5792
+    file = await google.aio.files.get(name=f"files/{video.uri.rpartition('/')[2].partition(':')[0]}")
+    assert file.state is types.FileState.ACTIVE
+    film = Film(await google.aio.files.download(file=video.uri))
+    assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 72, (1280, 720))
+    assert mean_difference(film.first, source) < 6
+    seen = report(client)
+    assert seen["accepted"] == {"image": 0, "video": 1}
+    expected = {"on": "submit", "path": "/v1beta/interactions", "surface": "interactions", "operation": created.id}
+    assert expected.items() <= seen["requests"][0].items()
+
+
+async def test_google_client_gets_errors_and_calls_once(google: genai.Client, client: httpx.Client) -> None:
+    script(client, {"on": "submit", "kind": "internal", "times": 9})
+    with pytest.raises(Exception, match="api_error") as caught:
+        await google.aio.interactions.create(model=OMNI_MODEL, input="x", background=True)
+    error: Any = caught.value
+    assert (error.status_code, error.body["error"]["code"]) == (500, "api_error")
+    assert len(report(client)["requests"]) == 1
+
+
+async def test_google_client_cancels_and_deletes(google: genai.Client, client: httpx.Client) -> None:
+    script(client, {"on": "submit", "queued_seconds": 600})
+    created: Any = await google.aio.interactions.create(model=OMNI_MODEL, input="x", background=True)
+    assert created.status == "queued"
+    cancelled: Any = await google.aio.interactions.cancel(created.id)
+    assert (cancelled.status, cancelled.output_video) == ("cancelled", None)
+    with pytest.raises(Exception, match="failed_precondition"):
+        await google.aio.interactions.cancel(created.id)
+    await google.aio.interactions.delete(created.id)
+    with pytest.raises(Exception, match="not_found"):
+        await google.aio.interactions.get(created.id)
+    assert report(client)["accepted"]["video"] == 1
+
+
+def test_states_and_shape(client: httpx.Client) -> None:
+    script(client, {"on": "submit", "queued_seconds": 2})
+    created = create_interaction(client).json()
+    assert created["status"] == "queued"
+    assert created["object"] == "interaction"
+    assert "steps" not in created
+    path = f"/v1/interactions/{created['id']}?stream=false"
+    begun = wait_for(lambda: client.get(path).json(), lambda body: body["status"] != "queued")
+    assert begun["status"] in ("in_progress", "completed")
+    interaction = await_interaction(client, created["id"])
+    assert interaction["status"] == "completed"
+    assert interaction["model"] == OMNI_MODEL
+    assert interaction["usage"]["output_tokens_by_modality"] == [{"modality": "video", "tokens": 3 * 2896}]
+    film = film_of(client, interaction)
+    assert (film.frames, film.first.size) == (72, (640, 360))
+
+
+def test_full_hd_upright(client: httpx.Client) -> None:
+    wanted = video_format(resolution="1080p", aspect_ratio="9:16", duration="4s")
+    interaction = await_interaction(client, create_interaction(client, response_format=wanted).json()["id"])
+    film = film_of(client, interaction)
+    assert (film.frames, film.first.size) == (96, (1080, 1920))
+
+
+def test_answer_in_the_foreground_holds_the_film(client: httpx.Client) -> None:
+    wanted = video_format(delivery="inline")
+    answer = create_interaction(client, background=None, store=False, response_format=wanted).json()
+    assert answer["status"] == "completed"
+    assert Film(base64.b64decode(video_of(answer)["data"], validate=True)).frames == 72
+    assert client.get(f"/v1beta/interactions/{answer['id']}").status_code == 404
+
+
+def test_large_film_is_not_inline(tmp_path: Path) -> None:
+    with GoogleEmulator(tmp_path, "--inline-bytes", "1000").running() as emulator, emulator.client() as client:
+        created = create_interaction(client, response_format=video_format(delivery="inline")).json()
+        assert "data" not in video_of(await_interaction(client, created["id"]))
+
+
+def test_completed_is_not_yet_downloadable(client: httpx.Client) -> None:
+    script(client, {"on": "submit", "processing_seconds": 600}, {"on": "submit", "processing_seconds": 1})
+    slow, quick = (create_interaction(client, prompt=name).json()["id"] for name in ("slow", "quick"))
+    path = file_path(await_interaction(client, slow))
+    assert client.get(path).json()["state"] == "PROCESSING"
+    refused = client.get(f"{path}:download?alt=media")
+    assert (refused.status_code, refused.json()["error"]["status"]) == (400, "FAILED_PRECONDITION")
+    interaction = await_interaction(client, quick)
+    ready = wait_for(lambda: client.get(file_path(interaction)).json(), lambda body: body["state"] == "ACTIVE")
+    assert int(ready["sizeBytes"]) > 0
+    assert film_of(client, interaction).frames == 72
+
+
+def test_file_that_never_becomes_active(client: httpx.Client) -> None:
+    script(client, {"on": "submit", "kind": "file_failed"})
+    interaction = await_interaction(client, create_interaction(client).json()["id"])
+    assert interaction["status"] == "completed"
+    assert client.get(file_path(interaction)).json()["state"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error"),
+    [
+        ("rai_filtered", "failed", ("safety", CELEBRITY)),
+        ("rai_filtered:58061214", "failed", ("safety", "Support codes: 58061214")),
+        ("operation_error:13", "failed", ("api_error", "internal server issue")),
+        ("operation_error:14", "failed", ("service_unavailable", "unavailable")),
+        ("status:incomplete", "incomplete", None),
+        ("status:budget_exceeded", "budget_exceeded", None),
+    ],
+)
+def test_ends_without_a_film(client: httpx.Client, kind: str, status: str, error: tuple[str, str] | None) -> None:
+    script(client, {"on": "submit", "kind": kind})
+    interaction = await_interaction(client, create_interaction(client).json()["id"])
+    assert (interaction["status"], interaction["steps"]) == (status, [])
+    if error is None:
+        assert "errors" not in interaction
+    else:
+        (found,) = interaction["errors"]
+        assert found["code"] == error[0]
+        assert error[1] in found["message"]
+    assert report(client)["accepted"]["video"] == 1
+
+
+def test_completed_without_a_film(client: httpx.Client) -> None:
+    script(client, {"on": "submit", "kind": "no_video_text"}, {"on": "submit", "kind": "empty_operation"})
+    refusal = await_interaction(client, create_interaction(client).json()["id"])
+    assert refusal["status"] == "completed"
+    assert [content["type"] for content in refusal["steps"][0]["content"]] == ["text"]
+    empty = await_interaction(client, create_interaction(client).json()["id"])
+    assert (empty["status"], empty["steps"]) == ("completed", [])
+    assert empty["usage"]["total_output_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "http_status", "code"),
+    [
+        ("blocked_prompt", 400, "prohibited_content"),
+        ("rate_limited_minute", 429, "rate_limit_exceeded"),
+        ("quota_day", 429, "quota_exceeded"),
+        ("limit_zero", 429, "quota_exceeded"),
+        ("overloaded", 503, "service_unavailable"),
+    ],
+)
+def test_errors_have_the_shape_of_this_api(client: httpx.Client, kind: str, http_status: int, code: str) -> None:
+    script(client, {"on": "submit", "kind": kind})
+    answer = create_interaction(client)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (http_status, code)
+    assert answer.json()["error"].keys() == {"code", "message"}
+    assert report(client)["accepted"]["video"] == 0
+
+
+@pytest.mark.parametrize("key", ["", "wrong"])
+def test_keys(client: httpx.Client, key: str) -> None:
+    client.headers["x-goog-api-key"] = key
+    for answer in (create_interaction(client), client.get("/v1beta/interactions/v1_x")):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "authentication")
+
+
+@pytest.mark.parametrize("model", [VIDEO_MODEL, IMAGE_MODEL, "gemini-omni-flash-preview", "gemini-omni-9"])
+def test_models_of_other_apis_and_times(client: httpx.Client, model: str) -> None:
+    answer = create_interaction(client, model=model)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_omni_is_only_here(client: httpx.Client) -> None:
+    assert make_picture(client, model=OMNI_MODEL).status_code == 404
+    old = client.post(f"/v1beta/models/{OMNI_MODEL}:predictLongRunning", json={"instances": [{"prompt": "x"}]})
+    assert (old.status_code, old.json()["error"]["status"]) == (404, "NOT_FOUND")
+    assert client.get(f"/v1beta/models/{OMNI_MODEL}").json()["name"] == f"models/{OMNI_MODEL}"
+
+
+def test_unknown_interactions(client: httpx.Client) -> None:
+    malformed = client.get("/v1beta/interactions/gone").json()["error"]
+    assert malformed == {"code": "invalid_request", "message": "Invalid interaction name: interactions/gone"}
+    assert client.delete("/v1beta/interactions/v1_gone").json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "message"),
+    [
+        ({"store": False}, "invalid_request", "'store'"),
+        ({"prompt": ""}, "invalid_request", "'input'"),
+        ({"responseFormat": {}}, "parameter_unknown", "responseFormat"),
+        ({"safety_settings": []}, "parameter_unknown", "safety_settings"),
+        ({"background": "yes"}, "invalid_request", "'background'"),
+        ({"response_format": {"type": "text"}}, "invalid_request", "'video'"),
+        ({"response_format": video_format(durationSeconds=8)}, "parameter_unknown", "durationSeconds"),
+        ({"response_format": video_format(duration=8)}, "invalid_request", "duration"),
+        ({"response_format": video_format(duration="8")}, "invalid_request", "duration"),
+        ({"response_format": video_format(duration="11s")}, "invalid_request", "10s"),
+        ({"response_format": video_format(resolution="480p")}, "invalid_request", "resolution"),
+        ({"response_format": video_format(aspect_ratio="1:1")}, "invalid_request", "aspect_ratio"),
+        ({"response_format": video_format(delivery="post")}, "invalid_request", "delivery"),
+        ({"response_format": video_format(gcs_uri="gs://b")}, "invalid_request", "Vertex"),
+        ({"generation_config": {"video_config": {"task": "dance"}}}, "invalid_request", "dance"),
+        ({"generation_config": {"video_config": {"task": "image_to_video"}}}, "invalid_request", "image_to_video"),
+        ({"generation_config": {"video_config": {"task": "upscale"}}}, "unimplemented", "upscale"),
+        ({"prompt": [{"type": "image", "mime_type": "image/png", "data": "eA=="}]}, "invalid_request", "input image"),
+        ({"prompt": [{"type": "image", "mimeType": "image/png", "data": "eA=="}]}, "invalid_request", "mime_type"),
+    ],
+)
+def test_what_is_refused(client: httpx.Client, fields: dict[str, Any], code: str, message: str) -> None:
+    error = create_interaction(client, **fields).json()["error"]
+    assert error["code"] == code
+    assert message in error["message"]
+    assert report(client)["accepted"]["video"] == 0
+
+
+def test_newer_model_makes_longer_films(client: httpx.Client) -> None:
+    script(client, {"on": "submit", "kind": "empty_operation", "times": 2})
+    wanted = video_format(duration="15s")
+    assert create_interaction(client, response_format=wanted).status_code == 400
+    assert create_interaction(client, model="gemini-omni-1.2-flash", response_format=wanted).status_code == 200
+
+
+def test_every_step_can_be_scripted(client: httpx.Client) -> None:
+    script(client, {"on": "submit", "drop": "before_accept"}, {"on": "submit", "drop": "after_accept"})
+    for paid in (0, 1):
+        with pytest.raises(httpx.RemoteProtocolError):
+            create_interaction(client)
+        assert report(client)["accepted"]["video"] == paid
+    name = report(client)["requests"][1]["operation"]
+    script(client, {"on": "poll", "status": 503}, {"on": "file", "status": 500}, {"on": "cancel", "status": 409})
+    assert client.get(f"/v1beta/interactions/{name}").json()["error"]["code"] == "service_unavailable"
+    assert client.post(f"/v1beta/interactions/{name}/cancel").json()["error"]["code"] == "aborted"
+    path = file_path(await_interaction(client, name))
+    assert client.get(path).json()["error"]["status"] == "INTERNAL"
+    assert client.get(path).json()["state"] == "ACTIVE"
+
+
+def test_nothing_is_lost_by_a_kill(tmp_path: Path) -> None:
+    emulator = GoogleEmulator(tmp_path)
+    with emulator.running(), emulator.client() as client:
+        script(client, {"on": "submit", "queued_seconds": 600})
+        queued, running, kept = (create_interaction(client, prompt=str(n)).json()["id"] for n in range(3))
+        client.post(f"/v1beta/interactions/{queued}/cancel").raise_for_status()
+        client.delete(f"/v1beta/interactions/{kept}").raise_for_status()
+        emulator.stop(signal.SIGKILL)
+    head = (tmp_path / "requests.jsonl").read_text().splitlines()[0]
+    (tmp_path / "requests.jsonl").write_text(f"{head}\n")
+    with emulator.running(), emulator.client() as client:
+        seen = report(client)
+        assert seen["accepted"]["video"] == 3
+        assert {row["operation"] for row in seen["requests"]} == {queued, running, kept}
+        assert {(row["path"], row["surface"]) for row in seen["requests"]} == {("/v1beta/interactions", "interactions")}
+        assert client.get(f"/v1beta/interactions/{queued}").json()["status"] == "cancelled"
+        assert client.get(f"/v1beta/interactions/{kept}").status_code == 404
+        assert film_of(client, await_interaction(client, running)).frames == 72
