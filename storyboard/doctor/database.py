@@ -13,14 +13,13 @@ from superstoryboard.config.settings import Identifier
 from superstoryboard.jobs.inspection import (
     GrantFacts,
     Inspection,
-    InspectionError,
     KvFacts,
     MigrationFacts,
     PgmqFacts,
-    Problem,
     ServerFacts,
     inspect,
 )
+from superstoryboard.jobs.inspection_problems import InspectionError, Problem
 
 OLDEST_VERSION = 150000
 NAMED_AT_MOST = 3

@@ -58,16 +58,16 @@ async def check_google() -> list[Finding]:
     if not key:
         return [
             not_set("google key", f"{KEY_SETTING}, so models are held against the catalogue only"),
-            *(each if isinstance(each, Finding) else _by_catalogue(each) for each in known),
+            *(each if isinstance(each, Finding) else _by_catalogue(catalogue, each) for each in known),
         ]
     try:
-        return await _ask(key, known)
+        return await _ask(key, catalogue, known)
     except GoogleInspectionError as error:
         mend = "Check that this machine reaches GOOGLE_GEMINI_BASE_URL (else generativelanguage.googleapis.com)."
         return [unreachable("google key", str(error), mend)]
 
 
-async def _ask(key: str, known: list[Model | Finding]) -> list[Finding]:
+async def _ask(key: str, catalogue: Catalogue, known: list[Model | Finding]) -> list[Finding]:
     if not (key.isascii() and key.isprintable()):
         return [failed("google key", *KEY_FINDINGS[ModelAnswer.BAD_KEY])]
     base_url, version = value("GOOGLE_GEMINI_BASE_URL", GOOGLE), value("GOOGLE_API_VERSION", "v1beta")
@@ -77,7 +77,10 @@ async def _ask(key: str, known: list[Model | Finding]) -> list[Finding]:
         first = await _key(google, answers)
     if first.state is State.FAILED:
         return [first]
-    return [first, *(each if isinstance(each, Finding) else _model(each, answers.get(each.name)) for each in known)]
+    return [
+        first,
+        *(each if isinstance(each, Finding) else _model(catalogue, each, answers.get(each.name)) for each in known),
+    ]
 
 
 def load_catalogue() -> Catalogue:
@@ -111,7 +114,7 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
     if violations:
         mend = f"Set {setting} to a model that can; requests that name no size fail with this one."
         if model.refuse:
-            mend = _replace_by(model, setting)
+            mend = _replace_by(catalogue, model)
         return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", mend)
     return model
 
@@ -139,25 +142,25 @@ async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Fin
     return ok("google key", f"{KEY_SETTING} is accepted")
 
 
-def _model(model: Model, answer: ModelAnswer | None) -> Finding:
-    name, setting = f"{model.kind} model", f"{model.kind.upper()}_MODEL"
+def _model(catalogue: Catalogue, model: Model, answer: ModelAnswer | None) -> Finding:
+    name = f"{model.kind} model"
     if answer is ModelAnswer.MISSING:
         found = f"{model.name} does not answer to this key"
         if model.retirement_warning():
             found = model.refusal
-        return failed(name, found, _replace_by(model, setting))
+        return failed(name, found, _replace_by(catalogue, model))
     if answer is None:
         return warning(name, f"{model.name} is on route {model.route}, which is not asked here", "Try it with a job.")
     if answer is ModelAnswer.BUSY:
         return warning(name, f"{model.name}: Google is busy or the quota is used up", "Try again in some minutes.")
-    return _by_catalogue(model)
+    return _by_catalogue(catalogue, model)
 
 
-def _by_catalogue(model: Model) -> Finding:
+def _by_catalogue(catalogue: Catalogue, model: Model) -> Finding:
     name = f"{model.kind} model"
     late = model.retirement_warning()
     if late:
-        return warning(name, late, _replace_by(model, f"{model.kind.upper()}_MODEL"))
+        return warning(name, late, _replace_by(catalogue, model))
     shape = DEFAULT_ASPECT_RATIO
     if model.kind == "video":
         shape += f", {DEFAULT_DURATION_SECONDS} s, {DEFAULT_RESOLUTION}"
@@ -165,7 +168,11 @@ def _by_catalogue(model: Model) -> Finding:
     return ok(name, f"{model.name} can do the default {shape}{until}")
 
 
-def _replace_by(model: Model, setting: str) -> str:
+def _replace_by(catalogue: Catalogue, model: Model) -> str:
+    setting = f"{model.kind.upper()}_MODEL"
+    known = {each.name for each in catalogue.models(model.kind)}
+    if model.replacement in known:
+        return f"Set {setting} to {model.replacement}."
     if model.replacement:
         return f"Set {setting} to {model.replacement}, once the catalogue has it."
     return f"Set {setting} to another model of the catalogue, or leave it empty for its default."

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, LiteralString
 from uuid import uuid4
 
 import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.rows import DictRow, dict_row
 
+from superstoryboard.jobs.inspection_problems import InspectionError, Problem, spoken
 from superstoryboard.jobs.migrate import read_migrations
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -38,26 +37,6 @@ PUBLIC_FUNCTIONS = (
     ("pgmq_delete(text, bigint)", ("service_role",)),
     ("pgmq_archive(text, bigint)", ("service_role",)),
 )
-
-
-class Problem(StrEnum):
-    """Why a database cannot be looked at."""
-
-    URL = "URL"
-    UNREACHABLE = "UNREACHABLE"
-    PASSWORD = "PASSWORD"  # noqa: S105 - the name of a problem
-    DATABASE = "DATABASE"
-    TLS = "TLS"
-    RIGHTS = "RIGHTS"
-    REFUSED = "REFUSED"
-
-
-class InspectionError(Exception):
-    """The database cannot be looked at; the message holds neither address nor password."""
-
-    def __init__(self, problem: Problem, message: str) -> None:
-        super().__init__(message)
-        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -128,7 +107,8 @@ class Inspection:
             " current_setting('server_version_num')::integer as number,"
             " current_database() || ' ' || pg_postmaster_start_time() as server, pg_backend_pid() as pid"
         )
-        known = conninfo_to_dict(self._url)
+        # With what the environment and libpq's defaults add to the URL.
+        known = {option.keyword: option.val for option in self._connection.pgconn.info}
         # A pooler answers the handshake with a number of its own.
         pooled = row["pid"] != self._connection.info.backend_pid
         return ServerFacts(
@@ -137,7 +117,7 @@ class Inspection:
             user=row["username"],
             server=row["server"],
             tls=bool(self._connection.pgconn.ssl_in_use),
-            sslmode=str(known.get("sslmode") or "prefer"),
+            sslmode=(known.get(b"sslmode") or b"prefer").decode(),
             host=self._connection.info.host,
             pooled=pooled,
             transaction_pooled=pooled and await self._changes_server(row["pid"]),
@@ -235,7 +215,7 @@ class Inspection:
     async def _changes_server(self, first_pid: int) -> bool:
         """True where the pooler lends a server for one transaction: while another client is in one, ours changes."""
         pids = {first_pid, (await self._one("select pg_backend_pid() as pid"))["pid"]}
-        with _spoken():
+        with spoken():
             async with inspect(self._url) as other, other._transaction():  # noqa: SLF001 - of the same class
                 cursor = await other._connection.execute("select pg_backend_pid() as pid")  # noqa: SLF001
                 others = {row["pid"] for row in await cursor.fetchall()}
@@ -254,14 +234,14 @@ class Inspection:
         return (await self._all(statement, values))[0]
 
     async def _all(self, statement: LiteralString, values: Sequence[Any] = ()) -> list[DictRow]:
-        with _spoken():
+        with spoken():
             async with asyncio.timeout(STATEMENT_SECONDS), self._transaction():
                 # Without values a per cent sign of the statement stands for itself.
                 cursor = await self._connection.execute(statement, values or None)
                 return await cursor.fetchall()
 
     async def _plain(self, statement: sql.Composed) -> None:
-        with _spoken():
+        with spoken():
             async with asyncio.timeout(STATEMENT_SECONDS):
                 await self._connection.execute(statement)
 
@@ -286,7 +266,7 @@ async def inspect(url: str) -> AsyncIterator[Inspection]:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError:  # its words would quote the URL
         raise InspectionError(Problem.URL, "it is no URL of a PostgreSQL database") from None
-    with _spoken():
+    with spoken():
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
             connection = await AsyncConnection.connect(
                 url,
@@ -300,45 +280,3 @@ async def inspect(url: str) -> AsyncIterator[Inspection]:
         yield Inspection(url, connection)
     finally:
         await connection.close()
-
-
-@contextmanager
-def _spoken() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        raise InspectionError(Problem.UNREACHABLE, "the database does not answer in time") from None
-    except InsufficientPrivilege as error:
-        raise InspectionError(Problem.RIGHTS, error.diag.message_primary or "permission denied") from None
-    except psycopg.OperationalError as error:
-        raise _connection_problem(error) from None
-    except UndefinedTable as error:
-        raise InspectionError(Problem.REFUSED, error.diag.message_primary or "a table is missing") from None
-    except psycopg.Error as error:
-        reason = error.sqlstate or type(error).__name__
-        raise InspectionError(Problem.REFUSED, f"the database refuses a look ({reason})") from None
-
-
-def _connection_problem(error: psycopg.OperationalError) -> InspectionError:
-    """Tell by libpq's words, since a refusal during the handshake carries no code."""
-    words = str(error).lower()
-    for texts, problem, message in _CONNECTION_PROBLEMS:
-        if any(text in words for text in texts):
-            return InspectionError(problem, message)
-    return InspectionError(Problem.UNREACHABLE, "the database is not reachable")
-
-
-_CONNECTION_PROBLEMS = (
-    (
-        ("password", "authentication", "sasl", "tenant or user not found"),
-        Problem.PASSWORD,
-        "the user or password is refused",
-    ),
-    (("no pg_hba.conf entry",), Problem.RIGHTS, "the server does not let this user in from this machine"),
-    (('role "',), Problem.PASSWORD, "the server knows no such user"),
-    (('database "',), Problem.DATABASE, "the server has no such database"),
-    (("certificate", "ssl", "tls"), Problem.TLS, "TLS cannot be set up as sslmode asks"),
-    (("too many", "remaining connection slots", "max clients"), Problem.REFUSED, "all connections are taken"),
-    (("starting up", "shutting down"), Problem.UNREACHABLE, "the database is starting up or shutting down"),
-    (("invalid", "unsupported"), Problem.URL, "a part of the URL cannot be used"),
-)
