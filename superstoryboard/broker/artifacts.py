@@ -25,6 +25,8 @@ READY_QUEUE = "superstoryboard.artifacts.ready"
 DEAD_EXCHANGE = "superstoryboard.artifacts.dead"
 DEAD_QUEUE = "superstoryboard.artifacts.dead"
 DELIVERY_LIMIT = 5
+DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum"}
+READY_ARGUMENTS = DEAD_ARGUMENTS | {"x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": DEAD_EXCHANGE}
 OPERATION_TIMEOUT_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 
@@ -161,14 +163,9 @@ class Broker:
 async def _declare(channel: AbstractChannel) -> AbstractExchange:
     exchange = await channel.declare_exchange(EXCHANGE, aio_pika.ExchangeType.DIRECT, durable=True)
     dead_exchange = await channel.declare_exchange(DEAD_EXCHANGE, aio_pika.ExchangeType.FANOUT, durable=True)
-    quorum: dict[str, Any] = {"x-queue-type": "quorum"}
-    dead = await channel.declare_queue(DEAD_QUEUE, durable=True, arguments=quorum)
+    dead = await channel.declare_queue(DEAD_QUEUE, durable=True, arguments=DEAD_ARGUMENTS)
     await dead.bind(dead_exchange)
-    ready = await channel.declare_queue(
-        READY_QUEUE,
-        durable=True,
-        arguments=quorum | {"x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": DEAD_EXCHANGE},
-    )
+    ready = await channel.declare_queue(READY_QUEUE, durable=True, arguments=READY_ARGUMENTS)
     await ready.bind(exchange, routing_key=READY_QUEUE)
     return exchange
 

@@ -1,0 +1,1 @@
+"""`storyboard doctor`: every setting against the real thing, without spending money and without changing anything."""

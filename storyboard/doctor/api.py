@@ -1,0 +1,135 @@
+"""The services as a client sees them: health, the token, and the secret that tokens are signed with."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from storyboard.client import Metadata, caller_metadata, connect
+from storyboard.doctor.environment import flag, value
+from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
+from storyboard.doctor.keys import read_token
+from storyboard.rpc_errors import status_lines, status_of
+from storyboard.settings import Endpoint, ingest_endpoint, secret, token, worker_endpoint
+from superstoryboard.v1 import generation_service_pb2, generation_service_pb2_grpc, queue_service_pb2
+from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
+
+CALL_SECONDS = 8.0
+SHORTEST_SECRET_BYTES = 32
+# Secrets that Supabase's own examples and tutorials carry, and words that people put for the time being.
+WELL_KNOWN_SECRETS = frozenset(
+    {
+        "super-secret-jwt-token-with-at-least-32-characters-long",
+        "your-super-secret-jwt-token-with-at-least-32-characters-long",
+        "your-256-bit-secret",
+        "a-string-secret-at-least-256-bits-long",
+    }
+)
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+async def check_ingest() -> list[Finding]:
+    """Ingest's health, and what it says to STORYBOARD_TOKEN."""
+    if not value("INGEST_ADDRESS"):
+        return [not_set("ingest", "INGEST_ADDRESS")]
+    return await asyncio.to_thread(_ingest)
+
+
+async def check_workers() -> list[Finding]:
+    """Health of the workers whose addresses are set."""
+    findings = []
+    for kind, setting in (("images", "IMAGE_WORKER_ADDRESS"), ("videos", "VIDEO_WORKER_ADDRESS")):
+        endpoint = worker_endpoint(kind)
+        if value(setting):
+            findings.append(await asyncio.to_thread(_health, endpoint))
+        else:
+            findings.append(not_set(endpoint.service, setting))
+    return findings
+
+
+async def check_jwt_secret() -> list[Finding]:
+    """The secret that services verify tokens with."""
+    if flag("AUTH_DISABLED"):
+        return [
+            warning("jwt secret", "AUTH_DISABLED: every caller is trusted", "Use it on a developer's machine only.")
+        ]
+    found = secret("SUPABASE_JWT_SECRET")
+    mend = "Use the project's own (Project Settings > JWT Keys), or make one: `openssl rand -base64 48`."
+    if not found:
+        return [not_set("jwt secret", "SUPABASE_JWT_SECRET")]
+    if found.lower() in WELL_KNOWN_SECRETS or len(set(found)) < SHORTEST_SECRET_BYTES // 4:
+        return [failed("jwt secret", "SUPABASE_JWT_SECRET is one that anybody can guess", mend)]
+    if len(found.encode()) < SHORTEST_SECRET_BYTES:
+        return [failed("jwt secret", f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes", mend)]
+    return [ok("jwt secret", "SUPABASE_JWT_SECRET is long enough and no known default")]
+
+
+def _ingest() -> list[Finding]:
+    endpoint = ingest_endpoint()
+    health = _health(endpoint, "ingest")
+    if health.state is State.FAILED:
+        return [health]
+    return [health, _token(endpoint)]
+
+
+def _health(endpoint: Endpoint, name: str = "") -> Finding:
+    name = name or endpoint.service
+    try:
+        with connect(endpoint) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            status = stub.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS).status
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
+            return failed(name, f"{endpoint.address} is another service", f"Set {endpoint.setting} to where it runs.")
+        mend = f"Start it (`storyboard up` starts all), or set {endpoint.setting} to where it runs."
+        return unreachable(name, f"nobody answers at {endpoint.address}", mend)
+    if status != SERVING:
+        mend = "Look at its log: its database is away, or without our schema."
+        return unreachable(name, f"{endpoint.address} answers, but cannot work now", mend)
+    return ok(name, f"{endpoint.address} is SERVING")
+
+
+def _token(endpoint: Endpoint) -> Finding:
+    claims = read_token(token())
+    expiry = f", {claims.expiry}" if claims else ""
+    mend = "Mint a new one for this installation; README says which claims it needs."
+    metadata = caller_metadata()
+    try:
+        role = _accepted_role(endpoint, metadata)
+    except grpc.RpcError as error:
+        words = " ".join(status_lines(status_of(error)))
+        if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+            return unreachable("token", f"ingest cannot say now: {words}", "Try again.")
+        if not metadata:
+            return not_set("token", "STORYBOARD_TOKEN, and ingest asks for one")
+        return failed("token", f"STORYBOARD_TOKEN is refused: {words}{expiry}", mend)
+    if not metadata:
+        return warning(
+            "token", "ingest trusts every caller", "Set SUPABASE_JWT_SECRET there, save on your own machine."
+        )
+    found = f"STORYBOARD_TOKEN is accepted as {role}{expiry}"
+    if claims is not None and claims.expires_soon:
+        return warning("token", found, "Mint a new one in time.")
+    return ok("token", found)
+
+
+def _accepted_role(endpoint: Endpoint, metadata: Metadata) -> str:
+    """The role by what ingest lets the caller do; both calls only read.
+
+    Raises:
+        grpc.RpcError: the token is refused, or ingest cannot answer.
+    """
+    with connect(endpoint) as channel:
+        jobs = generation_service_pb2_grpc.GenerationServiceStub(channel)
+        request = generation_service_pb2.ListJobsRequest(page_size=1)
+        jobs.ListJobs(request, timeout=CALL_SECONDS, metadata=metadata)
+        try:
+            queues = QueueServiceStub(channel)
+            queues.ListQueues(queue_service_pb2.ListQueuesRequest(), timeout=CALL_SECONDS, metadata=metadata)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return "authenticated"
+            raise
+    return "service_role"

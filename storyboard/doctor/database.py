@@ -1,0 +1,203 @@
+"""The database: reachable, PGMQ, migrations, rights, the kv table, LISTEN."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+from storyboard.doctor.environment import flag, is_inside, value
+from storyboard.doctor.findings import Finding, failed, not_set, ok, unreachable, warning
+from storyboard.errors import ExitCode
+from storyboard.settings import DEFAULT_KV_TABLE, secret
+from superstoryboard.config.settings import Identifier
+from superstoryboard.jobs.inspection import (
+    GrantFacts,
+    Inspection,
+    KvFacts,
+    MigrationFacts,
+    PgmqFacts,
+    ServerFacts,
+    inspect,
+)
+from superstoryboard.jobs.inspection_problems import InspectionError, Problem
+
+OLDEST_VERSION = 150000
+NAMED_AT_MOST = 3
+MIGRATE = "Run `storyboard migrate`."
+CHECKED_MODES = ("verify-ca", "verify-full")
+MENDS = {
+    Problem.URL: "Write {setting} as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, odd characters of the password"
+    " percent-encoded.",
+    Problem.UNREACHABLE: "Check host and port of {setting}, and that the database runs and lets this machine in.",
+    Problem.PASSWORD: "Put the right user and password into {setting}.",
+    Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
+    Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must fit what they name.",
+    Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
+    Problem.REFUSED: "Look into the server's log, and raise its limit of connections if that is it.",
+}
+
+
+async def check_database() -> list[Finding]:
+    """Everything that needs DATABASE_URL."""
+    url = secret("DATABASE_URL")
+    if not url:
+        return [not_set("database", "DATABASE_URL")]
+    findings: list[Finding] = []
+    try:
+        async with inspect(url) as inspection:
+            facts = await inspection.server()
+            findings.append(_server(facts))
+            await _look_inside(inspection, findings)
+            findings.append(await _listen(inspection, facts))
+    except InspectionError as error:
+        findings.append(_problem("database" if not findings else "rights of this user", error, "DATABASE_URL"))
+    return findings
+
+
+async def _look_inside(inspection: Inspection, findings: list[Finding]) -> None:
+    findings.append(_pgmq(await inspection.pgmq()))
+    migrations = await inspection.migrations()
+    findings.append(_migrations(migrations))
+    if migrations.applied:
+        findings.append(_queues(await inspection.queues()))
+        anon_may_send = flag("ANON_MAY_SEND")
+        findings.append(_grants(await inspection.grants(anon_may_send=anon_may_send), anon_may_send=anon_may_send))
+    findings.append(await _kv_table(inspection, value("KV_TABLE", DEFAULT_KV_TABLE)))
+
+
+def _server(facts: ServerFacts) -> Finding:
+    way = "direct connection"
+    if facts.pooled:
+        way = "through a transaction pooler" if facts.transaction_pooled else "through a session pooler"
+    checked = "certificate checked" if facts.sslmode in CHECKED_MODES else "certificate not checked"
+    tls = f"TLS, {checked} (sslmode={facts.sslmode})" if facts.tls else "without TLS"
+    found = f"PostgreSQL {facts.version} as {facts.user}, {tls}, {way}"
+    if facts.version_number < OLDEST_VERSION:
+        return warning("database", found, "Use PostgreSQL 15 or newer: this version is not tested.")
+    if not facts.tls and not is_inside(facts.host):
+        return warning(
+            "database", found, "Add sslmode=require (better verify-full) to DATABASE_URL: passwords cross nets."
+        )
+    return ok("database", found)
+
+
+def _pgmq(facts: PgmqFacts) -> Finding:
+    if not facts.installed:
+        if facts.available:
+            return failed("pgmq", "the database has no pgmq, but the server offers the extension", MIGRATE)
+        mend = "Run `storyboard migrate`, which brings its SQL; on Supabase switch on Integrations > Queues first."
+        return failed("pgmq", "the database has no pgmq", mend)
+    found = "an extension" if facts.extension else "installed as plain SQL"
+    if facts.missing:
+        mend = "Upgrade it (`alter extension pgmq update`): 1.4.4 and newer have them."
+        return failed("pgmq", f"{found}, without pgmq.{', pgmq.'.join(facts.missing)}", mend)
+    return ok("pgmq", f"{found}, with every function that is used")
+
+
+def _migrations(facts: MigrationFacts) -> Finding:
+    if facts.changed:
+        mend = "Bring back the files as they were applied (git shows them), and put changes into new ones."
+        return failed("migrations", f"changed since they were applied: {_some(facts.changed)}", mend)
+    if facts.pending and not facts.applied:
+        return failed("migrations", f"none of {len(facts.pending)} is applied", MIGRATE)
+    if facts.pending:
+        return failed(
+            "migrations", f"{facts.applied} applied, {len(facts.pending)} pending: {_some(facts.pending)}", MIGRATE
+        )
+    if facts.unknown:
+        mend = "Update this program: the database is ahead of it."
+        return warning("migrations", f"applied, but unknown here: {_some(facts.unknown)}", mend)
+    return ok("migrations", f"all {facts.applied} applied")
+
+
+def _queues(queues: dict[str, bool]) -> Finding:
+    missing = [name for name, present in queues.items() if not present]
+    if missing:
+        mend = " ".join(f"select pgmq.create('{name}');" for name in missing)
+        return failed("queues", f"PGMQ has no {' and no '.join(missing)}", f"Make them by SQL: {mend}")
+    return ok("queues", " and ".join(queues))
+
+
+def _grants(facts: GrantFacts, *, anon_may_send: bool) -> Finding:
+    if facts.missing_roles or facts.missing_functions:
+        missing = [*facts.missing_roles, *(f"public.{signature}" for signature in facts.missing_functions)]
+        mend = "Apply the migrations to a database in which nobody removed them."
+        return failed("roles and rights", f"missing: {', '.join(missing)}", mend)
+    if facts.excess:
+        statements = [f"revoke execute on function public.{what} from {role}, public;" for role, what in facts.excess]
+        return failed("roles and rights", _rights_text("may, but must not, call", facts.excess), _by_sql(statements))
+    if facts.lacking:
+        statements = [f"grant execute on function public.{what} to {role};" for role, what in facts.lacking]
+        return failed("roles and rights", _rights_text("may not call", facts.lacking), _by_sql(statements))
+    senders = "anon, authenticated and service_role" if anon_may_send else "authenticated and service_role"
+    return ok("roles and rights", f"{senders} send; only service_role reads, deletes and archives")
+
+
+async def _kv_table(inspection: Inspection, name: str) -> Finding:
+    # The rule is that of the services' own setting.
+    rule = next(each.pattern for each in get_args(Identifier)[1].metadata if hasattr(each, "pattern"))
+    if not re.fullmatch(rule.strip("^$"), name):
+        mend = "Name a table, with or without its schema: letters, digits and underscores."
+        return failed("kv table", "KV_TABLE is no table name", mend, ExitCode.USAGE)
+    return _kv(name, await inspection.kv_table(name))
+
+
+def _kv(name: str, facts: KvFacts) -> Finding:
+    if not facts.exists:
+        return failed(
+            "kv table", f"{name} is missing", "Run `storyboard migrate`, which creates it, or correct KV_TABLE."
+        )
+    shown = ", ".join(f"{column} {facts.columns.get(column, 'missing')}" for column in ("key", "value"))
+    if facts.columns.get("value") != "jsonb" or not facts.columns.get("key", "").startswith(
+        ("text", "character varying")
+    ):
+        mend = "Point KV_TABLE at a table (key text primary key, value jsonb); an existing one is never altered."
+        return failed("kv table", f"{name} has {shown}", mend)
+    if not facts.unique_key:
+        mend = f"Make its key unique: alter table {name} add primary key (key);"
+        return failed("kv table", f"{name} has no unique key", mend)
+    return ok("kv table", f"{name} ({shown})")
+
+
+async def _listen(inspection: Inspection, facts: ServerFacts) -> Finding:
+    url = secret("DATABASE_LISTEN_URL")
+    if not url:
+        return not_set("listen", "DATABASE_LISTEN_URL, so processes poll")
+    try:
+        async with inspect(url) as listener:
+            heard = await listener.server()
+            if heard.transaction_pooled:
+                mend = (
+                    "Set it to the direct connection (at Supabase port 5432), or leave it empty: processes then poll."
+                )
+                return failed(
+                    "listen", "DATABASE_LISTEN_URL goes through a transaction pooler, which loses LISTEN", mend
+                )
+            if heard.server != facts.server:
+                mend = "Set it to the same database as DATABASE_URL, only without a pooler."
+                return failed("listen", "DATABASE_LISTEN_URL is another database than DATABASE_URL", mend)
+            if not await listener.hears(inspection):
+                mend = "Set DATABASE_LISTEN_URL to a direct connection, or leave it empty: processes then poll."
+                return unreachable("listen", "a notification did not arrive", mend)
+    except InspectionError as error:
+        return _problem("listen", error, "DATABASE_LISTEN_URL")
+    return ok("listen", "a notification sent over DATABASE_URL arrived")
+
+
+def _problem(name: str, error: InspectionError, setting: str) -> Finding:
+    mend = MENDS[error.problem].format(setting=setting)
+    codes = {Problem.UNREACHABLE: ExitCode.UNREACHABLE, Problem.URL: ExitCode.USAGE}
+    return failed(name, str(error), mend, codes.get(error.problem, ExitCode.FAILED))
+
+
+def _rights_text(words: str, pairs: tuple[tuple[str, str], ...]) -> str:
+    return "; ".join(f"{role} {words} public.{signature}" for role, signature in pairs)
+
+
+def _by_sql(statements: list[str]) -> str:
+    return f"Mend by SQL: {' '.join(statements)}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    rest = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")

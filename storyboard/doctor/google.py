@@ -1,0 +1,178 @@
+"""Google: the key, and whether the configured models exist and can do what jobs ask for by default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storyboard.doctor.environment import value
+from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
+from storyboard.errors import CommandError, ExitCode
+from storyboard.settings import secret
+from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model, UnknownModel
+from superstoryboard.providers.inspection import (
+    GoogleInspection,
+    GoogleInspectionError,
+    ModelAnswer,
+    inspect_google,
+)
+from superstoryboard.providers.validation import (
+    DEFAULT_ASPECT_RATIO,
+    DEFAULT_DURATION_SECONDS,
+    DEFAULT_RESOLUTION,
+    describe,
+    validate_generation,
+)
+from superstoryboard.providers.veo import GOOGLE
+from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
+
+KEY_SETTING = "GOOGLE_GENERATIVE_AI_API_KEY"
+KINDS = (("image", "IMAGE_MODEL"), ("video", "VIDEO_MODEL"))
+# Routes whose models the Gemini API lists for an API key.
+LISTED_ROUTES = ("gemini_image", "veo_gemini", "interactions")
+KEY_FINDINGS = {
+    ModelAnswer.BAD_KEY: (
+        f"{KEY_SETTING} is refused",
+        f"Make a key in Google AI Studio and put it into {KEY_SETTING}.",
+    ),
+    ModelAnswer.FORBIDDEN: (
+        f"{KEY_SETTING} may not call the Gemini API",
+        "Switch on the Generative Language API in the key's project, and see the key's restrictions and the region.",
+    ),
+    ModelAnswer.STRANGE: (
+        "something answers, but it is not the Gemini API",
+        "Correct GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION, or leave them empty.",
+    ),
+}
+
+
+async def check_google() -> list[Finding]:
+    """The catalogue, the key, and the model of each kind."""
+    key = secret(KEY_SETTING)
+    if not key and not any(value(setting) for _, setting in KINDS):
+        return [not_set("google key", KEY_SETTING)]
+    try:
+        catalogue = load_catalogue()
+    except CommandError as error:
+        return [failed("catalogue", error.lines[0], error.lines[1], error.exit_code)]
+    known = [_known(catalogue, kind, setting) for kind, setting in KINDS]
+    if not key:
+        return [
+            not_set("google key", f"{KEY_SETTING}, so models are held against the catalogue only"),
+            *(each if isinstance(each, Finding) else _by_catalogue(catalogue, each) for each in known),
+        ]
+    try:
+        return await _ask(key, catalogue, known)
+    except GoogleInspectionError as error:
+        mend = "Check that this machine reaches GOOGLE_GEMINI_BASE_URL (else generativelanguage.googleapis.com)."
+        return [unreachable("google key", str(error), mend)]
+
+
+async def _ask(key: str, catalogue: Catalogue, known: list[Model | Finding]) -> list[Finding]:
+    if not (key.isascii() and key.isprintable()):
+        return [failed("google key", *KEY_FINDINGS[ModelAnswer.BAD_KEY])]
+    base_url, version = value("GOOGLE_GEMINI_BASE_URL", GOOGLE), value("GOOGLE_API_VERSION", "v1beta")
+    listed = [each.name for each in known if isinstance(each, Model) and each.route in LISTED_ROUTES]
+    async with inspect_google(base_url, version, key) as google:
+        answers = {name: await google.model(name) for name in listed}
+        first = await _key(google, answers)
+    if first.state is State.FAILED:
+        return [first]
+    return [
+        first,
+        *(each if isinstance(each, Finding) else _model(catalogue, each, answers.get(each.name)) for each in known),
+    ]
+
+
+def load_catalogue() -> Catalogue:
+    """The catalogue that MODEL_CATALOGUE names, else the shipped one.
+
+    Raises:
+        CommandError: it cannot be read or does not make sense.
+    """
+    file = value("MODEL_CATALOGUE")
+    mend = "Correct MODEL_CATALOGUE, or leave it empty."
+    try:
+        return Catalogue.load(Path(file) if file else None)
+    except CatalogueError as error:
+        raise CommandError(ExitCode.USAGE, [str(error), mend]) from None
+    except OSError:
+        raise CommandError(ExitCode.USAGE, ["the file of MODEL_CATALOGUE cannot be read", mend]) from None
+
+
+def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
+    name = value(setting) or catalogue.default_name(kind)
+    try:
+        model = catalogue.get(name)
+    except UnknownModel:
+        choices = ", ".join(each.name for each in catalogue.models(kind) if not each.retirement_warning())
+        mend = f"Set {setting} to one of the catalogue's ({choices or catalogue.default_name(kind)}), or add an entry."
+        return failed(f"{kind} model", f"{name} is not in the catalogue", mend)
+    if model.kind != kind:
+        mend = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
+        return failed(f"{kind} model", f"{name} makes {model.kind}s", mend)
+    violations = validate_generation(_default_request(kind), catalogue, name)
+    if violations:
+        mend = f"Set {setting} to a model that can; requests that name no size fail with this one."
+        if model.refuse:
+            mend = _replace_by(catalogue, model)
+        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", mend)
+    return model
+
+
+def _default_request(kind: str) -> ImageGeneration | VideoGeneration:
+    if kind == "image":
+        return ImageGeneration(storyboard_id="doctor", prompt="A dot", aspect_ratio=DEFAULT_ASPECT_RATIO)
+    return VideoGeneration(
+        storyboard_id="doctor",
+        prompt="A dot",
+        aspect_ratio=DEFAULT_ASPECT_RATIO,
+        duration_seconds=DEFAULT_DURATION_SECONDS,
+        resolution=DEFAULT_RESOLUTION,
+    )
+
+
+async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Finding:
+    """The key by what Google answered about models, or about a model that no service has."""
+    told = list(answers.values()) or [await google.model("no-such-model")]
+    for answer in told:
+        if answer in KEY_FINDINGS:
+            return failed("google key", *KEY_FINDINGS[answer])
+    if all(answer is ModelAnswer.BUSY for answer in told):
+        return warning("google key", "Google is busy or the quota is used up", "Try again in some minutes.")
+    return ok("google key", f"{KEY_SETTING} is accepted")
+
+
+def _model(catalogue: Catalogue, model: Model, answer: ModelAnswer | None) -> Finding:
+    name = f"{model.kind} model"
+    if answer is ModelAnswer.MISSING:
+        found = f"{model.name} does not answer to this key"
+        if model.retirement_warning():
+            found = model.refusal
+        return failed(name, found, _replace_by(catalogue, model))
+    if answer is None:
+        return warning(name, f"{model.name} is on route {model.route}, which is not asked here", "Try it with a job.")
+    if answer is ModelAnswer.BUSY:
+        return warning(name, f"{model.name}: Google is busy or the quota is used up", "Try again in some minutes.")
+    return _by_catalogue(catalogue, model)
+
+
+def _by_catalogue(catalogue: Catalogue, model: Model) -> Finding:
+    name = f"{model.kind} model"
+    late = model.retirement_warning()
+    if late:
+        return warning(name, late, _replace_by(catalogue, model))
+    shape = DEFAULT_ASPECT_RATIO
+    if model.kind == "video":
+        shape += f", {DEFAULT_DURATION_SECONDS} s, {DEFAULT_RESOLUTION}"
+    until = f", retires {model.retirement_date}" if model.retirement_date else ""
+    return ok(name, f"{model.name} can do the default {shape}{until}")
+
+
+def _replace_by(catalogue: Catalogue, model: Model) -> str:
+    setting = f"{model.kind.upper()}_MODEL"
+    known = {each.name for each in catalogue.models(model.kind)}
+    if model.replacement in known:
+        return f"Set {setting} to {model.replacement}."
+    if model.replacement:
+        return f"Set {setting} to {model.replacement}, once the catalogue has it."
+    return f"Set {setting} to another model of the catalogue, or leave it empty for its default."

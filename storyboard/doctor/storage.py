@@ -1,0 +1,194 @@
+"""Supabase Storage: answers, what each key may do, the buckets and their rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storyboard.doctor.environment import host_of, is_inside, secret_key, value
+from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
+from storyboard.doctor.keys import describe_storage_key, read_token
+from storyboard.settings import secret
+from superstoryboard.storage.buckets import FINAL_BUCKETS, VIDEOS, BucketDefinition, staging_bucket
+from superstoryboard.storage.inspection import (
+    PROBE_TYPE,
+    Bucket,
+    ProbeResult,
+    Rights,
+    StorageInspection,
+    StorageInspectionError,
+    inspect_storage,
+)
+
+DEFAULT_STAGING_BUCKET = "artifact-staging"
+START_WRITER = "Start the asset_writer, which makes missing buckets at its start, or make it in the dashboard."
+
+
+async def check_storage() -> list[Finding]:
+    """Everything that needs SUPABASE_URL."""
+    url = value("SUPABASE_URL")
+    if not url:
+        return [not_set("storage", "SUPABASE_URL")]
+    findings = [await _address("storage", "SUPABASE_URL", url)]
+    public_url = value("SUPABASE_PUBLIC_URL")
+    if public_url and public_url != url:
+        findings.append(await _address("public storage", "SUPABASE_PUBLIC_URL", public_url))
+    if findings[0].state is State.FAILED:
+        return findings
+    try:
+        async with inspect_storage(url) as inspection:
+            findings += await _secret_key(inspection)
+            findings += await _staging_key(inspection)
+    except StorageInspectionError as error:
+        findings.append(
+            unreachable("storage", str(error), "Try again; if it stays, look at the project's health page.")
+        )
+    return findings
+
+
+async def _address(name: str, setting: str, url: str) -> Finding:
+    mend = f"Set {setting} to the project's URL, such as https://PROJECT.supabase.co, without a path."
+    try:
+        async with inspect_storage(url) as inspection:
+            answers = await inspection.is_storage()
+    except StorageInspectionError as error:
+        return unreachable(name, str(error), mend)
+    if not answers:
+        return failed(name, f"something answers at {setting}, but it is not Supabase Storage", mend)
+    if url.startswith("http://") and not is_inside(host_of(url)):
+        return warning(name, f"{setting} answers, without TLS", "Use https: keys cross nets.")
+    return ok(name, f"{setting} answers")
+
+
+async def _secret_key(inspection: StorageInspection) -> list[Finding]:
+    key, setting = secret_key()
+    if not key:
+        return [not_set("secret key", "SUPABASE_SECRET_KEY, so buckets cannot be listed")]
+    mend = f"Copy the secret key (sb_secret_…) of this project into {setting}: Project Settings > API Keys."
+    sort = describe_storage_key(key)
+    token = read_token(key)
+    if key.startswith("sb_publishable_") or (token and token.role not in ("", "service_role")):
+        return [failed("secret key", f"{setting} holds no secret key but a {sort}", mend)]
+    buckets = await inspection.buckets(key) if _can_be_sent(key) else Rights.BAD_KEY
+    if isinstance(buckets, Rights):
+        words = "is refused" if buckets is Rights.BAD_KEY else "may not list buckets"
+        return [failed("secret key", f"{setting} ({sort}) {words}", mend)]
+    return [ok("secret key", f"{setting} ({sort}) lists {len(buckets)} buckets"), *_buckets(buckets)]
+
+
+def _buckets(buckets: Sequence[Bucket]) -> list[Finding]:
+    there = {bucket.id: bucket for bucket in buckets}
+    staging = staging_bucket(value("STAGING_BUCKET", DEFAULT_STAGING_BUCKET))
+    return [_bucket(wanted, there.get(wanted.id)) for wanted in (*FINAL_BUCKETS, staging)]
+
+
+def _bucket(wanted: BucketDefinition, found: Bucket | None) -> Finding:
+    name = f"bucket {wanted.id}"
+    if found is None:
+        return failed(name, "it is missing", START_WRITER)
+    text = _describe(found)
+    if found.public != wanted.public:
+        if wanted.public:
+            return failed(name, f"it is private, so nobody can read the URLs of its assets ({text})", "Make it public.")
+        return warning(name, f"it is public: anyone reads unchecked artifacts ({text})", "Make it private.")
+    lacking = _lacking_types(wanted, found)
+    if lacking:
+        mend = f"Allow {', '.join(lacking)} in it: assets of other types become dead letters."
+        return failed(name, f"it does not take {', '.join(lacking)} ({text})", mend)
+    return _limit(name, wanted, found, text)
+
+
+def _limit(name: str, wanted: BucketDefinition, found: Bucket, text: str) -> Finding:
+    limit = found.file_size_limit
+    if limit is not None and (wanted.file_size_limit is None or limit < wanted.file_size_limit):
+        enough = wanted.file_size_limit or VIDEOS.file_size_limit
+        mend = f"Raise its limit to {enough} bytes: larger assets become dead letters."
+        return warning(name, f"it takes at most {limit} bytes ({text})", mend)
+    if limit is None and wanted.file_size_limit is not None:
+        mend = (
+            f"See that the project's global limit is {wanted.file_size_limit} bytes or more; else larger assets fail."
+        )
+        return warning(name, f"it has no limit of its own, so the project's holds ({text})", mend)
+    if wanted.allowed_mime_types is not None and found.allowed_mime_types is None:
+        mend = f"Restrict it to {', '.join(wanted.allowed_mime_types)}."
+        return warning(name, f"it takes every media type ({text})", mend)
+    return ok(name, text)
+
+
+def _lacking_types(wanted: BucketDefinition, found: Bucket) -> list[str]:
+    if found.allowed_mime_types is None:
+        return []
+    needed = wanted.allowed_mime_types
+    if needed is None:
+        needed = tuple(media for each in FINAL_BUCKETS for media in each.allowed_mime_types or ())
+    taken = set(found.allowed_mime_types)
+    return [each for each in needed if not taken & {each, f"{each.partition('/')[0]}/*", "*/*"}]
+
+
+def _describe(bucket: Bucket) -> str:
+    limit = "no limit" if bucket.file_size_limit is None else f"{bucket.file_size_limit} bytes"
+    types = "any type" if bucket.allowed_mime_types is None else ", ".join(bucket.allowed_mime_types)
+    return f"{'public' if bucket.public else 'private'}, {limit}, {types}"
+
+
+async def _staging_key(inspection: StorageInspection) -> list[Finding]:
+    key = secret("SUPABASE_STAGING_KEY")
+    if not key:
+        return [not_set("staging key", "SUPABASE_STAGING_KEY, so workers use SUPABASE_SECRET_KEY where they have it")]
+    bucket = value("STAGING_BUCKET", DEFAULT_STAGING_BUCKET)
+    cleaner, _ = secret_key()
+    if not _can_be_sent(key):
+        return [_refused_staging_key(key)]
+    done = await inspection.probe(key, bucket, PROBE_TYPE, cleaner_key=cleaner)
+    broken = _broken_staging(done, bucket, key)
+    if broken is not None:
+        return [broken]
+    if key == cleaner:
+        mend = "Give workers a key of their own that can write the staging bucket only."
+        return [warning("staging key", "it is the secret key, which can write every bucket", mend)]
+    return [await _only_staging(inspection, key, cleaner, bucket)]
+
+
+def _broken_staging(done: ProbeResult, bucket: str, key: str) -> Finding | None:
+    policies = (
+        f"Let the policies on storage.objects allow insert, select and delete in bucket {bucket} to this key's role."
+    )
+    if done.write is Rights.BAD_KEY:
+        return _refused_staging_key(key)
+    if done.write is Rights.MISSING:
+        return failed("staging key", f"the bucket {bucket} is missing", START_WRITER)
+    if done.write is Rights.OTHER_LIMITS:
+        mend = "Take its limits of size and media type away, or name another one in STAGING_BUCKET."
+        return failed("staging key", f"the bucket {bucket} does not take a small PNG", mend)
+    verbs = {"write": done.write, "read": done.read, "delete": done.delete}
+    lacking = [verb for verb, rights in verbs.items() if rights is not None and rights is not Rights.ALLOWED]
+    if lacking:
+        left = f"; the test object {done.left_behind} stayed, remove it by hand" if done.left_behind else ""
+        return failed("staging key", f"it may not {' or '.join(lacking)} in {bucket}{left}", policies)
+    return None
+
+
+async def _only_staging(inspection: StorageInspection, key: str, cleaner: str, bucket: str) -> Finding:
+    results = {
+        each.id: await inspection.probe(key, each.id, (each.allowed_mime_types or ("",))[0], cleaner_key=cleaner)
+        for each in FINAL_BUCKETS
+    }
+    writable = [name for name, done in results.items() if done.write is Rights.ALLOWED]
+    left = [done.left_behind for done in results.values() if done.left_behind]
+    sort = describe_storage_key(key)
+    if writable:
+        stayed = f"; test objects stayed: {', '.join(left)}" if left else ""
+        mend = f"Use a key whose role has policies for bucket {bucket} alone."
+        return warning("staging key", f"it ({sort}) can also write {', '.join(writable)}{stayed}", mend)
+    token = read_token(key)
+    if token is not None and token.expires_soon:
+        return warning("staging key", f"works in {bucket} only ({sort})", "Mint a new one in time.")
+    return ok("staging key", f"writes, reads and deletes in {bucket} only ({sort})")
+
+
+def _refused_staging_key(key: str) -> Finding:
+    mend = "Mint it anew for this project (its JWT secret must be this project's), and see that it has not expired."
+    return failed("staging key", f"SUPABASE_STAGING_KEY ({describe_storage_key(key)}) is refused", mend)
+
+
+def _can_be_sent(key: str) -> bool:
+    return key.isascii() and key.isprintable()

@@ -1,0 +1,206 @@
+"""Doctor against the Storage emulator: well, and with one thing broken each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from devstack.ports import free_port
+from tests.doctor.fixture import Doctor
+from tests.emulators.google_fixture import GoogleEmulator
+from tests.emulators.storage_fixture import (
+    ANON_KEY,
+    SECRET_KEY,
+    STAGING_BUCKET,
+    STAGING_KEY,
+    RunningEmulator,
+    embedded_database,
+    running_emulator,
+)
+
+IMAGES, VIDEOS = "storyboard-images", "storyboard-videos"
+GOOD: dict[str, dict[str, Any]] = {
+    IMAGES: {"public": True, "allowed_mime_types": ["image/png", "image/jpeg", "image/webp"]},
+    VIDEOS: {"public": True, "file_size_limit": 104857600, "allowed_mime_types": ["video/mp4", "video/webm"]},
+    STAGING_BUCKET: {"public": False},
+}
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
+    directory = tmp_path_factory.mktemp("storage")
+    with (
+        embedded_database(directory) as database_url,
+        running_emulator(database_url, directory / "state") as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def storage(emulator: RunningEmulator, doctor: Doctor) -> Iterator[httpx.Client]:
+    """A client with the secret key; the three buckets are as they should be, and the doctor knows both keys."""
+    headers = {"apikey": SECRET_KEY, "Authorization": f"Bearer {SECRET_KEY}"}
+    with httpx.Client(base_url=f"{emulator.url}/storage/v1", headers=headers, timeout=20) as client:
+        httpx.post(f"{emulator.url}/_emulator/reset").raise_for_status()
+        for name, rules in GOOD.items():
+            remake(client, name, **rules)
+        doctor.hide(SECRET_KEY, STAGING_KEY, ANON_KEY)
+        doctor.set(SUPABASE_URL=emulator.url, SUPABASE_SECRET_KEY=SECRET_KEY, SUPABASE_STAGING_KEY=STAGING_KEY)
+        yield client
+
+
+def remake(client: httpx.Client, bucket: str, **rules: Any) -> None:
+    remove(client, bucket)
+    client.post("/bucket", json={"id": bucket, "name": bucket, **rules}).raise_for_status()
+
+
+def remove(client: httpx.Client, bucket: str) -> None:
+    client.post(f"/bucket/{bucket}/empty")
+    client.delete(f"/bucket/{bucket}")
+
+
+def objects(client: httpx.Client, bucket: str) -> list[Any]:
+    answer: list[Any] = client.post(f"/object/list/{bucket}", json={"prefix": "doctor", "limit": 100}).json()
+    return answer
+
+
+def test_good_keys_and_buckets_pass_and_nothing_stays(doctor: Doctor, storage: httpx.Client) -> None:
+    result = doctor()
+    assert (result.code, result.failed) == (0, [])
+    assert "lists 3 buckets" in result.sentence("secret key")
+    assert "writes, reads and deletes in artifact-staging only" in result.sentence("staging key")
+    assert result.sentence(f"bucket {VIDEOS}").startswith("public, 104857600 bytes, video/mp4, video/webm")
+    assert [objects(storage, bucket) for bucket in GOOD] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"), [("SUPABASE_SECRET_KEY", "secret key"), ("SUPABASE_STAGING_KEY", "staging key")]
+)
+def test_a_wrong_key(doctor: Doctor, storage: httpx.Client, setting: str, name: str) -> None:
+    del storage
+    doctor.hide("of-another-project")
+    doctor.set(**{setting: "of-another-project"})
+    result = doctor()
+    assert (result.code, result.failed) == (1, [name])
+    assert f"{setting} (opaque key) is refused" in result.sentence(name)
+    assert "this project" in result.sentence(name)
+
+
+def test_the_anon_key_is_no_secret_key(doctor: Doctor, storage: httpx.Client) -> None:
+    del storage
+    key = jwt.encode({"role": "anon", "exp": 2_000_000_000}, "x" * 32)
+    doctor.hide(key)
+    doctor.set(SUPABASE_SECRET_KEY=key)
+    assert "no secret key but a JWT of role anon" in doctor().sentence("secret key")
+    doctor.set(SUPABASE_SECRET_KEY="sb_publishable_abcdefgh")
+    assert "no secret key but a publishable key" in doctor().sentence("secret key")
+
+
+def test_a_missing_bucket(doctor: Doctor, storage: httpx.Client) -> None:
+    remove(storage, IMAGES)
+    result = doctor()
+    assert (result.code, result.failed) == (1, [f"bucket {IMAGES}"])
+    assert result.sentence(f"bucket {IMAGES}").startswith("it is missing. Start the asset_writer, which makes")
+
+
+def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None:
+    remove(storage, STAGING_BUCKET)
+    result = doctor()
+    assert result.failed == [f"bucket {STAGING_BUCKET}", "staging key"]
+    assert "the bucket artifact-staging is missing" in result.sentence("staging key")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (IMAGES, {"public": False}, "failed", "it is private, so nobody can read"),
+        (IMAGES, {"allowed_mime_types": ["image/png"]}, "failed", "Allow image/jpeg, image/webp in it"),
+        (IMAGES, {"allowed_mime_types": None}, "warning", "it takes every media type"),
+        (IMAGES, {"file_size_limit": 1000}, "warning", "it takes at most 1000 bytes"),
+        (VIDEOS, {"file_size_limit": 52428800}, "warning", "Raise its limit to 104857600 bytes"),
+        (VIDEOS, {"file_size_limit": None}, "warning", "it has no limit of its own"),
+        (VIDEOS, {"allowed_mime_types": ["video/*"]}, "ok", "video/*"),
+        (STAGING_BUCKET, {"public": True}, "warning", "Make it private"),
+        (STAGING_BUCKET, {"allowed_mime_types": ["image/*"]}, "failed", "it does not take video/mp4, video/webm"),
+    ],
+)
+def test_a_bucket_with_other_rules(
+    doctor: Doctor, storage: httpx.Client, case: tuple[str, dict[str, Any], str, str]
+) -> None:
+    bucket, rules, state, words = case
+    remake(storage, bucket, **{**GOOD[bucket], **rules})
+    result = doctor()
+    assert result.state(f"bucket {bucket}") == state
+    assert words in result.sentence(f"bucket {bucket}")
+    assert result.code == (1 if state == "failed" else 0)
+
+
+def test_a_staging_bucket_that_takes_no_pictures(doctor: Doctor, storage: httpx.Client) -> None:
+    remake(storage, STAGING_BUCKET, public=False, allowed_mime_types=["video/*"])
+    assert "does not take a small PNG" in doctor().sentence("staging key")
+
+
+def test_a_staging_key_that_may_not_write(doctor: Doctor, storage: httpx.Client) -> None:
+    del storage
+    doctor.set(SUPABASE_STAGING_KEY=ANON_KEY)
+    result = doctor()
+    assert result.failed == ["staging key"]
+    assert "it may not write in artifact-staging" in result.sentence("staging key")
+    assert "policies on storage.objects" in result.sentence("staging key")
+
+
+def test_a_staging_key_that_can_write_everything_is_warned_of(doctor: Doctor, storage: httpx.Client) -> None:
+    doctor.set(SUPABASE_STAGING_KEY=SECRET_KEY)
+    result = doctor()
+    assert (result.code, result.state("staging key")) == (0, "warning")
+    assert "it is the secret key" in result.sentence("staging key")
+    doctor.set(SUPABASE_SECRET_KEY="")
+    alone = doctor()
+    assert "can also write storyboard-images, storyboard-videos" in alone.sentence("staging key")
+    assert [objects(storage, bucket) for bucket in GOOD] == [[], [], []]
+
+
+def test_a_worker_without_the_secret_key_is_checked_for_its_own(doctor: Doctor, storage: httpx.Client) -> None:
+    del storage
+    doctor.set(SUPABASE_SECRET_KEY="")
+    result = doctor()
+    assert (result.code, result.state("secret key"), result.state("staging key")) == (0, "not set", "ok")
+
+
+def test_nobody_there_exits_3(doctor: Doctor, storage: httpx.Client) -> None:
+    del storage
+    doctor.set(SUPABASE_URL=f"http://127.0.0.1:{free_port()}")
+    result = doctor()
+    assert (result.code, result.failed) == (3, ["storage"])
+    assert "https://PROJECT.supabase.co" in result.sentence("storage")
+
+
+def test_a_public_url_that_leads_nowhere(doctor: Doctor, storage: httpx.Client) -> None:
+    del storage
+    doctor.set(SUPABASE_PUBLIC_URL="no-url")
+    result = doctor()
+    assert result.failed == ["public storage"]
+    assert result.state("secret key") == "ok"
+
+
+def test_something_else_answers(doctor: Doctor, tmp_path: Path) -> None:
+    with GoogleEmulator(tmp_path).running() as google:
+        doctor.set(SUPABASE_URL=google.url)
+        assert "it is not Supabase Storage" in doctor().sentence("storage")
+
+
+def test_storage_that_stumbles_is_not_called_a_wrong_key(
+    doctor: Doctor, storage: httpx.Client, emulator: RunningEmulator
+) -> None:
+    del storage
+    # The first look is the one without a key.
+    script = [{"on": "bucket", "status": 401, "body": {"message": "No API key"}}, {"on": "bucket", "status": 544}]
+    httpx.post(f"{emulator.url}/_emulator/script", json=script).raise_for_status()
+    result = doctor()
+    assert result.code == 3
+    assert "Storage cannot answer now (HTTP 544)" in " ".join(check["found"] for check in result.checks)
