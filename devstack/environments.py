@@ -74,6 +74,8 @@ class Environments:
                 "GOOGLE_GENERATIVE_AI_API_KEY": self.outside.google_key or self.secrets.google_key,
             }
         )
+        if self.outside.supabase_anon_key:
+            known["SUPABASE_ANON_KEY"] = self.outside.supabase_anon_key
         return known | ({"GOOGLE_GEMINI_BASE_URL": self.google_url} if self.google_url else {})
 
     def _asset_writer(self) -> dict[str, str]:

@@ -24,6 +24,9 @@ TUNING = (
     "VIDEO_RUNNING_OPERATIONS",
     "QUEUE_COMPLETION",
     "KV_TABLE",
+    "IMAGES_URL",
+    "VIDEOS_URL",
+    "SIGNED_URL_SECONDS",
     "SOURCE_URL_ALLOWED_HOSTS",
     "GOOGLE_GEMINI_BASE_URL",
     "LOG_LEVEL",
@@ -46,6 +49,7 @@ class Outside:
     supabase_public_url: str | None = None
     supabase_secret_key: str | None = field(default=None, repr=False)
     supabase_staging_key: str | None = field(default=None, repr=False)
+    supabase_anon_key: str | None = field(default=None, repr=False)
     jwt_secret: str | None = field(default=None, repr=False)
     tuning: Mapping[str, str] = field(default_factory=dict)
     """Settings without secrets that are passed on to the services."""
@@ -72,6 +76,7 @@ class Outside:
             supabase_public_url=present.get("SUPABASE_PUBLIC_URL"),
             supabase_secret_key=secret_key,
             supabase_staging_key=present.get("SUPABASE_STAGING_KEY") or secret_key,
+            supabase_anon_key=present.get("SUPABASE_ANON_KEY") or present.get("SUPABASE_PUBLISHABLE_KEY"),
             jwt_secret=present.get("SUPABASE_JWT_SECRET"),
             tuning={name: present[name] for name in TUNING if name in present},
         )

@@ -32,7 +32,7 @@ def migrate(
     """Bring the database to the present schema.
 
     Safe to repeat. DATABASE_URL names the database, KV_TABLE the key-value table, which is created if missing and
-    else left alone.
+    else left alone, STAGING_BUCKET the bucket that the role of the staging key may use.
 
     [bold]Example[/bold]
 
@@ -62,11 +62,12 @@ def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
     # Only this command needs a database driver.
     import psycopg  # noqa: PLC0415
 
-    from superstoryboard.jobs.migrate import MigrationError, migrate  # noqa: PLC0415
+    from superstoryboard.jobs.migrate import STAGING_BUCKET, MigrationError, migrate  # noqa: PLC0415
 
     kv_table = os.environ.get("KV_TABLE") or DEFAULT_KV_TABLE
+    staging_bucket = os.environ.get("STAGING_BUCKET") or STAGING_BUCKET
     try:
-        return migrate(database_url, kv_table=kv_table, anon_may_send=anon_may_send)
+        return migrate(database_url, kv_table=kv_table, anon_may_send=anon_may_send, staging_bucket=staging_bucket)
     except MigrationError as error:
         raise CommandError(ExitCode.FAILED, [str(error)]) from error
     except psycopg.OperationalError as error:

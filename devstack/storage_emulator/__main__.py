@@ -32,6 +32,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--secret-key", required=True)
     parser.add_argument("--staging-key", help="may only touch objects of the staging bucket")
     parser.add_argument("--anon-key", help="may only read public objects")
+    parser.add_argument("--jwt-secret", help="also takes JWTs signed with it: HS256, by their role")
     parser.add_argument("--staging-bucket", default="artifact-staging")
     parser.add_argument("--global-file-size-limit", type=int, metavar="BYTES")
     return parser.parse_args()
@@ -48,7 +49,13 @@ def main() -> None:
         signal.signal(stop, _stop)
     # A database that is away shows in the answers.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-    keys = Keys(arguments.secret_key, arguments.staging_key, arguments.anon_key, arguments.staging_bucket)
+    keys = Keys(
+        arguments.secret_key,
+        arguments.staging_key,
+        arguments.anon_key,
+        arguments.staging_bucket,
+        arguments.jwt_secret,
+    )
     settings = Settings(arguments.state_dir, arguments.database_url, keys, arguments.global_file_size_limit)
     config = uvicorn.Config(
         build_app(settings),

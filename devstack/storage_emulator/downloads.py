@@ -38,9 +38,9 @@ class DownloadRoutes:
 
     async def authenticated(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.require_objects_of(request, bucket_id)
         await self._metadata.bucket(bucket_id)
-        return await self._answer(request, bucket_id, name)
+        return await self._answer(request, bucket_id, name, role)
 
     async def public(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
@@ -54,8 +54,8 @@ class DownloadRoutes:
         self._signer.check(request.query_params.get("token", ""), f"{bucket_id}/{name}")
         return await self._answer(request, bucket_id, name)
 
-    async def _answer(self, request: Request, bucket_id: str, name: str) -> Response:
-        row = await self._metadata.object_row(bucket_id, name)
+    async def _answer(self, request: Request, bucket_id: str, name: str, role: str | None = None) -> Response:
+        row = await self._metadata.object_row(bucket_id, name, role)
         metadata: dict[str, Any] = row["metadata"]
         headers = {"etag": metadata["eTag"], "cache-control": metadata["cacheControl"]}
         known = request.headers.get("if-none-match", "")

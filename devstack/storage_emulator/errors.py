@@ -8,8 +8,9 @@ from starlette.responses import JSONResponse, Response
 class WireError(Exception):
     """A request that Storage refuses. Nearly all go out as HTTP 400 with the real code in the body."""
 
-    def __init__(self, status: int, error: str, code: str, message: str) -> None:
+    def __init__(self, status: int, error: str, code: str, message: str, *, plain: bool = False) -> None:
         super().__init__(message)
+        self._plain = plain
         self.status = status
         self.error = error
         self.code = code
@@ -17,7 +18,7 @@ class WireError(Exception):
 
     @property
     def http_status(self) -> int:
-        return self.status if self.status >= 500 else 400
+        return self.status if self.status >= 500 or self._plain else 400
 
     def response(self) -> Response:
         body = {
@@ -75,6 +76,14 @@ class WireError(Exception):
     @classmethod
     def row_level_security(cls) -> Self:
         return cls(403, "Unauthorized", "AccessDenied", "new row violates row-level security policy")
+
+    @classmethod
+    def refused_token(cls, message: str) -> Self:
+        return cls(403, "Unauthorized", "AccessDenied", message)
+
+    @classmethod
+    def no_such_role(cls, role: str) -> Self:
+        return cls(403, "Unauthorized", "AccessDenied", f'role "{role}" does not exist', plain=True)
 
     @classmethod
     def database_away(cls) -> Self:

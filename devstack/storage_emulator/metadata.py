@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection, OperationalError
-from psycopg.errors import ForeignKeyViolation
+from psycopg import AsyncConnection, OperationalError, sql
+from psycopg.errors import ForeignKeyViolation, InsufficientPrivilege, InvalidParameterValue, UndefinedObject
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -41,6 +41,8 @@ create table if not exists storage.objects (
     version text,
     unique (bucket_id, name)
 );
+alter table storage.buckets enable row level security;
+alter table storage.objects enable row level security;
 """
 
 _PUT_OBJECT = """
@@ -108,11 +110,15 @@ class Metadata:
         await self._pool.close(timeout=2.0)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+    async def _transaction(self, role: str | None = None) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """A transaction, as that database role where one is given: then its rights and policies hold."""
         try:
             async with self._pool.connection() as connection:
                 await self._ensure_schema(connection)
+                await self._become(connection, role)
                 yield connection
+        except InsufficientPrivilege as error:
+            raise WireError.row_level_security() from error
         except (OperationalError, PoolTimeout) as error:
             raise WireError.database_away() from error
 
@@ -123,17 +129,25 @@ class Metadata:
                 await connection.commit()
                 self._has_schema = True
 
+    async def _become(self, connection: AsyncConnection[DictRow], role: str | None) -> None:
+        if role is None:
+            return
+        try:
+            await connection.execute(sql.SQL("set local role {}").format(sql.Identifier(role)))
+        except (InvalidParameterValue, UndefinedObject) as error:
+            raise WireError.no_such_role(role) from error
+
     async def ping(self) -> None:
         """Reach the database and create the schema where it is missing."""
         async with self._transaction() as connection:
             await connection.execute("select 1")
 
-    async def _one(self, query: str, parameters: Row) -> Row | None:
-        async with self._transaction() as connection:
+    async def _one(self, query: str, parameters: Row, role: str | None = None) -> Row | None:
+        async with self._transaction(role) as connection:
             return await (await connection.execute(query, parameters)).fetchone()
 
-    async def _all(self, query: str, parameters: Row) -> list[Row]:
-        async with self._transaction() as connection:
+    async def _all(self, query: str, parameters: Row, role: str | None = None) -> list[Row]:
+        async with self._transaction(role) as connection:
             return await (await connection.execute(query, parameters)).fetchall()
 
     async def bucket_row(self, bucket_id: str) -> Row:
@@ -176,20 +190,21 @@ class Metadata:
         if deleted is None:
             raise WireError.no_such_bucket()
 
-    async def object_row(self, bucket_id: str, name: str) -> Row:
+    async def object_row(self, bucket_id: str, name: str, role: str | None = None) -> Row:
         row = await self._one(
             "select * from storage.objects where bucket_id = %(bucket_id)s and name = %(name)s",
             {"bucket_id": bucket_id, "name": name},
+            role,
         )
         if row is None:
             raise WireError.no_such_object()
         return row
 
     async def put_object(
-        self, bucket_id: str, name: str, *, version: str, metadata: Row, upsert: bool
+        self, bucket_id: str, name: str, *, version: str, metadata: Row, upsert: bool, role: str | None = None
     ) -> tuple[Row, str | None]:
         """Write the row; returns it and the version it replaced."""
-        async with self._transaction() as connection:
+        async with self._transaction(role) as connection:
             await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{bucket_id}/{name}"])
             found = await connection.execute(
                 "select version from storage.objects where bucket_id = %s and name = %s", [bucket_id, name]
@@ -208,8 +223,8 @@ class Metadata:
             raise WireError.no_such_bucket()
         return row, old["version"] if old else None
 
-    async def move_object(self, source: tuple[str, str], target: tuple[str, str]) -> Row:
-        async with self._transaction() as connection:
+    async def move_object(self, source: tuple[str, str], target: tuple[str, str], role: str | None = None) -> Row:
+        async with self._transaction(role) as connection:
             taken = await connection.execute("select 1 from storage.objects where bucket_id = %s and name = %s", target)
             if await taken.fetchone():
                 raise WireError.duplicate_object()
@@ -223,15 +238,18 @@ class Metadata:
             raise WireError.no_such_object()
         return row
 
-    async def delete_objects(self, bucket_id: str, names: list[str] | None) -> list[Row]:
+    async def delete_objects(self, bucket_id: str, names: list[str] | None, role: str | None = None) -> list[Row]:
         """Delete these objects, or all of the bucket; returns the deleted rows."""
         return await self._all(
             "delete from storage.objects where bucket_id = %(bucket_id)s"
             " and (%(names)s::text[] is null or name = any(%(names)s::text[])) returning *",
             {"bucket_id": bucket_id, "names": names},
+            role,
         )
 
-    async def list_level(self, bucket_id: str, query: Row, column: str, direction: str) -> list[Row]:
+    async def list_level(
+        self, bucket_id: str, query: Row, column: str, direction: str, role: str | None = None
+    ) -> list[Row]:
         """One folder level; `column` and `direction` must be checked by the caller."""
         statement = _LIST_LEVEL.format(column=column, direction=direction)
-        return await self._all(statement, {"bucket_id": bucket_id, **query})
+        return await self._all(statement, {"bucket_id": bucket_id, **query}, role)

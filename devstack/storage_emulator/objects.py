@@ -57,7 +57,7 @@ class ObjectRoutes:
 
     async def upload(self, request: Request) -> Response:
         """Store a body; its bucket's limits are checked after it was read, as the real server does."""
-        self._keys.require_objects_of(request, request.path_params["bucket"])
+        role = self._keys.require_objects_of(request, request.path_params["bucket"])
         upload = await receive_upload(request, self._files.uploads)
         try:
             bucket_id, name = target_of(request)
@@ -65,15 +65,15 @@ class ObjectRoutes:
             check_media_type(upload.media_type, bucket.allowed_mime_types)
             check_size(upload.size_bytes, bucket.file_size_limit, self._size_limit_bytes)
             upsert = request.method == "PUT" or request.headers.get("x-upsert") == "true"
-            return await self._store(bucket_id, name, upload, upsert=upsert)
+            return await self._store(bucket_id, name, upload, upsert=upsert, role=role)
         finally:
             await asyncio.to_thread(upload.path.unlink, missing_ok=True)
 
-    async def _store(self, bucket_id: str, name: str, upload: Upload, *, upsert: bool) -> Response:
+    async def _store(self, bucket_id: str, name: str, upload: Upload, *, upsert: bool, role: str | None) -> Response:
         version = await asyncio.to_thread(self._files.adopt, upload.path)
         try:
             row, replaced = await self._metadata.put_object(
-                bucket_id, name, version=version, metadata=object_metadata(upload), upsert=upsert
+                bucket_id, name, version=version, metadata=object_metadata(upload), upsert=upsert, role=role
             )
         except WireError:
             await asyncio.to_thread(self._files.remove, [version])
@@ -84,24 +84,24 @@ class ObjectRoutes:
 
     async def info(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.require_objects_of(request, bucket_id)
         await self._metadata.bucket(bucket_id)
-        return JSONResponse(object_info(await self._metadata.object_row(bucket_id, name)))
+        return JSONResponse(object_info(await self._metadata.object_row(bucket_id, name, role)))
 
     async def remove(self, request: Request) -> Response:
         bucket_id = request.path_params["bucket"]
-        self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.require_objects_of(request, bucket_id)
         prefixes = (await receive_json(request)).get("prefixes")
         if not isinstance(prefixes, list) or not 0 < len(prefixes) <= MAX_REMOVED_AT_ONCE:
             raise WireError.invalid_request("body/prefixes must NOT have more than 1000 items")
-        rows = await self._metadata.delete_objects(bucket_id, [str(prefix) for prefix in prefixes])
+        rows = await self._metadata.delete_objects(bucket_id, [str(prefix) for prefix in prefixes], role)
         await asyncio.to_thread(self._files.remove, [row["version"] for row in rows])
         return JSONResponse([plain(row) for row in rows])
 
     async def remove_one(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        self._keys.require_objects_of(request, bucket_id)
-        rows = await self._metadata.delete_objects(bucket_id, [name])
+        role = self._keys.require_objects_of(request, bucket_id)
+        rows = await self._metadata.delete_objects(bucket_id, [name], role)
         if not rows:
             raise WireError.no_such_object()
         await asyncio.to_thread(self._files.remove, [row["version"] for row in rows])
@@ -109,18 +109,18 @@ class ObjectRoutes:
 
     async def sign(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.require_objects_of(request, bucket_id)
         try:
             seconds = int((await receive_json(request)).get("expiresIn", ""))
         except ValueError as error:
             raise WireError.invalid_request("body/expiresIn must be a number of seconds") from error
-        await self._metadata.object_row(bucket_id, name)
+        await self._metadata.object_row(bucket_id, name, role)
         token = self._signer.issue(f"{bucket_id}/{name}", seconds)
         return JSONResponse({"signedURL": f"/object/sign/{bucket_id}/{name}?token={token}"})
 
     async def list(self, request: Request) -> Response:
         bucket_id = request.path_params["bucket"]
-        self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.require_objects_of(request, bucket_id)
         body = await receive_json(request)
         sort = body.get("sortBy") or {}
         column, order = sort.get("column", "name"), sort.get("order", "asc")
@@ -133,32 +133,32 @@ class ObjectRoutes:
             "limit": int(body.get("limit", 100)),
             "offset": int(body.get("offset", 0)),
         }
-        rows = await self._metadata.list_level(bucket_id, query, column, order)
+        rows = await self._metadata.list_level(bucket_id, query, column, order, role)
         return JSONResponse([plain(row) for row in rows])
 
-    async def _source_and_target(self, request: Request) -> tuple[tuple[str, str], tuple[str, str]]:
+    async def _source_and_target(self, request: Request) -> tuple[tuple[str, str], tuple[str, str], str | None]:
         body = await receive_json(request)
         source_bucket = str(body.get("bucketId", ""))
         target_bucket = str(body.get("destinationBucket") or source_bucket)
-        self._keys.require_objects_of(request, source_bucket, target_bucket)
+        role = self._keys.require_objects_of(request, source_bucket, target_bucket)
         source = source_bucket, normalised_key(str(body.get("sourceKey", "")))
         target = target_bucket, normalised_key(str(body.get("destinationKey", "")))
         await self._metadata.bucket(target_bucket)
-        return source, target
+        return source, target, role
 
     async def move(self, request: Request) -> Response:
-        source, target = await self._source_and_target(request)
-        row = await self._metadata.move_object(source, target)
+        source, target, role = await self._source_and_target(request)
+        row = await self._metadata.move_object(source, target, role)
         return JSONResponse({"message": "Successfully moved", "Id": str(row["id"]), "Key": "/".join(target)})
 
     async def copy(self, request: Request) -> Response:
-        source, target = await self._source_and_target(request)
-        original = await self._metadata.object_row(*source)
+        source, target, role = await self._source_and_target(request)
+        original = await self._metadata.object_row(*source, role)
         version = await asyncio.to_thread(self._files.copy, original["version"])
         upsert = request.headers.get("x-upsert") == "true"
         try:
             row, replaced = await self._metadata.put_object(
-                *target, version=version, metadata=original["metadata"], upsert=upsert
+                *target, version=version, metadata=original["metadata"], upsert=upsert, role=role
             )
         except WireError:
             await asyncio.to_thread(self._files.remove, [version])

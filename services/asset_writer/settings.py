@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from superstoryboard.config.server import ServerSettings
 from superstoryboard.config.settings import Identifier, Port
+from superstoryboard.storage.buckets import UrlKind
+from superstoryboard.storage.keys import key_problem
 
 
 class AssetWriterSettings(ServerSettings):
@@ -22,6 +24,9 @@ class AssetWriterSettings(ServerSettings):
     )
     staging_bucket: str = "artifact-staging"
     storage_timeout_seconds: float = Field(default=300, gt=0)
+    images_url: UrlKind = UrlKind.PUBLIC
+    videos_url: UrlKind = UrlKind.PUBLIC
+    signed_url_seconds: int = Field(default=604_800, ge=60)
     kv_table: Identifier = "kv_store_7ee7668a"
     queue_completion: Literal["archive", "delete"] = "archive"
     writer_concurrency: int = Field(default=4, ge=1, le=100)
@@ -29,3 +34,12 @@ class AssetWriterSettings(ServerSettings):
     writer_poll_seconds: float = Field(default=5, gt=0)
     clean_after_seconds: float = Field(default=3600, gt=0)
     drain_seconds: float = Field(default=30, ge=0)
+
+    @field_validator("supabase_secret_key")
+    @classmethod
+    def check_secret_key(cls, key: SecretStr) -> SecretStr:
+        """Refuse what can be seen to be no secret key."""
+        problem = key_problem(key.get_secret_value(), "the project's secret key (sb_secret_…) or its service_role key")
+        if problem is not None:
+            raise ValueError(f"the key {problem}")
+        return key

@@ -17,7 +17,7 @@ from superstoryboard.queue.wakeups import ARTIFACTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
 from superstoryboard.runtime.worker import new_worker_id
-from superstoryboard.storage.buckets import ensure_buckets
+from superstoryboard.storage.buckets import IMAGES, VIDEOS, BucketDefinition, ensure_buckets, final_buckets
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
@@ -35,18 +35,20 @@ log = get_logger("buckets")
 class Buckets:
     """Creates missing buckets, trying until Storage answers."""
 
-    def __init__(self, store: ObjectStore, staging_bucket: str) -> None:
+    def __init__(self, store: ObjectStore, staging_bucket: str, final: tuple[BucketDefinition, ...]) -> None:
         self._store = store
         self._staging_bucket = staging_bucket
+        self._final = final
         self.ready = False
 
     async def ensure(self) -> None:
         """Create what is missing."""
         while not self.ready:
             try:
-                await ensure_buckets(self._store, self._staging_bucket)
+                await ensure_buckets(self._store, self._staging_bucket, self._final)
             except StorageError as error:
-                log.warning("Buckets cannot be checked yet", kind=error.kind.value)
+                say = log.error if error.permanent else log.warning
+                say("Buckets cannot be checked yet", kind=error.kind.value, reason=str(error))
                 await asyncio.sleep(BUCKET_RETRY_SECONDS)
             else:
                 self.ready = True
@@ -68,7 +70,7 @@ async def run(settings: AssetWriterSettings) -> bool:
     store = await _store(settings, dependencies)
     broker = _broker(settings, dependencies)
     wakeups = Wakeups(settings.listen_url(), ARTIFACTS_CHANNEL)
-    buckets = Buckets(store, settings.staging_bucket)
+    buckets = Buckets(store, settings.staging_bucket, final_buckets(settings.images_url, settings.videos_url))
     consumer = _consumer(settings, Artifacts(database), store, wakeups=wakeups, broker=broker, metrics=metrics)
     page = MetricsPage(settings.metrics_listen, registry)
     server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry))
@@ -107,6 +109,7 @@ async def _store(settings: AssetWriterSettings, dependencies: DependencyMetrics)
         url=settings.supabase_url,
         key=settings.supabase_secret_key.get_secret_value(),
         timeout_seconds=settings.storage_timeout_seconds,
+        public_url=settings.supabase_public_url,
         seen=dependencies.of("storage"),
     )
 
@@ -130,6 +133,8 @@ def _consumer(
         public_base_url=settings.supabase_public_url or settings.supabase_url,
         kv_table=settings.kv_table,
         queue_completion=settings.queue_completion,
+        url_kinds={IMAGES.id: settings.images_url, VIDEOS.id: settings.videos_url},
+        signed_url_seconds=settings.signed_url_seconds,
     )
     return Consumer(
         artifacts=artifacts,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
@@ -16,6 +17,7 @@ from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_file
 from superstoryboard.runtime.checkpoints import reached
+from superstoryboard.storage.buckets import UrlKind
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.objects import ObjectStore, public_object_url
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
@@ -34,11 +36,14 @@ class WrongBytesError(Exception):
 
 @dataclass(frozen=True)
 class Destination:
-    """Public address of the Storage, kv table, and what becomes of a queue message on success."""
+    """Public address of the Storage and its kinds of URLs, kv table, what becomes of a queue message on success."""
 
     public_base_url: str
     kv_table: str
     queue_completion: str
+    url_kinds: Mapping[str, UrlKind] = field(default_factory=dict)
+    """By bucket; one that is not named has public URLs."""
+    signed_url_seconds: int = 604_800
 
 
 class ArtifactWriter:
@@ -120,11 +125,13 @@ class ArtifactWriter:
         return "given_back"
 
     async def _finish(self, artifact: StagedArtifact) -> str:
+        url, expires_at = await self._url_of(artifact)
         state, won = await self._artifacts.finish(
             artifact.id,
             kv_table=self._destination.kv_table,
             completion=self._destination.queue_completion,
-            url=public_object_url(self._destination.public_base_url, artifact.bucket, artifact.path),
+            url=url,
+            url_expires_at=expires_at,
         )
         log.info("Asset written", state=state, won=won, bucket=artifact.bucket, path=artifact.path)
         await reached("finished")
@@ -133,6 +140,14 @@ class ArtifactWriter:
         self._metrics.stored(artifact.kind, artifact.size_bytes)
         await self._remove_staged(artifact)
         return "written"
+
+    async def _url_of(self, artifact: StagedArtifact) -> tuple[str, datetime | None]:
+        """The URL of the stored object, and when it ends: never sooner than is said."""
+        if self._destination.url_kinds.get(artifact.bucket) is not UrlKind.SIGNED:
+            return public_object_url(self._destination.public_base_url, artifact.bucket, artifact.path), None
+        seconds = self._destination.signed_url_seconds
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        return await self._store.signed_url(artifact.bucket, artifact.path, seconds), expires_at
 
     async def _remove_staged(self, artifact: StagedArtifact) -> None:
         try:
@@ -146,9 +161,19 @@ class ArtifactWriter:
             state = await self._artifacts.bury(artifact.id, job_error)
             log.error("Storage refuses the asset for good; the artifact is kept", kind=error.kind.value, state=state)
             return "buried"
+        if error.permanent:
+            # Somebody has to mend the set-up: whoever looks at the job sees what it waits for.
+            waits_for = JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
+            await self._artifacts.note_error(artifact.job_id, waits_for)
         delay = min(BACKOFF_MIN_SECONDS * 2 ** (artifact.write_attempt - 1), BACKOFF_MAX_SECONDS)
         await self._artifacts.extend(artifact.id, delay)
-        log.warning("Storage does not take the asset; it is tried again", kind=error.kind.value, seconds=delay)
+        say = log.error if error.permanent else log.warning
+        say(
+            "Storage does not take the asset; it is tried again",
+            kind=error.kind.value,
+            reason=str(error),
+            seconds=delay,
+        )
         return "postponed"
 
     @asynccontextmanager

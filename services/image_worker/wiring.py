@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from services.image_worker.generate import ImageGenerator
 from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
@@ -12,9 +14,9 @@ from superstoryboard.providers.gemini_images import GeminiImages
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.staging import open_staging, staging_accepts
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
-from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
 QUEUE = "image_generation_queue"
@@ -28,12 +30,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     calls = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"), gate)
-    store = await ObjectStore.connect(
-        url=settings.supabase_url,
-        key=settings.supabase_staging_key.get_secret_value(),
-        timeout_seconds=settings.storage_timeout_seconds,
-        seen=connections.dependencies.of("storage"),
-    )
+    store = await open_staging(settings, connections.dependencies.of("storage"))
     provider = GeminiImages(
         api_key=settings.google_generative_ai_api_key.get_secret_value(),
         base_url=settings.google_gemini_base_url,
@@ -72,7 +69,8 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        return await run_worker(worker, connections, settings, "image", close)
+        usable = partial(staging_accepts, store, settings.staging_bucket)
+        return await run_worker(worker, connections, settings, "image", usable=usable, close=close)
     done = await run_once(worker, connections, once)
     await close()
     await connections.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from services.video_worker.generate import Times, VideoGenerator
 from services.video_worker.settings import VideoWorkerSettings
@@ -14,9 +15,9 @@ from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.providers.veo import VeoGemini
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.staging import open_staging, staging_accepts
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
-from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
 QUEUE = "video_generation_queue"
@@ -32,12 +33,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     )
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("video-worker"), gate)
-    store = await ObjectStore.connect(
-        url=settings.supabase_url,
-        key=settings.supabase_staging_key.get_secret_value(),
-        timeout_seconds=settings.storage_timeout_seconds,
-        seen=connections.dependencies.of("storage"),
-    )
+    store = await open_staging(settings, connections.dependencies.of("storage"))
     provider = VeoGemini(
         api_key=settings.google_generative_ai_api_key.get_secret_value(),
         base_url=settings.google_gemini_base_url,
@@ -78,7 +74,8 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        return await run_worker(worker, connections, settings, "video", close)
+        usable = partial(staging_accepts, store, settings.staging_bucket)
+        return await run_worker(worker, connections, settings, "video", usable=usable, close=close)
     done = await run_once(worker, connections, once)
     await close()
     await connections.aclose()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from superstoryboard.config.server import ServerSettings
+from superstoryboard.storage.keys import key_problem
 
 
 class WorkerSettings(ServerSettings):
@@ -23,6 +24,10 @@ class WorkerSettings(ServerSettings):
             "supabase_staging_key", "supabase_secret_key", "supabase_service_role_key", "supabase_service_key"
         )
     )
+    supabase_anon_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("supabase_anon_key", "supabase_publishable_key")
+    )
+    """Sent as `apikey` beside a staging key that is a JWT of its own role."""
     staging_bucket: str = "artifact-staging"
     storage_timeout_seconds: float = Field(default=300, gt=0)
     model_catalogue: Path | None = None
@@ -30,6 +35,19 @@ class WorkerSettings(ServerSettings):
     drain_seconds: float = Field(default=30, ge=0)
     retry_delay_seconds: int = Field(default=30, ge=0)
     """Longest wait before the second attempt; it doubles with each further one."""
+
+    @field_validator("supabase_staging_key")
+    @classmethod
+    def check_staging_key(cls, key: SecretStr) -> SecretStr:
+        """Refuse what can be seen to be of no use for staging."""
+        problem = key_problem(key.get_secret_value(), "a key as docs/STAGING-KEY.md describes it")
+        if problem is not None:
+            raise ValueError(f"the key {problem}")
+        return key
+
+    def api_key(self) -> str | None:
+        """The publishable or anon key, where it is set."""
+        return self.supabase_anon_key.get_secret_value() if self.supabase_anon_key else None
 
     def storage_origins(self) -> list[str]:
         """Addresses of the own Storage: sources there are always allowed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -125,11 +126,27 @@ class Artifacts:
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},
         )
 
-    async def finish(self, artifact_id: UUID, *, kv_table: str, completion: str, url: str) -> tuple[str, bool]:
+    async def note_error(self, job_id: UUID, error: JobError, *, claim: int | None = None) -> None:
+        """Show in a job what it waits for; nothing else changes. A stale claim changes nothing at all."""
+        await self._database.fetch_one(
+            "select superstoryboard.note_job_error_v1(%(job)s, %(claim)s::bigint, %(error)s) as noted",
+            {"job": job_id, "claim": claim, "error": Jsonb(error.to_json())},
+        )
+
+    async def finish(
+        self, artifact_id: UUID, *, kv_table: str, completion: str, url: str, url_expires_at: datetime | None = None
+    ) -> tuple[str, bool]:
         """The object is in its final place: link it, end the job. Answers its state and whether this call won."""
         row = await self._database.fetch_one(
-            "select * from superstoryboard.finish_job_v1(%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s)",
-            {"artifact": artifact_id, "kv": kv_table, "completion": completion, "url": url},
+            "select * from superstoryboard.finish_job_v2("
+            "%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s, %(expires)s::timestamptz)",
+            {
+                "artifact": artifact_id,
+                "kv": kv_table,
+                "completion": completion,
+                "url": url,
+                "expires": url_expires_at,
+            },
             patience_seconds=PATIENCE_SECONDS,
         )
         return row["state"], row["won"]

@@ -13,6 +13,7 @@ from psycopg import Connection, sql
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 LOCK = 0x5342_4D49
 CONNECT_TIMEOUT_SECONDS = 10
+STAGING_BUCKET = "artifact-staging"
 
 
 class MigrationError(Exception):
@@ -39,7 +40,9 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     return [Migration(file.stem.partition("_")[0], file.stem.partition("_")[2], file.read_text()) for file in files]
 
 
-def migrate(database_url: str, *, kv_table: str, anon_may_send: bool = False) -> list[str]:
+def migrate(
+    database_url: str, *, kv_table: str, anon_may_send: bool = False, staging_bucket: str = STAGING_BUCKET
+) -> list[str]:
     """Bring a database to the present schema and say what was done, one sentence each.
 
     Safe to repeat and to run twice at once: each step holds a transaction-level advisory lock.
@@ -53,6 +56,7 @@ def migrate(database_url: str, *, kv_table: str, anon_may_send: bool = False) ->
         for migration in read_migrations():
             done += _apply(connection, migration)
         done += _settle(connection, kv_table, anon_may_send=anon_may_send)
+        done += _allow_staging(connection, staging_bucket)
     return done or ["Nothing to do: the schema is up to date."]
 
 
@@ -124,3 +128,11 @@ def _settle(connection: Connection, kv_table: str, *, anon_may_send: bool) -> li
             verb if anon_may_send else "revoke execute on function public.pgmq_send (text, jsonb) from anon"
         )
     return done
+
+
+def _allow_staging(connection: Connection, bucket: str) -> list[str]:
+    """Storage may have come after the migration that made the role, and the bucket is a setting."""
+    with connection.transaction():
+        _lock(connection)
+        row = connection.execute("select superstoryboard.allow_staging_v1(%s)", (bucket,)).fetchone()
+    return [row[0]] if row and row[0] else []

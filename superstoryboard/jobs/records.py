@@ -77,6 +77,8 @@ def event_message(row: dict[str, Any]) -> job_pb2.JobEvent:
 def _fill_asset(asset: job_pb2.Asset, row: dict[str, Any]) -> None:
     for name in ("bucket", "path", "url", "media_type", "size_bytes", "sha256", "width", "height"):
         setattr(asset, name, row[name])
+    if row.get("url_expires_at") is not None:
+        asset.url_expire_time.FromJsonString(row["url_expires_at"])
     if row["duration_ms"] is not None:
         asset.duration.FromTimedelta(timedelta(milliseconds=row["duration_ms"]))
 

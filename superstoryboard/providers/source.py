@@ -33,6 +33,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PASSING = frozenset({408, 425, 429})
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _ERROR_BODY_BYTES = 4096
+_NEEDS_SIGNATURE = ": a picture in a private bucket needs a signed URL that has not expired, since workers send no key"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class SourceFetcher:
             response = await self._send(target)
             async with aclosing(response):
                 if not response.has_redirect_location:
-                    return await self._read(response), _content_type(response)
+                    return await self._read(response, own=not target.addresses), _content_type(response)
                 location = response.headers["location"]
             target = await self._check(location, base=target.url)
         raise _invalid("SOURCE_NOT_READABLE", f"redirects more than {MAX_REDIRECTS} times")
@@ -166,10 +167,10 @@ class SourceFetcher:
                 failure = error
         raise failure or httpx.ConnectError("no address")
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: httpx.Response, *, own: bool) -> bytes:
         status = response.status_code
         if status != httpx.codes.OK:
-            raise await _refused(response)
+            raise await _refused(response, own=own)
         if int(response.headers.get("content-length", "0")) > self._max_bytes:
             raise self._too_large()
         data = await _read_up_to(response, self._max_bytes)
@@ -192,24 +193,27 @@ async def _resolve(host: str, port: int) -> tuple[Address, ...]:
     return tuple(ipaddress.ip_address(text) for text in texts)
 
 
-async def _refused(response: httpx.Response) -> JobFailure:
+async def _refused(response: httpx.Response, *, own: bool) -> JobFailure:
+    """What an answer other than 200 means; `own` is the Storage of this system, whose keys are never sent."""
     status = response.status_code
-    if status in {404, 410} or (status == 400 and await _says_404(response)):
-        return _invalid("SOURCE_NOT_FOUND", "answered 404")
+    if status == 400 and own:
+        status = await _real_status(response)
+    if status in {404, 410}:
+        return _invalid("SOURCE_NOT_FOUND", f"answered 404{_NEEDS_SIGNATURE if own else ''}")
     if status >= 500 or status in _PASSING:
         wait = parse_seconds(response.headers.get("retry-after"))
         return _unavailable(f"answered {status}", retry_after_seconds=wait)
-    return _invalid("SOURCE_NOT_READABLE", f"answered {status}")
+    advice = _NEEDS_SIGNATURE if own and status in {400, 401, 403} else ""
+    return _invalid("SOURCE_NOT_READABLE", f"answered {status}{advice}")
 
 
-async def _says_404(response: httpx.Response) -> bool:
+async def _real_status(response: httpx.Response) -> int:
     """Supabase Storage answers 400 and puts the real status into the body, as a string."""
     body = await _read_up_to(response, _ERROR_BODY_BYTES)
     try:
-        fields = json.loads(body or b"")
-    except ValueError:
-        return False
-    return isinstance(fields, dict) and str(fields.get("statusCode")) == "404"
+        return int(json.loads(body or b"")["statusCode"])
+    except (ValueError, KeyError, TypeError):
+        return response.status_code
 
 
 async def _read_up_to(response: httpx.Response, limit: int) -> bytes | None:

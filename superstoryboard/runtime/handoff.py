@@ -8,6 +8,8 @@ from pathlib import Path
 
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
+from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.work import ClaimedJob, Upload
 from superstoryboard.runtime.adoption import Generation
 from superstoryboard.runtime.checkpoints import reached
@@ -61,7 +63,7 @@ class HandOff:
         )
         if artifact is None:
             raise StaleClaimError
-        await self._upload(artifact.staging_key, file)
+        await self._upload(job, artifact.staging_key, file)
         await reached("staged-bytes")
         return await self._announce(job, artifact, facts)
 
@@ -82,7 +84,7 @@ class HandOff:
             log.info("Rescued staged bytes of an earlier claim")
         return state
 
-    async def _upload(self, key: str, file: Path) -> None:
+    async def _upload(self, job: ClaimedJob, key: str, file: Path) -> None:
         delay = RETRY_MIN_SECONDS
         while True:
             try:
@@ -90,11 +92,22 @@ class HandOff:
             except StorageError as error:
                 if error.kind in {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}:
                     raise
-                log.warning("Staging does not take the artifact; it is kept and tried again", kind=error.kind.value)
+                await self._say(job, error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
             else:
                 return
+
+    async def _say(self, job: ClaimedJob, error: StorageError) -> None:
+        """Tell the log, and where somebody has to mend the set-up also whoever looks at the job."""
+        say = log.error if error.permanent else log.warning
+        say("Staging does not take the artifact; it is kept and tried again", kind=error.kind.value, reason=str(error))
+        if error.permanent:
+            waits_for = JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
+            try:
+                await self._artifacts.note_error(job.id, waits_for, claim=job.claim)
+            except DatabaseUnavailableError:
+                log.warning("The database is away too; the job does not show what it waits for")
 
     async def _announce(self, job: ClaimedJob, artifact: NewArtifact, facts: ArtifactFacts) -> str:
         state = await self._artifacts.stage(artifact.id, job)

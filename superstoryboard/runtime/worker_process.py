@@ -90,9 +90,11 @@ async def run_worker(
     connections: Connections,
     settings: WorkerSettings,
     kind: str,
+    *,
+    usable: Callable[[], Awaitable[None]],
     close: Callable[[], Awaitable[None]],
 ) -> bool:
-    """Work until told to stop, then drain. False where a duty failed."""
+    """Work, once `usable` has returned, until told to stop, then drain. False where a duty failed."""
     stop = Stop()
     stop.listen()
     duties = Duties(stop)
@@ -108,7 +110,7 @@ async def run_worker(
     connections.start(duties)
     duties.start("health", watch_health(server, connections.healthy))
     duties.start("leases", worker.leases.run())
-    duties.start("work", worker.run())
+    duties.start("work", _work(usable, worker))
     await stop.asked.wait()
     await server.set_serving(serving=False)
     await worker.drain()
@@ -118,3 +120,8 @@ async def run_worker(
     await connections.aclose()
     await page.aclose()
     return not duties.failed
+
+
+async def _work(usable: Callable[[], Awaitable[None]], worker: Worker) -> None:
+    await usable()
+    await worker.run()

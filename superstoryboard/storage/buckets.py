@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from superstoryboard.storage.objects import BucketOutcome, ObjectStore
+from superstoryboard.storage.objects import BucketOutcome, BucketRules, ObjectStore
+from superstoryboard.telemetry.logs import get_logger
+
+_log = get_logger("storage")
+
+
+class UrlKind(StrEnum):
+    """Which URL of an object goes into kv and answers."""
+
+    PUBLIC = "public"
+    """One that never ends; the bucket is public."""
+    SIGNED = "signed"
+    """One that ends after a time; the bucket is private."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +35,71 @@ VIDEOS = BucketDefinition("storyboard-videos", True, 104_857_600, ("video/mp4", 
 FINAL_BUCKETS = (IMAGES, VIDEOS)
 
 
+def final_buckets(images: UrlKind, videos: UrlKind) -> tuple[BucketDefinition, ...]:
+    """The final buckets, public or private as their URLs need it."""
+    kinds = zip(FINAL_BUCKETS, (images, videos), strict=True)
+    return tuple(replace(bucket, public=kind is UrlKind.PUBLIC) for bucket, kind in kinds)
+
+
 def staging_bucket(bucket: str) -> BucketDefinition:
     """The private bucket through which workers hand over their artifacts."""
     return BucketDefinition(bucket, False, None, None)
 
 
-async def ensure_buckets(store: ObjectStore, staging: str) -> dict[str, BucketOutcome]:
+async def ensure_buckets(
+    store: ObjectStore, staging: str, final: tuple[BucketDefinition, ...] = FINAL_BUCKETS
+) -> dict[str, BucketOutcome]:
     """Create what is missing of the final buckets and the staging bucket; safe to run at every start.
+
+    A bucket that exists stays as it is; what of it does not fit is logged as a warning.
 
     Raises:
         StorageError: CONFIG or UNAVAILABLE; buckets made before the failure stay.
     """
-    return {
-        definition.id: await store.ensure_bucket(
+    outcomes = {}
+    for definition in (*final, staging_bucket(staging)):
+        outcomes[definition.id] = await store.ensure_bucket(
             definition.id,
             public=definition.public,
             file_size_limit=definition.file_size_limit,
             allowed_mime_types=definition.allowed_mime_types,
         )
-        for definition in (*FINAL_BUCKETS, staging_bucket(staging))
-    }
+        if outcomes[definition.id] is BucketOutcome.EXISTS:
+            for sentence in misfits(definition, await store.bucket_rules(definition.id)):
+                _log.warning(sentence, action="bucket_misfit", bucket=definition.id)
+    return outcomes
+
+
+def misfits(wanted: BucketDefinition, found: BucketRules) -> list[str]:
+    """What a bucket that exists does not let us do as we want it, one sentence each, with what to do."""
+    sentences = []
+    if wanted.public and not found.public:
+        sentences.append(
+            f"The bucket {wanted.id} is private, so that the public URLs of its objects answer 404:"
+            " make it public, or set its URLs to signed"
+        )
+    if found.public and not wanted.public:
+        sentences.append(f"The bucket {wanted.id} is public, so that anyone reads it without a key: make it private")
+    # Staging holds whatever goes into the final buckets.
+    needed = wanted.file_size_limit or (None if wanted.allowed_mime_types else VIDEOS.file_size_limit)
+    if found.file_size_limit is not None and needed is not None and found.file_size_limit < needed:
+        sentences.append(
+            f"The bucket {wanted.id} takes objects of at most {found.file_size_limit} bytes:"
+            f" raise its limit to {needed}, or larger results become dead letters"
+        )
+    refused = _refused_types(wanted, found)
+    if refused:
+        sentences.append(
+            f"The bucket {wanted.id} does not take {', '.join(refused)}:"
+            " add them to its allowed types, or such results become dead letters"
+        )
+    return sentences
+
+
+def _refused_types(wanted: BucketDefinition, found: BucketRules) -> list[str]:
+    if found.allowed_mime_types is None:
+        return []
+    # Workers stage everything as plain bytes.
+    needed = wanted.allowed_mime_types or ("application/octet-stream",)
+    taken = set(found.allowed_mime_types)
+    return [each for each in needed if not {each, each.partition("/")[0] + "/*", "*/*"} & taken]

@@ -46,11 +46,18 @@ class StorageError(Exception):
 _SENTENCES = {
     StorageErrorKind.MISSING: "Storage has no such object",
     StorageErrorKind.EXISTS: "Storage already has this name",
-    StorageErrorKind.TOO_LARGE: "the object is larger than Storage allows",
-    StorageErrorKind.WRONG_MEDIA_TYPE: "the bucket does not take this media type",
+    StorageErrorKind.TOO_LARGE: "the object is larger than Storage allows: raise the bucket's file size limit, and the"
+    " project's global one where that is lower",
+    StorageErrorKind.WRONG_MEDIA_TYPE: "the bucket does not take this media type: add it to the bucket's allowed types",
     StorageErrorKind.CONFIG: "Storage refused the call",
     StorageErrorKind.UNAVAILABLE: "Storage cannot answer now",
 }
+_NO_BUCKET = "Storage has no such bucket: create it, or restart the asset_writer, which creates its buckets at start"
+_BAD_KEY = "Storage does not know this key: check that it is whole, not revoked, and of the project of SUPABASE_URL"
+_NO_RIGHT = (
+    "Storage does not let this key do that: the asset_writer needs a secret key, workers one that may use the staging"
+    " bucket and has not expired"
+)
 
 
 def storage_error(error: StorageApiError | httpx.HTTPError | TimeoutError | ValueError | KeyError) -> StorageError:
@@ -69,9 +76,19 @@ def storage_error(error: StorageApiError | httpx.HTTPError | TimeoutError | Valu
 
 def refusal(status: int | str, code: str) -> StorageError:
     """The error for a status and code: a text status is Storage's own, a number that of a gateway before it."""
-    kind = _kind_of(int(status) if str(status).isdecimal() else 500, code, own=isinstance(status, str))
+    number = int(status) if str(status).isdecimal() else 500
+    kind = _kind_of(number, code, own=isinstance(status, str))
     detail = f"{status} {code}" if _WORD.fullmatch(code) else str(status)
-    return StorageError(kind, f"{_SENTENCES[kind]} ({detail})")
+    return StorageError(kind, f"{_sentence(kind, number, code)} ({detail})")
+
+
+def _sentence(kind: StorageErrorKind, status: int, code: str) -> str:
+    """What is wrong and, where a person can mend it, how."""
+    if kind is not StorageErrorKind.CONFIG:
+        return _SENTENCES[kind]
+    if "bucket" in code.lower():
+        return _NO_BUCKET
+    return {401: _BAD_KEY, 403: _NO_RIGHT}.get(status, _SENTENCES[kind])
 
 
 def _kind_of(status: int, code: str, *, own: bool) -> StorageErrorKind:

@@ -23,6 +23,7 @@ from storage3.types import CreateOrUpdateBucketOptions
 
 from superstoryboard.storage.download import Downloaded, save_body
 from superstoryboard.storage.errors import StorageError, StorageErrorKind, storage_error
+from superstoryboard.storage.keys import key_headers
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 
@@ -46,6 +47,15 @@ class ObjectStat:
 
     size_bytes: int
     media_type: str
+
+
+@dataclass(frozen=True)
+class BucketRules:
+    """The rules that a bucket has. Size in bytes; None is no limit of its own, or every media type."""
+
+    public: bool
+    file_size_limit: int | None
+    allowed_mime_types: tuple[str, ...] | None
 
 
 def public_object_url(base_url: str, bucket: str, path: str) -> str:
@@ -85,6 +95,7 @@ class ObjectStore:
         key: str,
         timeout_seconds: float,
         public_url: str | None = None,
+        api_key: str | None = None,
         seen: Dependency | None = None,
     ) -> Self:
         """Set up the client; nothing is sent yet, so Storage need not be there.
@@ -94,6 +105,7 @@ class ObjectStore:
             key: the API key, secret or restricted to staging.
             timeout_seconds: limit of one whole upload or download; other calls take at most 30 seconds.
             public_url: `SUPABASE_PUBLIC_URL`, where `public_url()` differs from `url`.
+            api_key: `SUPABASE_ANON_KEY`, which goes with a key that is a JWT of an own role.
             seen: is told whether Storage answers.
 
         Raises:
@@ -103,7 +115,7 @@ class ObjectStore:
             raise StorageError(StorageErrorKind.CONFIG, "the Supabase URL or key cannot be used")
         # The timeout here is that of each step: a body may flow as long as the whole call is in time.
         timeout = httpx.Timeout(timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds))
-        headers = {"apikey": key, "Authorization": f"Bearer {key}"}
+        headers = key_headers(key, api_key)
         http = httpx.AsyncClient(timeout=timeout, headers=headers)
         client = AsyncStorageClient(f"{url.rstrip('/')}/storage/v1/", headers, http_client=http)
         return cls(
@@ -233,9 +245,24 @@ class ObjectStore:
             raise
         return BucketOutcome.CREATED
 
+    async def bucket_rules(self, bucket: str) -> BucketRules:
+        """The rules of a bucket; needs the secret key."""
+        async with self._call(self._call_timeout):
+            found = await self._client.get_bucket(bucket)
+        types = found.allowed_mime_types
+        return BucketRules(found.public, found.file_size_limit, tuple(types) if types else None)
+
     def public_url(self, bucket: str, path: str) -> str:
-        """The URL that goes into kv and answers."""
+        """The URL of an object in a public bucket."""
         return public_object_url(self._public_url, bucket, path)
+
+    async def signed_url(self, bucket: str, path: str, seconds: int) -> str:
+        """A URL under which anyone who has it reads an object for so many seconds, also of a private bucket."""
+        _check_key(path)
+        async with self._call(self._call_timeout):
+            signed = str((await self._client.from_(bucket).create_signed_url(path, seconds))["signedURL"])
+            tail = signed[signed.index("/object/sign/") :]
+        return f"{self._public_url.rstrip('/')}/storage/v1{tail}"
 
     @property
     def _call_timeout(self) -> float:

@@ -106,7 +106,7 @@ class VideoGeneration(_message.Message):
     def __init__(self, storyboard_id: _Optional[str] = ..., scene_id: _Optional[str] = ..., character_id: _Optional[str] = ..., prompt: _Optional[str] = ..., source_image_url: _Optional[str] = ..., aspect_ratio: _Optional[str] = ..., duration_seconds: _Optional[str] = ..., resolution: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class Asset(_message.Message):
-    __slots__ = ("bucket", "path", "url", "media_type", "size_bytes", "sha256", "width", "height", "duration")
+    __slots__ = ("bucket", "path", "url", "media_type", "size_bytes", "sha256", "width", "height", "duration", "url_expire_time")
     BUCKET_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +116,7 @@ class Asset(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
+    URL_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     bucket: str
     path: str
     url: str
@@ -125,7 +126,8 @@ class Asset(_message.Message):
     width: int
     height: int
     duration: _duration_pb2.Duration
-    def __init__(self, bucket: _Optional[str] = ..., path: _Optional[str] = ..., url: _Optional[str] = ..., media_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    url_expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, bucket: _Optional[str] = ..., path: _Optional[str] = ..., url: _Optional[str] = ..., media_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., url_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class JobError(_message.Message):
     __slots__ = ("code", "message", "provider_codes")

@@ -18,13 +18,14 @@ WAIT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; `cut` closes the connection after the body although more was promised."""
+    """One answer; `cut` closes the connection after the body although more was promised, `stall` leaves it open."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
     cut: bool = False
+    stall: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ async def _answer(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.Stre
     lines += [f"{name}: {value}" for name, value in answer.headers.items()]
     writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + answer.body)
     await writer.drain()
+    if answer.stall:
+        await reader.read()
 
 
 def contexts(folder: Path, host: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -68,7 +68,12 @@ async def test_the_own_storage_is_allowed_over_http_and_at_a_private_address(sto
             "SOURCE_NOT_FOUND",
             "sourceImageUrl answered 404",
         ),
-        (Answer(400, b'{"statusCode":"400"}'), "SOURCE_NOT_READABLE", "sourceImageUrl answered 400"),
+        (
+            Answer(400, b'{"statusCode":"400"}'),
+            "SOURCE_NOT_READABLE",
+            "sourceImageUrl answered 400: a picture in",
+        ),
+        (Answer(400, b"<html>"), "SOURCE_NOT_READABLE", "sourceImageUrl answered 400"),
         (Answer(403), "SOURCE_NOT_READABLE", "sourceImageUrl answered 403"),
         (
             Answer(200, b"<html>hello</html>", {"content-type": "text/html; charset=utf-8"}),
@@ -102,6 +107,36 @@ async def test_answers_that_may_be_better_next_time(storage: Stub, answer: Answe
         error = await failure(sources, storage.url + OBJECT)
     assert (error.error_class, error.code) == (ErrorClass.TRANSIENT, "SOURCE_UNAVAILABLE")
     assert error.message.startswith("sourceImageUrl ")
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(stall=True, length=5), Answer(body=picture(), length=10_000, stall=True)], ids=["body", "rest"]
+)
+async def test_a_server_that_says_no_more_is_left_in_time(storage: Stub, answer: Answer) -> None:
+    storage.answers[OBJECT] = answer
+    sources = SourceFetcher([storage.url], timeout_seconds=0.2)
+    error = await failure(sources, storage.url + OBJECT)
+    await sources.aclose()
+    assert (error.code, error.message) == ("SOURCE_UNAVAILABLE", "sourceImageUrl did not answer in time")
+
+
+async def test_a_signed_url_is_fetched_with_its_token_and_without_a_key(storage: Stub) -> None:
+    path = "/storage/v1/object/sign/private/a.png"
+    storage.answers[path] = Answer(body=picture())
+    async with fetcher(storage) as sources:
+        await sources.fetch(f"{storage.url}{path}?token=abc.def.ghi")
+    (asked,) = storage.asked
+    assert asked.target == f"{path}?token=abc.def.ghi"
+    assert not {"authorization", "apikey", "cookie"} & set(asked.headers)
+
+
+async def test_the_storage_may_send_on_to_its_own_public_address(storage: Stub) -> None:
+    async with serve() as public:
+        public.answers[OBJECT] = Answer(body=picture())
+        storage.answers[OBJECT] = Answer(302, headers={"location": public.url + OBJECT})
+        sources = SourceFetcher([storage.url, public.url], max_bytes=100_000)
+        assert (await sources.fetch(storage.url + OBJECT)).data == picture()
+        await sources.aclose()
 
 
 async def test_the_wait_that_was_asked_for_is_kept(storage: Stub) -> None:
@@ -152,7 +187,17 @@ async def test_other_places_are_not_asked(storage: Stub, url: str) -> None:
     assert "secret" not in error.message
 
 
-@pytest.mark.parametrize("path", ["/auth/v1/admin/users", "/storage/v1/../../rest/v1/kv", "/rest/v1/", "/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/auth/v1/admin/users",
+        "/storage/v1/../../rest/v1/kv",
+        "/storage/v1/..%2F..%2Frest/v1/kv",
+        "/storage/v1/%2e%2e/rest",
+        "/rest/v1/",
+        "/",
+    ],
+)
 async def test_only_objects_of_the_storage_not_its_neighbours(storage: Stub, path: str) -> None:
     async with fetcher(storage) as sources:
         error = await failure(sources, storage.url + path)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```sql\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/RUNBOOK.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/RUNBOOK.md", "docs/STAGING-KEY.md"])
 def test_statements_of_the_documents_run(name: str, sql: psycopg.Connection) -> None:
     blocks = BLOCK.findall((ROOT / name).read_text())
     assert blocks

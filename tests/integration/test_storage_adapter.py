@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from superstoryboard.storage.buckets import FINAL_BUCKETS, IMAGES, VIDEOS, ensure_buckets
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
-from superstoryboard.storage.objects import BucketOutcome, ObjectStat, ObjectStore
+from superstoryboard.storage.objects import BucketOutcome, BucketRules, ObjectStat, ObjectStore
 from tests.emulators.storage_fixture import (
     SECRET_KEY,
     STAGING_BUCKET,
@@ -119,6 +119,47 @@ async def test_the_public_url_may_have_another_origin(emulator: RunningEmulator)
     store = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=5, public_url=public)
     assert store.public_url("b", "s/x.png") == f"{public}storage/v1/object/public/b/s/x.png"
     await store.aclose()
+
+
+async def test_a_signed_url_opens_a_private_bucket_at_the_public_address(emulator: RunningEmulator) -> None:
+    store = await ObjectStore.connect(
+        url=emulator.url, key=SECRET_KEY, timeout_seconds=10, public_url="https://media.example.com/"
+    )
+    await store.ensure_bucket("signed", public=False)
+    await store.upload("signed", "s/a_1.png", PNG, "image/png")
+    url = await store.signed_url("signed", "s/a_1.png", 60)
+    assert url.startswith("https://media.example.com/storage/v1/object/sign/signed/s/a_1.png?token=")
+    async with httpx.AsyncClient(timeout=10) as anyone:
+        answer = await anyone.get(url.replace("https://media.example.com", emulator.url))
+        private = await anyone.get(f"{emulator.url}/storage/v1/object/public/signed/s/a_1.png")
+    assert (answer.status_code, answer.content) == (200, PNG)
+    assert private.status_code == 400
+    assert await kind_of(store.signed_url("signed", "none", 60)) is StorageErrorKind.MISSING
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "media_type", "advice"),
+    [
+        ("nowhere", 1, "image/png", "restart the asset_writer"),
+        ("narrow", 11, "image/png", "raise the bucket's file size limit"),
+        ("narrow", 1, "text/plain", "add it to the bucket's allowed types"),
+    ],
+)
+async def test_refusals_say_what_to_do(store: ObjectStore, name: str, size: int, media_type: str, advice: str) -> None:
+    await store.ensure_bucket("narrow", public=False, file_size_limit=10, allowed_mime_types=("image/png",))
+    with pytest.raises(StorageError, match=advice):
+        await store.upload(name, "a", bytes(size), media_type)
+
+
+async def test_buckets_that_do_not_fit_are_named_and_left(store: ObjectStore) -> None:
+    name = f"staging-{uuid.uuid4().hex[:8]}"
+    await store.ensure_bucket(name, public=True, file_size_limit=1000)
+    assert await store.bucket_rules(name) == BucketRules(public=True, file_size_limit=1000, allowed_mime_types=None)
+    with capture_logs() as logs:
+        await ensure_buckets(store, name, final=())
+    assert [(line["action"], line["bucket"]) for line in logs] == [("bucket_misfit", name)] * 2
+    assert (await store.bucket_rules(name)).file_size_limit == 1000
 
 
 async def test_removed_objects_are_gone_and_missing_ones_forgiven(store: ObjectStore, bucket: str) -> None:

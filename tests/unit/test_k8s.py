@@ -32,6 +32,7 @@ SECRET_VALUES = {
     "SUPABASE_JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough",
     "GOOGLE_GENERATIVE_AI_API_KEY": "emulator-key",
     "SUPABASE_STAGING_KEY": "staging-key",
+    "SUPABASE_ANON_KEY": "anon-key",
     "SUPABASE_SECRET_KEY": "secret-key",
     "STORYBOARD_TOKEN": "token",
 }
@@ -42,6 +43,7 @@ WORKER_SECRETS = {
     "SUPABASE_JWT_SECRET",
     "GOOGLE_GENERATIVE_AI_API_KEY",
     "SUPABASE_STAGING_KEY",
+    "SUPABASE_ANON_KEY",
 }
 # Who may hold which secret: DESIGN's split by security context.
 SECRETS = {

@@ -1,0 +1,59 @@
+"""Large objects pass through a process without staying in its memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.emulators.storage_fixture import SECRET_KEY, running_emulator
+
+SIZE = 100_000_000
+GROWTH_BYTES = 16_000_000
+"""A tenth of what the object would need, and room for buffers of sockets."""
+
+CHILD = """
+import asyncio, json, sys
+from pathlib import Path
+from superstoryboard.storage.objects import ObjectStore
+
+def peak_bytes():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+async def main(url, key, folder):
+    store = await ObjectStore.connect(url=url, key=key, timeout_seconds=60)
+    await store.ensure_bucket("large", public=False)
+    async def pass_through(name):
+        await store.upload("large", name, folder / name, "video/mp4")
+        return await store.download_to("large", name, folder / "back", 10**9)
+    await pass_through("small")
+    before = peak_bytes()
+    found = await pass_through("big")
+    print(json.dumps({"growth": peak_bytes() - before, "size": found.size_bytes}))
+    await store.aclose()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+def test_a_hundred_megabytes_pass_with_flat_memory(database_url: str, tmp_path: Path) -> None:
+    for name, size in (("small", 1_000_000), ("big", SIZE)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+    with running_emulator(database_url, tmp_path / "storage") as emulator:
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, emulator.url, SECRET_KEY, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=50,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+    found = json.loads(child.stdout)
+    assert found["size"] == SIZE
+    assert found["growth"] < GROWTH_BYTES
