@@ -26,6 +26,9 @@ TUNING = (
     "KV_TABLE",
     "SOURCE_URL_ALLOWED_HOSTS",
     "GOOGLE_GEMINI_BASE_URL",
+    "GOOGLE_VERTEX_BASE_URL",
+    "GOOGLE_VERTEX_LOCATION",
+    "GOOGLE_VERTEX_PROJECT",
     "LOG_LEVEL",
 )
 
@@ -42,6 +45,7 @@ class Outside:
     database_listen_url: str | None = field(default=None, repr=False)
     amqp_url: str | None = field(default=None, repr=False)
     google_key: str | None = field(default=None, repr=False)
+    vertex_key: str | None = field(default=None, repr=False)
     supabase_url: str | None = None
     supabase_public_url: str | None = None
     supabase_secret_key: str | None = field(default=None, repr=False)
@@ -68,6 +72,7 @@ class Outside:
             database_listen_url=present.get("DATABASE_LISTEN_URL"),
             amqp_url=present.get("AMQP_URL"),
             google_key=present.get("GOOGLE_GENERATIVE_AI_API_KEY"),
+            vertex_key=present.get("GOOGLE_VERTEX_API_KEY"),
             supabase_url=supabase_url,
             supabase_public_url=present.get("SUPABASE_PUBLIC_URL"),
             supabase_secret_key=secret_key,

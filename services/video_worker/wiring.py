@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 
 from services.video_worker.generate import Times, VideoGenerator
+from services.video_worker.routes import VideoRoutes
 from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.omni import Omni
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.providers.veo_vertex import VeoVertex
+from superstoryboard.providers.video import VideoProvider
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
-from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
+from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
@@ -25,7 +29,7 @@ QUEUE = "video_generation_queue"
 async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "video-worker")
-    catalogue = Catalogue.load(settings.model_catalogue)
+    catalogue = settings.catalogue()
     model = settings.video_model or catalogue.default_name("video")
     calls = GateLimits(
         settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
@@ -38,12 +42,8 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         timeout_seconds=settings.storage_timeout_seconds,
         seen=connections.dependencies.of("storage"),
     )
-    provider = VeoGemini(
-        api_key=settings.google_generative_ai_api_key.get_secret_value(),
-        base_url=settings.google_gemini_base_url,
-        api_version=settings.google_api_version,
-        catalogue=catalogue,
-    )
+    routes = VideoRoutes(catalogue, providers(settings, catalogue))
+    warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     draining = asyncio.Event()
     generator = VideoGenerator(
@@ -51,7 +51,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         adoption=Adoption(work, catalogue, model),
         ledger=Ledger(connections.database),
         sources=sources,
-        provider=provider,
+        routes=routes,
         hand_off=HandOff(
             Artifacts(connections.database),
             store,
@@ -73,7 +73,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     worker = Worker(work, generator.generate, connections.queue_wakeups, limits, draining, metrics=metrics)
 
     async def close() -> None:
-        await provider.aclose()
+        await routes.aclose()
         await sources.aclose()
         await store.aclose()
 
@@ -83,3 +83,23 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     await close()
     await connections.aclose()
     return done
+
+
+def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, VideoProvider]:
+    """A provider for each route that has credentials; the others are absent, and their jobs wait."""
+    found: dict[str, VideoProvider] = {}
+    if settings.google_generative_ai_api_key is not None:
+        key = settings.google_generative_ai_api_key.get_secret_value()
+        url, version = settings.google_gemini_base_url, settings.google_api_version
+        found["interactions"] = Omni(api_key=key, base_url=url, api_version=version, catalogue=catalogue)
+        found["veo_gemini"] = VeoGemini(api_key=key, base_url=url, api_version=version, catalogue=catalogue)
+    if settings.google_vertex_project or settings.google_vertex_api_key is not None:
+        express = settings.google_vertex_api_key
+        found["veo_vertex"] = VeoVertex(
+            api_key=express.get_secret_value() if express is not None else "",
+            project=settings.google_vertex_project,
+            location=settings.google_vertex_location,
+            base_url=settings.google_vertex_base_url,
+            catalogue=catalogue,
+        )
+    return found
