@@ -14,7 +14,10 @@ SERVICES = ("ingest", "image_worker", "video_worker", "asset_writer")
 # Each connection is a Postgres process of some megabytes; only ingest serves many callers at once.
 FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "4"}
 FAST = {"IMAGE_LEASE_SECONDS": "10", "VIDEO_LEASE_SECONDS": "10"}
+EMULATED_VIDEO_MODEL = "veo-3.1-fast-generate-preview"
+"""The emulator speaks the route of this model, so it stands in for the catalogue's default there."""
 FAST_PROVIDER = {
+    "VIDEO_MODEL": EMULATED_VIDEO_MODEL,
     "VIDEO_POLL_SECONDS": "1",
     "IMAGE_REQUESTS_PER_MINUTE": "6000",
     "VIDEO_REQUESTS_PER_MINUTE": "6000",
@@ -49,7 +52,7 @@ class Environments:
         special = {
             "ingest": dict[str, str],
             "image_worker": self._worker,
-            "video_worker": self._worker,
+            "video_worker": self._video_worker,
             "asset_writer": self._asset_writer,
         }[service]()
         return base_env() | self._common(service) | special | self._tuning()
@@ -78,6 +81,13 @@ class Environments:
             known["SUPABASE_ANON_KEY"] = self.outside.supabase_anon_key
         return known | ({"GOOGLE_GEMINI_BASE_URL": self.google_url} if self.google_url else {})
 
+    def _video_worker(self) -> dict[str, str]:
+        if self.google_url:
+            vertex = {"GOOGLE_VERTEX_BASE_URL": self.google_url, "GOOGLE_VERTEX_API_KEY": self.secrets.google_key}
+        else:
+            vertex = {"GOOGLE_VERTEX_API_KEY": self.outside.vertex_key or ""}
+        return self._worker() | vertex
+
     def _asset_writer(self) -> dict[str, str]:
         return (
             FEW_CONNECTIONS
@@ -96,5 +106,5 @@ class Environments:
         fast = FAST if self.outside.google_key else FAST | FAST_PROVIDER
         given = dict(self.outside.tuning)
         if self.google_url:
-            given.pop("GOOGLE_GEMINI_BASE_URL", None)
+            given = {name: value for name, value in given.items() if not name.startswith("GOOGLE_")}
         return {**fast, **given, **self.settings}

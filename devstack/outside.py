@@ -29,6 +29,9 @@ TUNING = (
     "SIGNED_URL_SECONDS",
     "SOURCE_URL_ALLOWED_HOSTS",
     "GOOGLE_GEMINI_BASE_URL",
+    "GOOGLE_VERTEX_BASE_URL",
+    "GOOGLE_VERTEX_LOCATION",
+    "GOOGLE_VERTEX_PROJECT",
     "LOG_LEVEL",
 )
 
@@ -45,6 +48,7 @@ class Outside:
     database_listen_url: str | None = field(default=None, repr=False)
     amqp_url: str | None = field(default=None, repr=False)
     google_key: str | None = field(default=None, repr=False)
+    vertex_key: str | None = field(default=None, repr=False)
     supabase_url: str | None = None
     supabase_public_url: str | None = None
     supabase_secret_key: str | None = field(default=None, repr=False)
@@ -72,6 +76,7 @@ class Outside:
             database_listen_url=present.get("DATABASE_LISTEN_URL"),
             amqp_url=present.get("AMQP_URL"),
             google_key=present.get("GOOGLE_GENERATIVE_AI_API_KEY"),
+            vertex_key=present.get("GOOGLE_VERTEX_API_KEY"),
             supabase_url=supabase_url,
             supabase_public_url=present.get("SUPABASE_PUBLIC_URL"),
             supabase_secret_key=secret_key,

@@ -167,6 +167,7 @@ create table superstoryboard.assets (
   bucket text not null,
   path text not null,
   url text not null,
+  url_expires_at timestamptz,
   media_type text not null,
   size_bytes bigint not null,
   sha256 text not null,

@@ -4,7 +4,7 @@ create type superstoryboard.claimed_job as (
   id uuid, kind text, owner text, claim bigint, attempt integer, max_attempts integer, queue text, msg_id bigint,
   generation jsonb, raw_body jsonb, model text, traceparent text,
   call_id bigint, call_model text, operation_name text, operation_age_seconds double precision,
-  upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint
+  upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint, call_route text
 );
 
 -- Takes up to p_quantity due messages. What is already paid comes first, without a place at the gate and also from a paused
@@ -143,7 +143,7 @@ begin
     job.generation, job.raw_body, job.model, job.traceparent,
     case when call.state = 'ACCEPTED' then call.id end, call.model, call.operation_name,
     extract(epoch from clock_timestamp() - call.accepted_at)::double precision,
-    upload.id, upload.staging_key, upload.sha256, upload.size_bytes
+    upload.id, upload.staging_key, upload.sha256, upload.size_bytes, call.route
   )::superstoryboard.claimed_job;
 end
 $$;
@@ -292,6 +292,25 @@ begin
     return false;
   end if;
   perform superstoryboard.emit_event(job, p_message);
+  return true;
+end
+$$;
+
+-- Shows in a job what it waits for, without ending its attempt: Storage refuses until somebody mends the set-up. Fenced by the
+-- claim where one is given. The same error is told once.
+create function superstoryboard.note_job_error_v1(p_job uuid, p_claim bigint, p_error jsonb) returns boolean
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  update superstoryboard.jobs j set error = p_error
+  where j.id = p_job and j.state in ('RUNNING', 'STAGED') and j.claim = coalesce(p_claim, j.claim)
+    and j.error is distinct from p_error
+  returning * into job;
+  if job.id is null then
+    return false;
+  end if;
+  perform superstoryboard.emit_event(job, p_error ->> 'message');
   return true;
 end
 $$;

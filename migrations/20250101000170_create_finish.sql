@@ -1,6 +1,19 @@
 -- The finishing transaction: link, job, queue message and event commit together (SPEC G2).
 
--- Sets keys of the entity in its kv rows. Answers whether the entity exists. Callers have locked the rows.
+-- A time as kv rows write it.
+create function superstoryboard.kv_time(p_time timestamptz) returns text
+language sql stable as $$
+  select to_char(p_time at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- An object with the keys of a patch; a key that the patch has as null is taken away.
+create function superstoryboard.patched(p_value jsonb, p_patch jsonb) returns jsonb
+language sql immutable as $$
+  select (p_value || p_patch)
+    - coalesce((select array_agg(key) from jsonb_each(p_patch) where value = 'null'), array[]::text[])
+$$;
+
+-- Sets keys of the entity in its kv rows, and takes those away that the patch has as null. Answers whether the entity exists. Callers have locked the rows.
 create function superstoryboard.patch_entity(
   p_kv regclass, p_storyboard text, p_type text, p_entity text, p_patch jsonb
 ) returns boolean
@@ -21,7 +34,7 @@ begin
      limit 1', p_kv, p_kv, p_kv)
     into row_key using entity_key, format('%s:%s', p_type, p_entity), p_storyboard;
   if row_key is not null then
-    execute format('update %s set value = value || $2 where key = $1', p_kv) using row_key, p_patch;
+    execute format('update %s set value = superstoryboard.patched(value, $2) where key = $1', p_kv) using row_key, p_patch;
     linked := true;
   end if;
   execute format('select value from %s where key = $1', p_kv) into board using 'storyboard:' || p_storyboard;
@@ -30,7 +43,7 @@ begin
       select value, ordinality - 1 as place from jsonb_array_elements(board -> list_name) with ordinality
       where jsonb_typeof(value) = 'object' and value ->> 'id' = p_entity
     loop
-      board := jsonb_set(board, array[list_name, item.place::text], item.value || p_patch)
+      board := jsonb_set(board, array[list_name, item.place::text], superstoryboard.patched(item.value, p_patch))
         || jsonb_build_object('updatedAt', p_patch -> 'updatedAt');
       linked := true;
     end loop;
@@ -57,13 +70,16 @@ end
 $$;
 
 -- Links the job's entities and answers the warnings of doing so.
-create function superstoryboard.link_entities(p_job superstoryboard.jobs, p_kv regclass, p_url text) returns text[]
+create function superstoryboard.link_entities(
+  p_job superstoryboard.jobs, p_kv regclass, p_url text, p_url_expires_at timestamptz
+) returns text[]
 language plpgsql as $$
 declare
   warnings text[] := '{}';
   board text := p_job.generation ->> 'storyboardId';
-  stamp text := to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
-  patch jsonb := jsonb_build_object(p_job.kind || 'Url', p_url, p_job.kind || 'GeneratedAt', stamp, 'updatedAt', stamp);
+  stamp text := superstoryboard.kv_time(clock_timestamp());
+  patch jsonb := jsonb_build_object(p_job.kind || 'Url', p_url, p_job.kind || 'UrlExpiresAt', superstoryboard.kv_time(p_url_expires_at),
+    p_job.kind || 'GeneratedAt', stamp, 'updatedAt', stamp);
   entity record;
   entities jsonb := jsonb_path_query_array(jsonb_build_array(
     jsonb_build_object('type', 'character', 'id', nullif(p_job.generation ->> 'characterId', '')),
@@ -94,10 +110,11 @@ begin
 end
 $$;
 
--- Finishes a job whose object is in its final place. Fenced by the artifact and the job's state. Answers the job's state;
+-- Finishes a job whose object is in its final place, under a URL that ends at p_url_expires_at (null: never). Fenced by the
+-- artifact and the job's state. Answers the job's state;
 -- `won` is true for the one call that did it, which then removes the staged object.
 create function superstoryboard.finish_job_v1(
-  p_artifact uuid, p_kv regclass, p_completion text, p_url text, out state text, out won boolean
+  p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean
 )
 language plpgsql as $$
 declare
@@ -122,16 +139,20 @@ begin
   if written.id is null then
     return;
   end if;
-  insert into superstoryboard.assets (id, job_id, bucket, path, url, media_type, size_bytes, sha256, width, height, duration_ms)
-  values (written.id, job.id, written.bucket, written.path, p_url, written.media_type, written.size_bytes, written.sha256,
-    written.width, written.height, written.duration_ms)
+  insert into superstoryboard.assets (
+    id, job_id, bucket, path, url, url_expires_at, media_type, size_bytes, sha256, width, height, duration_ms
+  ) values (
+    written.id, job.id, written.bucket, written.path, p_url, p_url_expires_at, written.media_type, written.size_bytes,
+    written.sha256, written.width, written.height, written.duration_ms
+  )
   on conflict (job_id) do update
-  set id = excluded.id, bucket = excluded.bucket, path = excluded.path, url = excluded.url, media_type = excluded.media_type,
-      size_bytes = excluded.size_bytes, sha256 = excluded.sha256, width = excluded.width, height = excluded.height,
-      duration_ms = excluded.duration_ms, created_at = clock_timestamp();
+  set id = excluded.id, bucket = excluded.bucket, path = excluded.path, url = excluded.url,
+      url_expires_at = excluded.url_expires_at, media_type = excluded.media_type, size_bytes = excluded.size_bytes,
+      sha256 = excluded.sha256, width = excluded.width, height = excluded.height, duration_ms = excluded.duration_ms,
+      created_at = clock_timestamp();
   update superstoryboard.jobs j
   set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
-      warnings = j.warnings || superstoryboard.link_entities(job, p_kv, p_url)
+      warnings = j.warnings || superstoryboard.link_entities(job, p_kv, p_url, p_url_expires_at)
   where j.id = job.id
   returning * into job;
   perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);

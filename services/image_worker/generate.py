@@ -45,7 +45,7 @@ class ImageGenerator:
         self._work = work
         self._adoption = adoption
         self._ledger = ledger
-        self._intents = Intents(work, ledger, ROUTE)
+        self._intents = Intents(work, ledger)
         self._sources = sources
         self._provider = provider
         self._hand_off = hand_off
@@ -78,7 +78,7 @@ class ImageGenerator:
         A good answer is settled with the hand-off: only then its bytes are safe.
         """
         await self._work.report(job, 20, "The model draws")
-        call_id = await self._intents.open(job, generation, source)
+        call_id = await self._intents.open(job, generation, source, ROUTE)
         call = ImageCall(
             model=generation.model,
             prompt=generation.prompt,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from superstoryboard.config.settings import Port
 from superstoryboard.config.worker import WorkerSettings
@@ -12,6 +12,7 @@ class ImageWorkerSettings(WorkerSettings):
     """Gemini images."""
 
     grpc_listen: Port = "127.0.0.1:50052"
+    google_generative_ai_api_key: SecretStr
     image_model: str = ""
     image_concurrency: int = Field(default=5, ge=1, le=1000)
     image_lease_seconds: int = Field(default=120, ge=3)

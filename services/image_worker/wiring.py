@@ -9,14 +9,13 @@ from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
-from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.gemini_images import GeminiImages
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.staging import open_staging, staging_accepts
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
-from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
+from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
 QUEUE = "image_generation_queue"
@@ -25,9 +24,10 @@ QUEUE = "image_generation_queue"
 async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "image-worker")
-    catalogue = Catalogue.load(settings.model_catalogue)
+    catalogue = settings.catalogue()
     model = settings.image_model or catalogue.default_name("image")
     calls = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
+    warn_at_start(catalogue.get(model).retirement_warning())
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"), gate)
     store = await open_staging(settings, connections.dependencies.of("storage"))

@@ -10,7 +10,6 @@ from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.events import EventFeed, EventLog
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
-from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
@@ -39,7 +38,7 @@ async def run(settings: IngestSettings) -> bool:
     feed = EventFeed(database, wakeups)
     store = JobStore(database)
     steering = Steering(database)
-    submissions = Submissions(Catalogue.load(settings.model_catalogue), settings)
+    submissions = Submissions(settings.catalogue(), settings)
     page = MetricsPage(settings.metrics_listen, registry)
     server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry))
     server.add(

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.video_worker.routes import VideoRoutes
 from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
@@ -15,7 +16,7 @@ from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify_file
 from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.providers.veo import OperationDone, VeoGemini, VideoCall
+from superstoryboard.providers.video import OperationDone, VideoCall, VideoProvider
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
@@ -25,7 +26,6 @@ from superstoryboard.runtime.worker import ReleasedError, StaleClaimError, Still
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 
-ROUTE = "veo_gemini"
 TIMED_OUT = "Video generation timed out after 6 minutes"
 """SPEC A5, to the letter."""
 LATE_POLL_MAX_SECONDS = 3600
@@ -50,7 +50,7 @@ class VideoGenerator:
         adoption: Adoption,
         ledger: Ledger,
         sources: SourceFetcher,
-        provider: VeoGemini,
+        routes: VideoRoutes,
         hand_off: HandOff,
         metrics: CallMetrics,
         times: Times,
@@ -59,9 +59,9 @@ class VideoGenerator:
         self._work = work
         self._adoption = adoption
         self._ledger = ledger
-        self._intents = Intents(work, ledger, ROUTE)
+        self._intents = Intents(work, ledger)
         self._sources = sources
-        self._provider = provider
+        self._routes = routes
         self._hand_off = hand_off
         self._metrics = metrics
         self._times = times
@@ -82,35 +82,41 @@ class VideoGenerator:
             raise TypeError(f"a video job holds {type(generation).__name__}")
         operation = job.operation or await self._submit(job, generation)
         await reached("accepted")
-        done = await self._poll(job, operation)
+        provider = self._routes.provider(operation.route)
+        done = await self._poll(job, operation, provider)
         await reached("operation-done")
-        return await self._fetch_and_hand_over(job, generation, operation, done)
+        with tempfile.TemporaryDirectory(prefix="video-") as folder:
+            file = Path(folder) / "artifact"
+            await self._download(operation, provider, done, file)
+            return await self._hand_over(job, generation, file)
 
     async def _submit(self, job: ClaimedJob, generation: VideoGeneration) -> Operation:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
+        route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        call_id = await self._intents.open(job, generation, source)
+        call_id = await self._intents.open(job, generation, source, route)
         await reached("intended")
         # Shielded: once it is sent, only its end may decide what the ledger says.
-        name = await asyncio.shield(asyncio.create_task(self._send(call_id, _call(generation, source))))
+        name = await asyncio.shield(asyncio.create_task(self._send(call_id, route, _call(generation, source))))
         await self._work.report(job, 15, "The model films")
-        return Operation(call_id, generation.model, name, 0.0)
+        return Operation(call_id, route, generation.model, name, 0.0)
 
-    async def _send(self, call_id: int, call: VideoCall) -> str:
+    async def _send(self, call_id: int, route: str, call: VideoCall) -> str:
+        provider = self._routes.provider(route)
         try:
             with counted(self._metrics, call.model):
-                name = await self._provider.submit(call)
+                name = await provider.submit(call)
         except ProviderFailure as failure:
             await self._ledger.settle(call_id, failure)
             raise
         await self._ledger.accept(call_id, name)
         return name
 
-    async def _poll(self, job: ClaimedJob, operation: Operation) -> OperationDone:
+    async def _poll(self, job: ClaimedJob, operation: Operation, provider: VideoProvider) -> OperationDone:
         accepted = time.monotonic() - operation.age_seconds
         while True:
             try:
-                status = await self._provider.poll(operation.name)
+                status = await provider.poll(operation.name)
             except ProviderFailure as failure:
                 await self._polling_failed(operation, failure)
                 status = None
@@ -145,33 +151,28 @@ class VideoGenerator:
             return
         raise ReleasedError
 
-    async def _fetch_and_hand_over(
-        self, job: ClaimedJob, generation: VideoGeneration, operation: Operation, done: OperationDone
-    ) -> str:
-        with tempfile.TemporaryDirectory(prefix="video-") as folder:
-            file = Path(folder) / "artifact"
-            await self._download(operation, done, file)
-            facts = await asyncio.to_thread(_verify, file)
-            await reached("downloaded")
-            return await self._hand_off.hand_over(
-                job,
-                generation,
-                file,
-                ArtifactFacts(
-                    media_type=facts.media_type.value,
-                    extension=facts.media_type.extension,
-                    size_bytes=facts.size_bytes,
-                    sha256=facts.sha256,
-                    width=facts.width,
-                    height=facts.height,
-                    duration_ms=facts.duration_ms,
-                ),
-            )
+    async def _hand_over(self, job: ClaimedJob, generation: VideoGeneration, file: Path) -> str:
+        facts = await asyncio.to_thread(_verify, file)
+        await reached("downloaded")
+        return await self._hand_off.hand_over(
+            job,
+            generation,
+            file,
+            ArtifactFacts(
+                media_type=facts.media_type.value,
+                extension=facts.media_type.extension,
+                size_bytes=facts.size_bytes,
+                sha256=facts.sha256,
+                width=facts.width,
+                height=facts.height,
+                duration_ms=facts.duration_ms,
+            ),
+        )
 
-    async def _download(self, operation: Operation, done: OperationDone, file: Path) -> None:
+    async def _download(self, operation: Operation, provider: VideoProvider, done: OperationDone, file: Path) -> None:
         """A download that fails leaves the operation ACCEPTED, to be fetched again unpaid; unless the video is gone."""
         try:
-            await self._provider.download(done.uri, file, self._times.max_bytes)
+            await provider.download(done.uri, file, self._times.max_bytes)
         except ProviderFailure as failure:
             if failure.error.error_class.final or failure.error.error_class is ErrorClass.UNKNOWN_OUTCOME:
                 await self._ledger.settle(operation.call_id, failure)

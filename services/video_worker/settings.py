@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from superstoryboard.config.settings import Port
 from superstoryboard.config.worker import WorkerSettings
 
 
 class VideoWorkerSettings(WorkerSettings):
-    """Veo."""
+    """Gemini Omni and Veo. Each route has credentials of its own, and any of them may be absent."""
 
     grpc_listen: Port = "127.0.0.1:50053"
+    google_generative_ai_api_key: SecretStr | None = None
+    google_vertex_project: str = ""
+    google_vertex_location: str = ""
+    google_vertex_api_key: SecretStr | None = None
+    google_vertex_base_url: str = ""
     video_model: str = ""
     video_concurrency: int = Field(default=10, ge=1, le=10_000)
     video_lease_seconds: int = Field(default=120, ge=3)

@@ -6,18 +6,22 @@ import asyncio
 from functools import partial
 
 from services.video_worker.generate import Times, VideoGenerator
+from services.video_worker.routes import VideoRoutes
 from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.omni import Omni
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.providers.veo_vertex import VeoVertex
+from superstoryboard.providers.video import VideoProvider
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.staging import open_staging, staging_accepts
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
-from superstoryboard.runtime.worker_process import Connections, run_once, run_worker
+from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 
 QUEUE = "video_generation_queue"
@@ -26,7 +30,7 @@ QUEUE = "video_generation_queue"
 async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "video-worker")
-    catalogue = Catalogue.load(settings.model_catalogue)
+    catalogue = settings.catalogue()
     model = settings.video_model or catalogue.default_name("video")
     calls = GateLimits(
         settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
@@ -34,12 +38,8 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("video-worker"), gate)
     store = await open_staging(settings, connections.dependencies.of("storage"))
-    provider = VeoGemini(
-        api_key=settings.google_generative_ai_api_key.get_secret_value(),
-        base_url=settings.google_gemini_base_url,
-        api_version=settings.google_api_version,
-        catalogue=catalogue,
-    )
+    routes = VideoRoutes(catalogue, providers(settings, catalogue))
+    warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     draining = asyncio.Event()
     generator = VideoGenerator(
@@ -47,7 +47,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         adoption=Adoption(work, catalogue, model),
         ledger=Ledger(connections.database),
         sources=sources,
-        provider=provider,
+        routes=routes,
         hand_off=HandOff(
             Artifacts(connections.database),
             store,
@@ -69,7 +69,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     worker = Worker(work, generator.generate, connections.queue_wakeups, limits, draining, metrics=metrics)
 
     async def close() -> None:
-        await provider.aclose()
+        await routes.aclose()
         await sources.aclose()
         await store.aclose()
 
@@ -80,3 +80,23 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     await close()
     await connections.aclose()
     return done
+
+
+def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, VideoProvider]:
+    """A provider for each route that has credentials; the others are absent, and their jobs wait."""
+    found: dict[str, VideoProvider] = {}
+    if settings.google_generative_ai_api_key is not None:
+        key = settings.google_generative_ai_api_key.get_secret_value()
+        url, version = settings.google_gemini_base_url, settings.google_api_version
+        found["interactions"] = Omni(api_key=key, base_url=url, api_version=version, catalogue=catalogue)
+        found["veo_gemini"] = VeoGemini(api_key=key, base_url=url, api_version=version, catalogue=catalogue)
+    if settings.google_vertex_project or settings.google_vertex_api_key is not None:
+        express = settings.google_vertex_api_key
+        found["veo_vertex"] = VeoVertex(
+            api_key=express.get_secret_value() if express is not None else "",
+            project=settings.google_vertex_project,
+            location=settings.google_vertex_location,
+            base_url=settings.google_vertex_base_url,
+            catalogue=catalogue,
+        )
+    return found

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
-from superstoryboard.config.server import ServerSettings
+from superstoryboard.config.models import ModelSettings
 from superstoryboard.storage.keys import key_problem
 
 
-class WorkerSettings(ServerSettings):
-    """Provider key, staging key and broker; no key that could write a public bucket."""
+class WorkerSettings(ModelSettings):
+    """Provider, staging key and broker; no key that could write a public bucket."""
 
     amqp_url: SecretStr | None = None
-    google_generative_ai_api_key: SecretStr
     google_gemini_base_url: str = "https://generativelanguage.googleapis.com"
     google_api_version: str = "v1beta"
     supabase_url: str
@@ -30,7 +27,6 @@ class WorkerSettings(ServerSettings):
     """Sent as `apikey` beside a staging key that is a JWT of its own role."""
     staging_bucket: str = "artifact-staging"
     storage_timeout_seconds: float = Field(default=300, gt=0)
-    model_catalogue: Path | None = None
     source_url_allowed_hosts: str = ""
     drain_seconds: float = Field(default=30, ge=0)
     retry_delay_seconds: int = Field(default=30, ge=0)

@@ -138,7 +138,7 @@ class Artifacts:
     ) -> tuple[str, bool]:
         """The object is in its final place: link it, end the job. Answers its state and whether this call won."""
         row = await self._database.fetch_one(
-            "select * from superstoryboard.finish_job_v2("
+            "select * from superstoryboard.finish_job_v1("
             "%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s, %(expires)s::timestamptz)",
             {
                 "artifact": artifact_id,

@@ -20,6 +20,7 @@ class Operation:
     """A provider operation that was accepted and not yet settled: it is polled, never submitted again."""
 
     call_id: int
+    route: str
     model: str
     name: str
     age_seconds: float
@@ -215,9 +216,10 @@ class WorkQueue:
 def _claimed(row: dict[str, Any]) -> ClaimedJob:
     operation = upload = None
     if row["call_id"] is not None:
-        operation = Operation(row["call_id"], row["call_model"], row["operation_name"], row["operation_age_seconds"])
+        names = ("call_id", "call_route", "call_model", "operation_name", "operation_age_seconds")
+        operation = Operation(*(row[name] for name in names))
     if row["upload_id"] is not None:
         upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"], row["upload_size"])
-    names = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
-    kept = {name: row[name] for name in (*names, "generation", "raw_body", "model", "traceparent")}
+    identity = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
+    kept = {name: row[name] for name in (*identity, "generation", "raw_body", "model", "traceparent")}
     return ClaimedJob(**kept, operation=operation, upload=upload)

@@ -1,21 +1,25 @@
 """The model catalogue: which models may be named, and the limits, dates and prices of each.
 
-It is data (`catalogue.toml` beside this module, or a file of the installation), so a new model is one more entry.
+It is data: `catalogue.toml` beside this module, and a file of the installation that adds and overrides entries. A new
+model is one more entry.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 Kind = Literal["image", "video"]
-Route = Literal["gemini_image", "veo_gemini", "veo_vertex", "interactions"]
+Route = Literal["gemini_image", "veo_gemini", "veo_vertex", "interactions", "imagen"]
+"""The API that a model is called by. `imagen` is called by nobody: its entries only say what became of those names."""
+_IMAGE_ROUTES = frozenset({"gemini_image", "imagen"})
+UNCALLED: frozenset[Route] = frozenset({"imagen"})
 
 SHIPPED = Path(__file__).with_name("catalogue.toml")
 
@@ -73,11 +77,17 @@ class Model:
     @property
     def refusal(self) -> str:
         """What a caller reads when the model is refused or no longer answers."""
-        return f"model {self.name} is no longer available{self._successor}"
+        if self.refuse or self.retirement_date or self.replacement:
+            return f"model {self.name} is no longer available{self._successor}"
+        return f"the provider does not know model {self.name}, or does not offer it to this installation"
 
     @property
     def _successor(self) -> str:
         return f"; replacement {self.replacement}" if self.replacement else ""
+
+
+_FIELDS = frozenset(each.name for each in fields(Model))
+_REQUIRED = frozenset(each.name for each in fields(Model) if each.default is each.default_factory is MISSING)
 
 
 class Catalogue:
@@ -90,22 +100,20 @@ class Catalogue:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Catalogue:
-        """Read a catalogue file, the shipped one by default.
+        """The shipped catalogue; entries and defaults of the file at `path` are added to it and win over it.
+
+        An entry of the same name replaces the shipped one as a whole, in its place.
 
         Raises:
-            CatalogueError: the file is no TOML, or an entry does not make sense.
-            OSError: the file cannot be read.
+            CatalogueError: the file cannot be read, is no TOML, or an entry does not make sense.
         """
-        try:
-            data = tomllib.loads((path or SHIPPED).read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CatalogueError(f"the catalogue is not TOML: {error}") from error
-        models = [_model(entry) for entry in _list(data, "models")]
-        by_name = {model.name: model for model in models}
-        if len(by_name) < len(models):
-            raise CatalogueError("the catalogue names a model twice")
-        defaults = {kind: _default(data, kind, by_name) for kind in get_args(Kind)}
-        return cls(by_name, default_image_model=defaults["image"], default_video_model=defaults["video"])
+        models, defaults = _read(SHIPPED)
+        if path is not None:
+            more, other_defaults = _read(path)
+            models |= more
+            defaults |= other_defaults
+        named = {kind: _default(defaults.get(kind), kind, models) for kind in get_args(Kind)}
+        return cls(models, default_image_model=named["image"], default_video_model=named["video"])
 
     def get(self, name: str) -> Model:
         """The model of that name.
@@ -118,6 +126,10 @@ class Catalogue:
         except KeyError:
             raise UnknownModel(name) from None
 
+    def refusal(self, name: str) -> str:
+        """What a caller reads when the provider answers 404 about a model; empty where the name is not ours."""
+        return self._models[name].refusal if name in self._models else ""
+
     def default_name(self, kind: str) -> str:
         """Name of the default model of a kind (`image` or `video`)."""
         return self.default_image_model if kind == "image" else self.default_video_model
@@ -127,43 +139,67 @@ class Catalogue:
         return tuple(model for model in self._models.values() if kind in (None, model.kind))
 
 
-def _list(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    entries = data.get(name)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise CatalogueError(f"the catalogue has no list {name!r}")
-    return cast("list[Mapping[str, Any]]", entries)
+def _read(path: Path) -> tuple[dict[str, Model], dict[str, object]]:
+    """The entries by name, and the defaults that the file names."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise CatalogueError(f"the catalogue {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogueError(f"the catalogue {path} is not TOML: {error}") from error
+    unknown = sorted(data.keys() - {"models", "defaults"})
+    entries, defaults = data.get("models", []), data.get("defaults", {})
+    if unknown or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise CatalogueError(f"the catalogue {path} holds [[models]] and [defaults], and nothing else")
+    if not isinstance(defaults, dict) or not defaults.keys() <= set(get_args(Kind)):
+        raise CatalogueError(f"[defaults] of the catalogue {path} names an image and a video model, and nothing else")
+    models = [_model(entry) for entry in entries]
+    by_name = {model.name: model for model in models}
+    if len(by_name) < len(models):
+        raise CatalogueError(f"the catalogue {path} names a model twice")
+    return by_name, defaults
 
 
-def _default(data: Mapping[str, Any], kind: Kind, models: Mapping[str, Model]) -> str:
-    defaults = data.get("defaults")
-    name = defaults.get(kind) if isinstance(defaults, dict) else None
+def _default(name: object, kind: Kind, models: Mapping[str, Model]) -> str:
     if not isinstance(name, str) or name not in models or models[name].kind != kind:
         raise CatalogueError(f"the default {kind} model of the catalogue is {name!r}, which is no {kind} model of it")
     return name
 
 
 def _model(entry: Mapping[str, Any]) -> Model:
-    fields = dict(entry)
+    given = dict(entry)
     try:
-        price = fields.pop("price")
+        price = given.pop("price")
         usd = {size: Decimal(amount) for size, amount in price["usd"].items()}
-        fields["price"] = Price(unit=price["unit"], usd=MappingProxyType(usd), note=price.get("note", ""))
-        by_resolution = fields.pop("resolution_durations", {})
-        fields["resolution_durations"] = MappingProxyType({name: tuple(all_) for name, all_ in by_resolution.items()})
-        frozen: dict[str, Any] = {
-            name: tuple(all_) if isinstance(all_, list) else all_ for name, all_ in fields.items()
-        }
-        model = Model(**frozen)
-    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise CatalogueError(f"entry {entry.get('name')!r} of the catalogue: {error!r}") from error
+        given["price"] = Price(unit=price["unit"], usd=MappingProxyType(usd), note=price.get("note", ""))
+        by_resolution = given.pop("resolution_durations", {})
+        given["resolution_durations"] = MappingProxyType({name: tuple(all_) for name, all_ in by_resolution.items()})
+        frozen: dict[str, Any] = {name: tuple(all_) if isinstance(all_, list) else all_ for name, all_ in given.items()}
+        model = Model(**_complete(frozen))
+    except KeyError as error:
+        raise CatalogueError(f"entry {entry.get('name')!r} of the catalogue: {error} is missing") from error
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise CatalogueError(f"entry {entry.get('name')!r} of the catalogue: a value has the wrong type") from error
     _check(model)
     return model
+
+
+def _complete(given: dict[str, Any]) -> dict[str, Any]:
+    unknown, missing = sorted(given.keys() - _FIELDS), sorted(_REQUIRED - given.keys())
+    if unknown or missing:
+        parts = [f"{', '.join(names)} {what}" for names, what in ((missing, "missing"), (unknown, "unknown")) if names]
+        raise CatalogueError(f"entry {given.get('name')!r} of the catalogue: {'; '.join(parts)}")
+    return given
 
 
 def _check(model: Model) -> None:
     """A wrong entry is found at start, not by the first job that names it."""
     if model.kind not in get_args(Kind) or model.route not in get_args(Route):
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
+    if (model.route in _IMAGE_ROUTES) != (model.kind == "image"):
+        raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} makes no {model.kind}s")
+    if model.route in UNCALLED and not model.refuse:
+        raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
     numbers = (model.prompt_max_characters, model.reference_images_max)
     lists = (model.aspect_ratios, model.sizes, model.durations, model.resolutions, *model.resolution_durations.values())
     texts = (model.name, model.provider, model.replacement or "", *(item for each in lists for item in each))
@@ -172,6 +208,8 @@ def _check(model: Model) -> None:
         and all(isinstance(each, tuple) for each in lists)
         and all(isinstance(text, str) for text in texts)
         and isinstance(model.retirement_date, date | None)
+        and not isinstance(model.retirement_date, datetime)
+        and model.price.unit in {"image", "second"}
         and isinstance(model.refuse, bool)
     ):
         raise CatalogueError(f"entry {model.name!r} of the catalogue: a value has the wrong type")

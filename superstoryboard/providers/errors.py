@@ -55,6 +55,9 @@ _BY_RPC_CODE = {
     9: (_INVALID, "PROVIDER_FAILED_PRECONDITION"),
 }
 
+# Their names, in which the codes of an interaction's errors end; any other is 2, unknown.
+_RPC_CODES = {"INVALID_ARGUMENT": 3, "NOT_FOUND": 5, "PERMISSION_DENIED": 7, "FAILED_PRECONDITION": 9}
+
 # Exceptions of httpx, its fork inside google-genai, and aiohttp, by name: raised before the request was sent.
 _BEFORE_SENDING = frozenset(
     {
@@ -122,6 +125,19 @@ def download_failure(status: int, body: object, headers: Mapping[str, str]) -> P
     if error is not None and (status in {404, 410} or (status == 403 and error.says("may not exist"))):
         return _gone("VIDEO_GONE", "the provider no longer keeps the video", error)
     return _read_failure(status, error, headers, CallOutcome.PAID)
+
+
+def file_failure(status: int, body: object, headers: Mapping[str, str]) -> ProviderFailure:
+    """What an HTTP error of the question for a finished file means: as `download_failure`, or ask again (UNKNOWN)."""
+    failure = download_failure(status, body, headers)
+    return failure if failure.error.code == "VIDEO_GONE" else poll_failure(status, None, headers)
+
+
+def no_access(text: str, *, lasting: bool, outcome: CallOutcome) -> ProviderFailure:
+    """No credentials for a call that was therefore not sent; `lasting` where somebody must change them."""
+    if lasting:
+        return _failure(ErrorClass.CONFIG, "PROVIDER_ACCESS_DENIED", text, outcome)
+    return _failure(_TRANSIENT, "PROVIDER_UNREACHABLE", text, outcome)
 
 
 def submit_interrupted(error: BaseException) -> ProviderFailure:
@@ -213,6 +229,49 @@ def unreachable_video() -> ProviderFailure:
     """A video was made, but its address is of no use to us: paid, so nothing may be made again by itself."""
     text = "the provider made the video but named no address to fetch it from"
     return _failure(ErrorClass.UNKNOWN_OUTCOME, "VIDEO_WITHOUT_ADDRESS", text, CallOutcome.PAID)
+
+
+def interaction_ended(
+    status: str, problems: Sequence[tuple[str, str]], words: str, *, secret: str = ""
+) -> ProviderFailure:
+    """An interaction ended without a video: settled and unpaid.
+
+    `problems` are code and message of its errors, `words` what the model wrote instead.
+    """
+    code, message = problems[0] if problems else ("", "")
+    if status == "budget_exceeded":
+        text = _with_detail("the account's budget at the provider is used up", message, secret)
+        wait = seconds_until_quota_reset()
+        return _failure(ErrorClass.QUOTA_EXHAUSTED, "PROVIDER_BUDGET", text, CallOutcome.UNPAID, (status,), wait=wait)
+    if status in {"requires_action", "requires_continuation"} or (status == "completed" and words):
+        return _refusal("NO_VIDEO", "the model answered in words instead of a video", words, (status,), secret)
+    if status == "cancelled":
+        text = "somebody cancelled the operation at the provider"
+        return _failure(_TRANSIENT, "OPERATION_CANCELLED", text, CallOutcome.UNPAID, (status,))
+    if problems:
+        word = code.upper().rpartition("/")[2]
+        if any(each in message.lower() for each in _POLICY_WORDS):
+            return filtered_video([message], secret=secret)
+        return operation_failure({"code": _RPC_CODES.get(word, 2), "message": message}, secret=secret)
+    return empty_operation()
+
+
+def failed_file() -> ProviderFailure:
+    """A video was made, and the provider could not keep it: paid, so nothing may be made again by itself."""
+    text = "the provider made the video but could not keep its file"
+    return _failure(ErrorClass.UNKNOWN_OUTCOME, "VIDEO_FILE_FAILED", text, CallOutcome.PAID)
+
+
+def video_in_bucket() -> ProviderFailure:
+    """A video was made into a bucket of Google's, which this system neither asks for nor reads."""
+    text = "the provider put the video into a bucket (gs://) instead of its answer; fetch it from there by hand"
+    return _failure(ErrorClass.UNKNOWN_OUTCOME, "VIDEO_IN_BUCKET", text, CallOutcome.PAID)
+
+
+def unreadable_download() -> ProviderFailure:
+    """An answer that should hold the video does not: try again."""
+    text = "the provider's answer holds no readable video"
+    return _failure(_TRANSIENT, "UNREADABLE_ANSWER", text, CallOutcome.PAID)
 
 
 def oversized_video(max_bytes: int) -> ProviderFailure:

@@ -16,7 +16,7 @@ from google.genai import types
 
 from superstoryboard.jobs.errors import ProviderFailure
 from superstoryboard.providers import errors
-from superstoryboard.providers.catalogue import Catalogue, UnknownModel
+from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.source import SourceImage
 
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
@@ -97,10 +97,7 @@ class GeminiImages:
         return (raw.body if raw is not None else None) or ""
 
     def _http_failure(self, error: genai_errors.APIError, model: str) -> ProviderFailure:
-        try:
-            retired = self._catalogue.get(model).refusal
-        except UnknownModel:
-            retired = ""
+        retired = self._catalogue.refusal(model)
         headers = getattr(error.response, "headers", None) or {}
         return errors.submit_failure(error.code, error.details, headers, retired=retired, secret=self._api_key)
 

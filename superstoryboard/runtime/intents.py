@@ -16,15 +16,14 @@ MIN_LEASE_SECONDS = 1
 
 
 class Intents:
-    """Opens ledger rows for calls of one route."""
+    """Opens ledger rows."""
 
-    def __init__(self, work: WorkQueue, ledger: Ledger, route: str) -> None:
+    def __init__(self, work: WorkQueue, ledger: Ledger) -> None:
         self._work = work
         self._ledger = ledger
-        self._route = route
 
-    async def open(self, job: ClaimedJob, generation: Generation, source: SourceImage | None) -> int:
-        """Commit the intent to call and answer its ledger row; the call may be sent now.
+    async def open(self, job: ClaimedJob, generation: Generation, source: SourceImage | None, route: str) -> int:
+        """Commit the intent to call by a route and answer its ledger row; the call may be sent now.
 
         Raises:
             StaleClaimError: the job belongs to someone else, its lease is about to end, or an earlier call of a video
@@ -34,10 +33,10 @@ class Intents:
         sha256 = hashlib.sha256(source.data).hexdigest() if source else ""
         opened = await self._ledger.open(
             job,
-            route=self._route,
+            route=route,
             model=generation.model,
             gate=self._work.gate,
-            fingerprint=call_hash(self._route, generation.model, MessageToDict(generation), sha256),
+            fingerprint=call_hash(route, generation.model, MessageToDict(generation), sha256),
             lease_seconds=MIN_LEASE_SECONDS,
         )
         if opened.call_id is None:

@@ -72,6 +72,12 @@ class Connections:
         await self.database.aclose()
 
 
+def warn_at_start(*sentences: str | None) -> None:
+    """Log what will trouble the jobs of this installation's default model."""
+    for sentence in filter(None, sentences):
+        log.warning("The default model needs attention", reason=sentence)
+
+
 async def run_once(worker: Worker, connections: Connections, quantity: int) -> bool:
     """Process up to `quantity` messages and end. False where an attempt failed."""
     stop = Stop()

@@ -35,6 +35,7 @@ class Asked:
     method: str
     target: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -74,8 +75,8 @@ async def _answer(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.Stre
     method, target, _ = head[0].split(" ")
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    await reader.readexactly(int(headers.get("content-length", "0")))
-    stub.asked.append(Asked(method, target, headers))
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    stub.asked.append(Asked(method, target, headers, body))
     answer = stub.answers.get(target.partition("?")[0], Answer(404))
     if answer.cut and not answer.body:
         writer.transport.abort()

@@ -13,8 +13,10 @@ from PIL import Image
 
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
 from superstoryboard.media import MediaType, probe_video
+from superstoryboard.providers.rest import Timeouts
 from superstoryboard.providers.source import SourceImage
-from superstoryboard.providers.veo import OperationDone, OperationRunning, VeoGemini, VideoCall
+from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.emulators.google_fixture import (
     KEY,
@@ -158,7 +160,7 @@ async def test_submits_that_fail_are_sent_once(
 
 async def test_a_submit_without_an_answer_in_time_is_unknown(emulator: GoogleEmulator, client: httpx.Client) -> None:
     script(client, {"on": "submit", "hold": True})
-    adapter = VeoGemini(api_key=KEY, base_url=emulator.url, submit_timeout_seconds=1.0)
+    adapter = VeoGemini(api_key=KEY, base_url=emulator.url, timeouts=Timeouts(submit=1.0))
     assert facts(await submit_failure(adapter)) == ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)
     await adapter.aclose()
     release(client)

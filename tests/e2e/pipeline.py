@@ -14,6 +14,7 @@ import grpc
 import httpx
 import psycopg
 
+from devstack.environments import EMULATED_VIDEO_MODEL
 from devstack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
@@ -138,7 +139,11 @@ class Pipeline:
 
 def settings(database_url: str, storage_url: str, google_url: str, amqp_url: str) -> dict[str, dict[str, str]]:
     """Settings per process: each holds only what its security context may."""
-    common = {"DATABASE_URL": database_url, "DATABASE_LISTEN_URL": database_url}
+    common = {
+        "DATABASE_URL": database_url,
+        "DATABASE_LISTEN_URL": database_url,
+        "VIDEO_MODEL": EMULATED_VIDEO_MODEL,
+    }
     handing = common | {"SUPABASE_URL": storage_url, "AMQP_URL": amqp_url}
     worker = handing | {
         "SUPABASE_STAGING_KEY": storage_fixture.STAGING_KEY,

@@ -66,7 +66,17 @@ def test_a_real_google_keeps_its_address_and_its_limits() -> None:
     assert made.google_url is None
     assert env["GOOGLE_GENERATIVE_AI_API_KEY"] == "real"
     assert env["IMAGE_REQUESTS_PER_MINUTE"] == "30"
-    assert not {"GOOGLE_GEMINI_BASE_URL", "VIDEO_POLL_SECONDS"} & env.keys()
+    assert not {"GOOGLE_GEMINI_BASE_URL", "VIDEO_POLL_SECONDS", "VIDEO_MODEL"} & env.keys()
+
+
+def test_the_emulator_is_never_shown_a_real_account() -> None:
+    shell = {"GOOGLE_VERTEX_PROJECT": "real", "GOOGLE_VERTEX_API_KEY": "real", "GOOGLE_VERTEX_BASE_URL": "https://real"}
+    emulated = environments(Outside.read(shell)).of("video_worker")
+    assert emulated["GOOGLE_VERTEX_BASE_URL"] == emulated["GOOGLE_GEMINI_BASE_URL"] == "http://127.0.0.1:58080"
+    assert emulated["GOOGLE_VERTEX_API_KEY"] == "google-key"
+    assert "GOOGLE_VERTEX_PROJECT" not in emulated
+    real = environments(Outside.read(shell | {"GOOGLE_GENERATIVE_AI_API_KEY": "key"})).of("video_worker")
+    assert {name: real[name] for name in shell} == shell
 
 
 def test_a_real_supabase_brings_its_keys() -> None:

@@ -206,7 +206,7 @@ def test_the_same_request_id_with_another_payload_is_refused(stub: GenerationSer
 def test_a_batch_answers_item_by_item(stub: GenerationServiceStub) -> None:
     items = [
         api.BatchItem(image=api.CreateImageJobRequest(image=image(), request_id="b-1")),
-        api.BatchItem(video=api.CreateVideoJobRequest(video=video(resolution="4k"))),
+        api.BatchItem(video=api.CreateVideoJobRequest(video=video(resolution="8k"))),
         api.BatchItem(),
         api.BatchItem(video=api.CreateVideoJobRequest(video=video())),
         api.BatchItem(image=api.CreateImageJobRequest(image=image(), request_id="b-1")),

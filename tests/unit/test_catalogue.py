@@ -19,9 +19,45 @@ def test_the_defaults_are_models_of_their_kind(catalogue: Catalogue) -> None:
 
 def test_models_are_listed_by_kind(catalogue: Catalogue) -> None:
     images, videos = catalogue.models("image"), catalogue.models("video")
-    assert {model.route for model in images} == {"gemini_image"}
-    assert {model.route for model in videos} == {"veo_gemini"}
+    assert {model.route for model in images if not model.refuse} == {"gemini_image"}
+    assert {model.route for model in videos} == {"interactions", "veo_gemini", "veo_vertex"}
     assert catalogue.models() == images + videos
+
+
+def test_the_defaults_answer_today_and_need_no_warning(catalogue: Catalogue) -> None:
+    defaults = [catalogue.get(catalogue.default_name(kind)) for kind in ("image", "video")]
+    assert [model.name for model in defaults] == ["gemini-nano-banana-2.1", "gemini-omni-1.1-flash"]
+    assert not any(model.retirement_date or model.refuse for model in defaults)
+
+
+@pytest.mark.parametrize("name", ["gemini-2.5-flash-image-preview", "veo-3.1-fast-generate-preview"])
+def test_the_names_of_older_clients_are_accepted_with_a_warning(catalogue: Catalogue, name: str) -> None:
+    model = catalogue.get(name)
+    assert not model.refuse
+    assert "replacement gemini-" in (model.retirement_warning(date(2026, 11, 21)) or "")
+
+
+def test_what_is_retired_names_a_model_that_is_not(catalogue: Catalogue) -> None:
+    for model in catalogue.models():
+        if model.retirement_date is None:
+            continue
+        assert model.replacement is not None
+        successor = catalogue.get(model.replacement)
+        assert (successor.kind, successor.retirement_date, successor.refuse) == (model.kind, None, False)
+
+
+def test_rules_differ_by_backend(catalogue: Catalogue) -> None:
+    gemini, vertex = catalogue.get("veo-3.1-generate-preview"), catalogue.get("veo-3.1-generate-001")
+    assert gemini.resolution_durations["1080p"] == ("8",)
+    assert "1080p" not in vertex.resolution_durations
+    assert gemini.resolution_durations["4k"] == vertex.resolution_durations["4k"] == ("8",)
+    assert "4k" not in catalogue.get("veo-3.1-lite-generate-001").resolutions
+
+
+def test_a_404_says_what_is_known_of_the_model(catalogue: Catalogue) -> None:
+    assert catalogue.refusal("veo-3.1-generate-preview").endswith("longer available; replacement gemini-omni-1.1-flash")
+    assert "does not offer it" in catalogue.refusal("gemini-omni-1.1-flash")
+    assert catalogue.refusal("unheard-of") == ""
 
 
 def test_an_unknown_model_is_a_key_error(catalogue: Catalogue) -> None:
@@ -45,12 +81,13 @@ def test_a_model_without_a_date_never_warns(catalogue: Catalogue) -> None:
 def test_every_entry_is_usable_as_a_default_request(catalogue: Catalogue) -> None:
     for model in catalogue.models():
         assert "16:9" in model.aspect_ratios
-        assert model.price.usd
+        assert model.price.usd or model.refuse
         assert model.prompt_max_characters > 0
         if model.kind == "video":
             assert "8" in model.durations
-            assert set(model.resolutions) == set(model.price.usd)
-            assert model.resolution_durations["1080p"] == ("8",)
+            assert model.refuse or set(model.resolutions) == set(model.price.usd)
+            assert set(model.resolution_durations) <= set(model.resolutions)
+            assert {"720p", "1080p"} <= set(model.resolutions)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +116,63 @@ def test_a_wrong_file_is_refused_at_load(tmp_path: Path, found: str, written: st
         Catalogue.load(path)
 
 
-def test_a_file_of_the_installation_replaces_the_shipped_one(tmp_path: Path) -> None:
-    path = tmp_path / "catalogue.toml"
-    path.write_text(SHIPPED.read_text("utf-8").replace("prompt_max_characters = 4000", "prompt_max_characters = 9"))
-    assert Catalogue.load(path).get("veo-3.1-generate-preview").prompt_max_characters == 9
+ADDED = """
+[[models]]
+name = "my-film"
+kind = "video"
+provider = "google"
+route = "veo_vertex"
+prompt_max_characters = 9
+aspect_ratios = ["16:9"]
+durations = ["8"]
+resolutions = ["720p"]
+price = { unit = "second", usd = { 720p = "0.01" } }
+"""
+
+
+def loaded(tmp_path: Path, text: str) -> Catalogue:
+    path = tmp_path / "own.toml"
+    path.write_text(text, "utf-8")
+    return Catalogue.load(path)
+
+
+def test_a_file_of_the_installation_adds_to_the_shipped_one(tmp_path: Path, catalogue: Catalogue) -> None:
+    own = loaded(tmp_path, ADDED)
+    assert own.get("my-film").prompt_max_characters == 9
+    assert [model.name for model in own.models()] == [*(model.name for model in catalogue.models()), "my-film"]
+    assert own.default_video_model == catalogue.default_video_model
+
+
+def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Path, catalogue: Catalogue) -> None:
+    text = ADDED.replace("my-film", "veo-3.1-generate-preview")
+    own = loaded(tmp_path, f'[defaults]\nvideo = "veo-3.1-generate-preview"\n{text}')
+    model = own.get("veo-3.1-generate-preview")
+    assert (model.route, model.retirement_date) == ("veo_vertex", None)
+    assert (own.default_video_model, own.default_image_model) == (model.name, catalogue.default_image_model)
+    assert len(own.models()) == len(catalogue.models())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[defaults]\nvideo = "my-film"', "'my-film', which is no video model"),
+        ('[defaults]\nsound = "x"', "names an image and a video model"),
+        ("models = 3", "holds .*models.* and .*defaults.*, and nothing else"),
+        (ADDED + ADDED, "names a model twice"),
+        (ADDED.replace('kind = "video"\n', ""), "'my-film' of the catalogue: kind missing"),
+        (ADDED + "colour = 1", "'my-film' of the catalogue: colour unknown"),
+        (ADDED.replace("price = ", "cost = "), "'price' is missing"),
+        (ADDED.replace('"second"', '"frame"'), "'my-film' of the catalogue: a value has the wrong type"),
+        (ADDED.replace("veo_vertex", "gemini_image"), "route gemini_image makes no videos"),
+        (ADDED.replace("veo_vertex", "imagen").replace('"video"', '"image"'), "imagen needs refuse = true"),
+        ("[[models", "is not TOML"),
+    ],
+)
+def test_a_wrong_file_of_the_installation_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(CatalogueError, match=said):
+        loaded(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"nothing\.toml cannot be read: No such file"):
+        Catalogue.load(tmp_path / "nothing.toml")

@@ -31,6 +31,7 @@ SECRET_VALUES = {
     "AMQP_URL": "amqp://broker:5672/",
     "SUPABASE_JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough",
     "GOOGLE_GENERATIVE_AI_API_KEY": "emulator-key",
+    "GOOGLE_VERTEX_API_KEY": "emulator-key",
     "SUPABASE_STAGING_KEY": "staging-key",
     "SUPABASE_ANON_KEY": "anon-key",
     "SUPABASE_SECRET_KEY": "secret-key",
@@ -49,7 +50,7 @@ WORKER_SECRETS = {
 SECRETS = {
     "ingest": {"DATABASE_URL", "DATABASE_LISTEN_URL", "SUPABASE_JWT_SECRET"},
     "image-worker": WORKER_SECRETS,
-    "video-worker": WORKER_SECRETS,
+    "video-worker": WORKER_SECRETS | {"GOOGLE_VERTEX_API_KEY"},
     "asset-writer": {
         "DATABASE_URL",
         "DATABASE_LISTEN_URL",

@@ -85,6 +85,27 @@ def test_older_names_of_the_storage_key_are_accepted(monkeypatch: pytest.MonkeyP
     assert AssetWriterSettings.read().supabase_secret_key.get_secret_value() == "older"
 
 
+@pytest.mark.parametrize("kind", [IngestSettings, ImageWorkerSettings, VideoWorkerSettings])
+def test_a_catalogue_or_model_that_does_not_exist_is_said(
+    kind: type[Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = "VIDEO_MODEL" if kind is not ImageWorkerSettings else "IMAGE_MODEL"
+    monkeypatch.setenv(name, "unheard-of")
+    with pytest.raises(SettingsError, match=f"{name}: the catalogue has no"):
+        kind.read()
+    monkeypatch.setenv("MODEL_CATALOGUE", str(tmp_path / "nothing.toml"))
+    with pytest.raises(SettingsError, match=r"MODEL_CATALOGUE: the catalogue .*cannot be read"):
+        kind.read()
+
+
+def test_a_video_worker_needs_no_key_of_a_route_that_it_does_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOOGLE_GENERATIVE_AI_API_KEY")
+    monkeypatch.setenv("GOOGLE_VERTEX_PROJECT", "my-project")
+    assert VideoWorkerSettings.read().google_vertex_project == "my-project"
+    with pytest.raises(SettingsError, match="GOOGLE_GENERATIVE_AI_API_KEY"):
+        ImageWorkerSettings.read()
+
+
 def test_authentication_is_off_only_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_DISABLED", "true")
     assert IngestSettings.read().auth_disabled

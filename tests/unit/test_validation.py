@@ -106,7 +106,7 @@ def test_every_broken_rule_is_reported_at_once() -> None:
     assert found["durationSeconds"] == "must be one of 4, 6, 8"
     assert found["resolution"] == "1080p needs durationSeconds 8"
     assert found["aspectRatio"] == "must be one of 16:9, 9:16"
-    assert found["model"].startswith("must be one of veo-3.1-fast-generate-preview, ")
+    assert found["model"].startswith("must be one of gemini-omni-1.1-flash, ")
 
 
 def test_a_wrong_type_is_not_reported_twice() -> None:

@@ -1,0 +1,36 @@
+"""Settings about models: the catalogue of the installation, and the model of each kind that a request may leave out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self, get_args
+
+from pydantic import PrivateAttr, model_validator
+
+from superstoryboard.config.server import ServerSettings
+from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Kind
+
+
+class ModelSettings(ServerSettings):
+    """A file that adds and overrides entries of the shipped catalogue. Subclasses name the models of their kinds."""
+
+    model_catalogue: Path | None = None
+    _catalogue: Catalogue = PrivateAttr()
+
+    @model_validator(mode="after")
+    def check_models(self) -> Self:
+        """The catalogue makes sense, and the models that the settings name are in it."""
+        try:
+            self._catalogue = Catalogue.load(self.model_catalogue)
+        except CatalogueError as error:
+            raise ValueError(f"MODEL_CATALOGUE: {error}") from None
+        for kind in get_args(Kind):
+            name = getattr(self, f"{kind}_model", "")
+            known = [model.name for model in self._catalogue.models(kind)]
+            if name and name not in known:
+                raise ValueError(f"{kind.upper()}_MODEL: the catalogue has no {kind} model of that name")
+        return self
+
+    def catalogue(self) -> Catalogue:
+        """The catalogue, as it was read with the settings."""
+        return self._catalogue

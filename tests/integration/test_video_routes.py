@@ -1,0 +1,180 @@
+"""A video goes by its model's route, is polled by the route that it was ordered by, and waits where that has no key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.video_worker.generate import Times, VideoGenerator
+from services.video_worker.routes import VideoRoutes
+from services.video_worker.settings import VideoWorkerSettings
+from services.video_worker.wiring import providers
+from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.source import SourceFetcher
+from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
+from superstoryboard.runtime.adoption import Adoption
+from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.worker import Attempt, Limits, Worker
+from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics
+from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
+from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
+
+CATALOGUE = Catalogue.load()
+OMNI, VERTEX = ROUTES[2], ROUTES[1]
+CALLS = "select route, state, paid, operation_name from superstoryboard.provider_calls order by id"
+SETTINGS = {
+    "DATABASE_URL": "postgresql://unused",
+    "AUTH_DISABLED": "true",
+    "SUPABASE_URL": "http://127.0.0.1:9",
+    "SUPABASE_STAGING_KEY": "staging-key",
+}
+GEMINI, EXPRESS = "GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_VERTEX_API_KEY"
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[Stub]:
+    async with serve() as running:
+        yield running
+
+
+async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
+    """One attempt of a worker whose own default model is the catalogue's."""
+    work = video_queue(database, "second")
+    registry = CollectorRegistry()
+    store = await ObjectStore.connect(url="http://127.0.0.1:9", key="staging-key", timeout_seconds=1)
+    sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
+    generator = VideoGenerator(
+        work=work,
+        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
+        ledger=Ledger(database),
+        sources=sources,
+        routes=routes,
+        hand_off=HandOff(Artifacts(database), store, "artifact-staging", None, HintMetrics(registry)),
+        metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
+        times=Times(0.01, 60.0, 1_000_000),
+        draining=asyncio.Event(),
+    )
+    worker = Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), Limits(1, 60, 5, 30))
+    (done,) = await worker.process(1, force=False)
+    await sources.aclose()
+    await store.aclose()
+    await routes.aclose()
+    return done
+
+
+def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> VideoRoutes:
+    """What the worker builds of its environment, with these keys and no others."""
+    for name in (GEMINI, EXPRESS, "GOOGLE_VERTEX_PROJECT", "MODEL_CATALOGUE", "VIDEO_MODEL"):
+        patch.delenv(name, raising=False)
+    given = {"GOOGLE_GEMINI_BASE_URL": url, "GOOGLE_VERTEX_BASE_URL": url} | dict.fromkeys(keys, KEY)
+    for name, value in (SETTINGS | given).items():
+        patch.setenv(name, value)
+    return VideoRoutes(CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
+
+
+async def ask_for(database: Database, route: VideoRoute) -> Any:
+    generation = {
+        "model": route.model,
+        "aspectRatio": "16:9",
+        "durationSeconds": "8",
+        "resolution": "720p",
+    }
+    return await accept(database, kind="video", model=route.model, generation=generation)
+
+
+async def ordered(database: Database, route: VideoRoute) -> Any:
+    """A job whose operation was accepted by another worker, which is gone."""
+    job_id = await ask_for(database, route)
+    first = video_queue(database)
+    job = await claim_one(first)
+    opened = await Ledger(database).open(
+        job, route=route.name, model=route.model, gate=first.gate, fingerprint="f", lease_seconds=1
+    )
+    assert opened.call_id is not None
+    await Ledger(database).accept(opened.call_id, route.operation)
+    await expire_lease(database, VIDEO_QUEUE)
+    return job_id
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_video_goes_by_the_route_of_its_model_and_the_ledger_says_so(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    await ask_for(database, route)
+    stub.answers[route.submit_path] = Answer(body=encoded(route.accepted))
+    stub.answers[route.poll_path] = Answer(body=encoded(route.invalid))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("FAILED", "PROVIDER_INVALID_ARGUMENT")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", False, route.operation)]
+    assert [asked.target.partition("?")[0] for asked in stub.asked] == [route.submit_path, route.poll_path]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_resumed_operation_is_polled_by_its_own_route_and_pays_nothing(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    job_id = await ordered(database, route)
+    stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert done.job.id == job_id
+    assert (done.state, done.error.code if done.error else "") == ("FAILED", "SAFETY")
+    assert {asked.target.partition("?")[0] for asked in stub.asked} == {route.poll_path}
+    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", False, route.operation)]
+
+
+@pytest.mark.parametrize("route", [OMNI, VERTEX], ids=lambda route: route.name)
+async def test_a_route_without_credentials_is_said_before_anything_is_written_or_sent(
+    database: Database,
+    sql: psycopg.Connection,
+    stub: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+    route: VideoRoute,
+) -> None:
+    job_id = await ask_for(database, route)
+    present, missing = (GEMINI, EXPRESS) if route is VERTEX else (EXPRESS, GEMINI)
+    routes = routes_with(stub.url, monkeypatch, present)
+    assert f"videos by route {route.name} need the setting {missing}" in (routes.problem(route.model) or "")
+    done = await attempt(database, routes)
+    kept = await row(database, job_id)
+    assert (kept["state"], kept["attempt"], done.state) == ("RETRYING", 0, "RETRYING")
+    assert (kept["error"]["class"], kept["error"]["code"]) == ("CONFIG", "PROVIDER_NOT_CONFIGURED")
+    assert missing in kept["error"]["message"]
+    assert sql.execute(CALLS).fetchall() == []
+    assert stub.asked == []
+    reason = "select reason from superstoryboard.gates where model = %s and closed_until > clock_timestamp()"
+    assert sql.execute(reason, (route.model,)).fetchall() == [("PROVIDER_NOT_CONFIGURED",)]
+
+
+async def test_a_paid_operation_outlives_the_credentials_of_its_route(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await ordered(database, VERTEX)
+    await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert (await row(database, job_id))["state"] == "RETRYING"
+    assert sql.execute(CALLS).fetchall() == [("veo_vertex", "ACCEPTED", None, VERTEX.operation)]
+    assert stub.asked == []
+
+
+async def test_a_model_that_left_the_catalogue_waits_for_it(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await accept(database, kind="video", model="left", generation={"model": "left"})
+    await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    kept = await row(database, job_id)
+    assert (kept["state"], kept["error"]["code"]) == ("RETRYING", "MODEL_NOT_IN_CATALOGUE")
+    assert sql.execute(CALLS).fetchall() == []
+
+
+def test_the_default_route_is_usable_with_a_key_of_the_gemini_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = routes_with("http://127.0.0.1:9", monkeypatch, GEMINI)
+    assert routes.problem(CATALOGUE.default_video_model) is None
