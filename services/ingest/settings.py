@@ -1,10 +1,10 @@
-"""Settings of ingest: it holds no provider key and no storage key."""
+"""Settings of ingest: it holds no provider key, no storage key, and a broker only where it pushes events."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from superstoryboard.config.server import ServerSettings
 from superstoryboard.config.settings import Port
@@ -14,6 +14,7 @@ class IngestSettings(ServerSettings):
     """Ingest."""
 
     grpc_listen: Port = "127.0.0.1:50051"
+    events_amqp_url: SecretStr | None = None
     image_model: str = ""
     video_model: str = ""
     model_catalogue: Path | None = None
