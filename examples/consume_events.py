@@ -53,7 +53,7 @@ async def consume(url: str, name: str, keys: list[str]) -> None:
             await queue.bind(exchange, routing_key=key)
 
         async def receive(message: AbstractIncomingMessage) -> None:
-            async with message.process():  # acks once it is handled, rejects where handling raises
+            async with message.process(requeue=True):  # acks once it is handled; comes again where that raises
                 backend.handle(message)
 
         await queue.consume(receive)
