@@ -36,7 +36,7 @@ faults: $(DEV) ## Break one thing after the other under load and count jobs and 
 	$(BIN)/python -m tests.faults.race --seconds 60
 	$(BIN)/python -m tests.faults
 
-test-outside: $(DEV) ## Run the tests that need root or packages of the system: Debian's PostgreSQL 15
+test-outside: $(DEV) ## Run the tests that need root or packages of the system: PostgreSQL 15, pgbouncer, TLS, older PGMQ, pg_cron
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/outside
 
 lint: $(DEV) ## Check style, types, import rules, protos, migrations and shell scripts

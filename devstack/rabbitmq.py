@@ -53,7 +53,9 @@ def locate() -> Path | None:
 class RabbitMQ:
     """One node on one folder; start and stop it as often as you like, or use it as a context manager."""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, config: str = "") -> None:
+        """`config` are further lines of its configuration; files that they name must be readable to its account."""
+        self._config = config
         self._folder = folder.resolve()
         self._script = locate()
         self._account: Account | None = None
@@ -81,7 +83,7 @@ class RabbitMQ:
         for name in ("home", "data", "log"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         (self._folder / "enabled_plugins").write_text("[].\n")
-        (self._folder / "rabbitmq.conf").write_text(CONFIG.format(address=f"{LOOPBACK}:{self.port}"))
+        (self._folder / "rabbitmq.conf").write_text(CONFIG.format(address=f"{LOOPBACK}:{self.port}") + self._config)
         if self._account is not None:
             self._account.own(self._folder)
         return [

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from prometheus_client import CollectorRegistry
+
 from services.ingest.generation import GenerationService
+from services.ingest.publish import FEED, EventPublisher
 from services.ingest.queues import QueueService, keep_gauges
 from services.ingest.settings import IngestSettings
 from services.ingest.submissions import Submissions
+from superstoryboard.broker.events import EventExchange
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.events import EventFeed, EventLog
+from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
+from superstoryboard.telemetry.feed_metrics import FeedMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
@@ -28,14 +34,16 @@ async def run(settings: IngestSettings) -> bool:
     stop.listen()
     duties = Duties(stop)
     registry = new_registry()
+    dependencies = DependencyMetrics(registry)
     database = await Database.connect(
         settings.database_url.get_secret_value(),
         name="ingest",
         pool_size=settings.database_pool_size,
-        seen=DependencyMetrics(registry).of("database"),
+        seen=dependencies.of("database"),
     )
     wakeups = Wakeups(settings.listen_url(), EVENTS_CHANNEL)
     feed = EventFeed(database, wakeups)
+    publisher = _publisher(settings, database, feed, registry, dependencies)
     store = JobStore(database)
     steering = Steering(database)
     submissions = Submissions(settings.catalogue(), settings)
@@ -56,11 +64,33 @@ async def run(settings: IngestSettings) -> bool:
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
     duties.start("health", watch_health(server, lambda: schema_answers(database)))
+    if publisher is not None:
+        duties.start("publish", publisher.run())
     if settings.metrics_listen is not None:
         duties.start("gauges", keep_gauges(store, QueueMetrics(registry)))
     await stop.asked.wait()
     await server.stop(min(settings.drain_seconds, STREAM_GRACE_SECONDS))
     await duties.aclose()
+    if publisher is not None:
+        await publisher.aclose()
     await database.aclose()
     await page.aclose()
     return not duties.failed
+
+
+def _publisher(
+    settings: IngestSettings,
+    database: Database,
+    feed: EventFeed,
+    registry: CollectorRegistry,
+    dependencies: DependencyMetrics,
+) -> EventPublisher | None:
+    if settings.events_amqp_url is None:
+        return None
+    return EventPublisher(
+        EventFeedPosition(database, FEED),
+        feed,
+        EventExchange(settings.events_amqp_url.get_secret_value(), "ingest"),
+        seen=dependencies.of("broker"),
+        metrics=FeedMetrics(registry),
+    )

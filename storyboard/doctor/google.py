@@ -9,6 +9,7 @@ from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unre
 from storyboard.errors import CommandError, ExitCode
 from storyboard.settings import secret
 from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model, UnknownModel
+from superstoryboard.providers.google_files import GOOGLE
 from superstoryboard.providers.inspection import (
     GoogleInspection,
     GoogleInspectionError,
@@ -22,7 +23,6 @@ from superstoryboard.providers.validation import (
     describe,
     validate_generation,
 )
-from superstoryboard.providers.veo import GOOGLE
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 KEY_SETTING = "GOOGLE_GENERATIVE_AI_API_KEY"

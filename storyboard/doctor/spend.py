@@ -18,7 +18,7 @@ from superstoryboard.jobs.errors import ProviderFailure
 from superstoryboard.media import MediaError, probe_image
 from superstoryboard.providers.catalogue import Catalogue, Model
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
-from superstoryboard.providers.veo import GOOGLE
+from superstoryboard.providers.google_files import GOOGLE
 from superstoryboard.v1.generation_service_pb2 import CreateImageJobRequest
 from superstoryboard.v1.job_pb2 import ImageGeneration, Job
 

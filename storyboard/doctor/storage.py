@@ -8,7 +8,14 @@ from storyboard.doctor.environment import host_of, is_inside, secret_key, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import describe_storage_key, read_token
 from storyboard.settings import secret
-from superstoryboard.storage.buckets import FINAL_BUCKETS, VIDEOS, BucketDefinition, staging_bucket
+from superstoryboard.storage.buckets import (
+    FINAL_BUCKETS,
+    VIDEOS,
+    BucketDefinition,
+    UrlKind,
+    final_buckets,
+    staging_bucket,
+)
 from superstoryboard.storage.inspection import (
     PROBE_TYPE,
     Bucket,
@@ -35,7 +42,7 @@ async def check_storage() -> list[Finding]:
     if findings[0].state is State.FAILED:
         return findings
     try:
-        async with inspect_storage(url) as inspection:
+        async with inspect_storage(url, _api_key()) as inspection:
             findings += await _secret_key(inspection)
             findings += await _staging_key(inspection)
     except StorageInspectionError as error:
@@ -59,6 +66,10 @@ async def _address(name: str, setting: str, url: str) -> Finding:
     return ok(name, f"{setting} answers")
 
 
+def _api_key() -> str | None:
+    return secret("SUPABASE_ANON_KEY") or secret("SUPABASE_PUBLISHABLE_KEY") or None
+
+
 async def _secret_key(inspection: StorageInspection) -> list[Finding]:
     key, setting = secret_key()
     if not key:
@@ -78,7 +89,15 @@ async def _secret_key(inspection: StorageInspection) -> list[Finding]:
 def _buckets(buckets: Sequence[Bucket]) -> list[Finding]:
     there = {bucket.id: bucket for bucket in buckets}
     staging = staging_bucket(value("STAGING_BUCKET", DEFAULT_STAGING_BUCKET))
-    return [_bucket(wanted, there.get(wanted.id)) for wanted in (*FINAL_BUCKETS, staging)]
+    return [_bucket(wanted, there.get(wanted.id)) for wanted in (*_final_buckets(), staging)]
+
+
+def _final_buckets() -> tuple[BucketDefinition, ...]:
+    """Public or private, as the settings of their URLs need them; a wrong setting is the services' to refuse."""
+    kinds = [
+        UrlKind.SIGNED if value(name) == UrlKind.SIGNED else UrlKind.PUBLIC for name in ("IMAGES_URL", "VIDEOS_URL")
+    ]
+    return final_buckets(*kinds)
 
 
 def _bucket(wanted: BucketDefinition, found: Bucket | None) -> Finding:

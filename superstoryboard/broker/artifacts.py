@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -36,6 +37,11 @@ FAULTS = (AMQPError, OSError, TimeoutError, RuntimeError)
 log = get_logger("broker")
 
 Handler = Callable[[ArtifactReady], Awaitable[None]]
+
+
+def fault_kind(error: BaseException) -> str:
+    """What a log line says of a fault: the refusal of a certificate by its name, not as any lost connection."""
+    return type(error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error).__name__
 
 
 class Broker:
@@ -85,7 +91,7 @@ class Broker:
                     await self._open(prefetch)
             except FAULTS as error:
                 if not warned:
-                    log.warning("RabbitMQ does not answer; trying on", kind=type(error).__name__)
+                    log.warning("RabbitMQ does not answer; trying on", kind=fault_kind(error))
                     warned = True
                     self._seen.away()
                 await self.aclose()

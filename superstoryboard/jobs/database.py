@@ -20,6 +20,7 @@ from psycopg.errors import (
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from superstoryboard.jobs.refusals import Refusals
 from superstoryboard.queue.cancellation import cancel_requests, keep_cancel
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
@@ -43,16 +44,24 @@ class DatabaseUnavailableError(Exception):
 class Database:
     """Statements in transactions of their own, through a pooler too: nothing is prepared, no session state is kept."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[DictRow]], seen: Dependency | None = None) -> None:
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[AsyncConnection[DictRow]],
+        seen: Dependency | None = None,
+        refusals: Refusals | None = None,
+    ) -> None:
         self._pool = pool
+        self._refusals = refusals or Refusals()
         self._seen = seen or DependencyMetrics().of("database")
         self._away_since: float | None = None
 
     @classmethod
     async def connect(cls, url: str, *, name: str, pool_size: int = 8, seen: Dependency | None = None) -> Self:
         """Open a pool without waiting for the database: any process may start first."""
+        refusals = Refusals()
         pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
+            connection_class=refusals.noting(),
             min_size=1,
             max_size=pool_size,
             open=False,
@@ -67,7 +76,7 @@ class Database:
             },
         )
         await pool.open(wait=False)
-        return cls(pool, seen)
+        return cls(pool, seen, refusals)
 
     async def aclose(self) -> None:
         """Close the pool."""
@@ -134,7 +143,11 @@ class Database:
         if self._away_since is None:
             self._away_since = time.monotonic()
             self._seen.away()
-            log.warning("The database does not answer; waiting for it", kind=type(error).__name__)
+            log.warning(
+                "The database does not answer; waiting for it",
+                kind=type(error).__name__,
+                **self._refusals.fields(),
+            )
             await self._pool.drain()  # its other connections are as dead; one by one they would fail good statements
 
     def _note_back(self, begun: float) -> None:

@@ -59,6 +59,7 @@ class EventFeed:
         self._wakeups = wakeups
         self._tail: Tail | None = None
         self._moved = asyncio.Condition()
+        self._started = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
@@ -75,6 +76,7 @@ class EventFeed:
     async def _step(self) -> bool:
         if self._tail is None:
             self._tail = Tail(await self._start())
+            self._started.set()
         before = self._tail.position
         rows = await self._database.fetch(
             "select s.xmin, s.xmax, e.sequence from"
@@ -112,6 +114,11 @@ class EventFeed:
                     await self._moved.wait_for(lambda: self._tail is not None and self._tail.position > sequence)
             except TimeoutError:
                 return None
+        return self.position
+
+    async def start(self) -> int:
+        """The position, once there is one: the first look waits for the database."""
+        await self._started.wait()
         return self.position
 
     @property

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 import httpx
 
+from superstoryboard.providers.access import KEY_HEADER
 from superstoryboard.providers.google_error import GoogleError, read_google_error
-from superstoryboard.providers.veo import KEY_HEADER
 
 TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0

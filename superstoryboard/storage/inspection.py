@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import httpx
 
+from superstoryboard.storage.keys import key_headers
+
 TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 PROBE_TYPE = "image/png"
@@ -64,9 +66,14 @@ class ProbeResult:
 class StorageInspection:
     """One Storage; each call names the key that it uses."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+    def __init__(self, http: httpx.AsyncClient, url: str, api_key: str | None) -> None:
         self._http = http
+        self._api_key = api_key
         self._root = f"{url.rstrip('/')}/storage/v1"
+
+    def _headers(self, key: str) -> dict[str, str]:
+        """As ObjectStore sends a key, so that what is tested is what works; none without a key."""
+        return key_headers(key, self._api_key) if key else {}
 
     async def is_storage(self) -> bool:
         """Whether what answers speaks as Storage does: JSON, and no 404, to a caller without a key."""
@@ -131,7 +138,7 @@ class StorageInspection:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await self._http.request(
-                    method, f"{self._root}/{path}", content=content, headers={**_headers(key), **(headers or {})}
+                    method, f"{self._root}/{path}", content=content, headers={**self._headers(key), **(headers or {})}
                 )
         except (TimeoutError, httpx.TimeoutException):
             raise StorageInspectionError("Storage does not answer in time") from None
@@ -142,8 +149,8 @@ class StorageInspection:
 
 
 @asynccontextmanager
-async def inspect_storage(url: str) -> AsyncIterator[StorageInspection]:
-    """Connections for looking, closed at the end; nothing is sent yet.
+async def inspect_storage(url: str, api_key: str | None = None) -> AsyncIterator[StorageInspection]:
+    """Connections for looking, closed at the end; nothing is sent yet. `api_key` is the project's publishable or anon key.
 
     Raises:
         StorageInspectionError: the URL cannot be used.
@@ -152,12 +159,7 @@ async def inspect_storage(url: str) -> AsyncIterator[StorageInspection]:
         raise StorageInspectionError("it is no http or https URL")
     timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     async with httpx.AsyncClient(timeout=timeout) as http:
-        yield StorageInspection(http, url)
-
-
-def _headers(key: str) -> dict[str, str]:
-    """As ObjectStore sends a key, so that what is tested is what works; none without a key."""
-    return {"apikey": key, "Authorization": f"Bearer {key}"} if key else {}
+        yield StorageInspection(http, url, api_key)
 
 
 def _rights(response: httpx.Response) -> Rights:

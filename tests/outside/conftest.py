@@ -24,15 +24,15 @@ class DebianPostgres:
     def __init__(self, folder: Path, options: str = "") -> None:
         self._folder = folder
         self._options = options
-        self._port = free_port()
+        self.port = free_port()
 
     def url_of(self, database: str) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
         _run(["chown", "postgres", str(self._folder)])
         self._as_postgres("initdb", "-D", "data", "-A", "trust", "--encoding=UTF8", "--locale=C.UTF-8")
-        options = f"{OPTIONS} -p {self._port} -k {self._folder} {self._options}"
+        options = f"{OPTIONS} -p {self.port} -k {self._folder} {self._options}"
         self._as_postgres("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
 
     def stop(self) -> None:

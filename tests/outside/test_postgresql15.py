@@ -1,6 +1,10 @@
-"""The suites of queue, links, events and migrations, as hosted Supabase runs them: on PostgreSQL 15."""
+"""The suites of queue, links, events, migrations and steering, as hosted Supabase runs them: on PostgreSQL 15."""
 
 from tests.integration.test_events import *  # noqa: F403 - the same tests on another server
+from tests.integration.test_gates import *  # noqa: F403
 from tests.integration.test_links import *  # noqa: F403
 from tests.integration.test_migrations import *  # noqa: F403
+from tests.integration.test_steering import *  # noqa: F403
+from tests.integration.test_sweep import *  # noqa: F403
 from tests.integration.test_transitions import *  # noqa: F403
+from tests.integration.test_worker_loop import *  # noqa: F403

@@ -29,6 +29,7 @@ SECRET_VALUES = {
     "DATABASE_URL": "postgresql://storyboard@database:5432/postgres",
     "DATABASE_LISTEN_URL": "postgresql://storyboard@database:5432/postgres",
     "AMQP_URL": "amqp://broker:5672/",
+    "EVENTS_AMQP_URL": "amqp://events@broker:5672/",
     "SUPABASE_JWT_SECRET": "a-secret-of-the-tests-that-is-long-enough",
     "GOOGLE_GENERATIVE_AI_API_KEY": "emulator-key",
     "GOOGLE_VERTEX_API_KEY": "emulator-key",
@@ -48,7 +49,7 @@ WORKER_SECRETS = {
 }
 # Who may hold which secret: DESIGN's split by security context.
 SECRETS = {
-    "ingest": {"DATABASE_URL", "DATABASE_LISTEN_URL", "SUPABASE_JWT_SECRET"},
+    "ingest": {"DATABASE_URL", "DATABASE_LISTEN_URL", "EVENTS_AMQP_URL", "SUPABASE_JWT_SECRET"},
     "image-worker": WORKER_SECRETS,
     "video-worker": WORKER_SECRETS | {"GOOGLE_VERTEX_API_KEY"},
     "asset-writer": {

@@ -1,0 +1,34 @@
+"""What ingest counts of the events that it pushes to a broker."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class FeedMetrics:
+    """Events published, and how far the feed is behind the log."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._published = Counter(
+            "superstoryboard_feed_published_events_total",
+            "Events that the broker confirmed, those published again included",
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "superstoryboard_feed_lag_events", "Events of the log that were not published yet", registry=registry
+        )
+        self._holds = Gauge(
+            "superstoryboard_feed_publishing", "1 while this process is the one that publishes", registry=registry
+        )
+
+    def published(self, events: int) -> None:
+        """The broker confirmed so many events."""
+        self._published.inc(events)
+
+    def stands(self, lag: int) -> None:
+        """The feed is so many sequences behind the log."""
+        self._lag.set(max(0, lag))
+
+    def holds(self, *, held: bool) -> None:
+        """This process publishes, or does not."""
+        self._holds.set(1 if held else 0)
