@@ -339,7 +339,8 @@ def _read_failure(
     error_class, code, text = _classify(status, error, "", "")
     if status == 429:
         error_class, code, text = _BY_STATUS[429]
-    elif error_class is not ErrorClass.CONFIG or status == 404:
+    elif error_class is not ErrorClass.CONFIG or status == 404 or code == "PROVIDER_PRECONDITION":
+        # A precondition of a read is a file that is not ready.
         error_class, code, text = _TRANSIENT, "PROVIDER_UNAVAILABLE", f"the provider answered {status}"
     return _failure(error_class, code, text, outcome, _words(error), wait=_wait(error_class, error, headers))
 

@@ -49,7 +49,7 @@ class VeoGemini:
         return named(answer, "name")
 
     async def poll(self, name: str) -> OperationRunning | OperationDone:
-        """As `VideoProvider.poll`."""
+        """As `VideoProvider.poll`. A video whose file is still being processed counts as running."""
         url = f"{self._root}/{checked_name(name)}"
         answer = await self._rest.read("GET", url, limit=_POLL_BYTES)
         if answer.status != httpx.codes.OK:
@@ -63,9 +63,9 @@ class VeoGemini:
         if not samples:
             raise without_video(result, secret=secret)
         uri = mapping(mapping(samples[0]).get("video")).get("uri")
-        if isinstance(uri, str) and uri:
-            return OperationDone(uri)
-        raise errors.unreachable_video()
+        if not isinstance(uri, str) or not uri:
+            raise errors.unreachable_video()
+        return OperationDone(uri) if await self._files.ready(uri) else OperationRunning()
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
         """As `VideoProvider.download`."""

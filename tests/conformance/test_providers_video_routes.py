@@ -20,7 +20,7 @@ from superstoryboard.providers.rest import Timeouts
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall, VideoProvider
 from tests.conformance.http_stub import Answer, Stub, serve
-from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
+from tests.conformance.video_routes import FILE_URI, KEY, ROUTES, VideoRoute, encoded
 
 VIDEO = bytes(range(256)) * 1500  # longer than what a poll of Vertex reads, and no multiple of three
 IMAGE = SourceImage(MediaType.PNG, b"\xfb\xff\xfe")
@@ -245,6 +245,20 @@ async def test_a_download_that_fails_leaves_no_file_and_stays_paid(
     assert await failure(provider.download(done.uri, tmp_path / "film", MAX_BYTES)) == (*expected, CallOutcome.PAID)
     await provider.aclose()
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("route", [ROUTES[0], ROUTES[2]], ids=lambda route: route.name, indirect=True)
+async def test_a_video_whose_file_is_processed_still_runs(
+    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path
+) -> None:
+    route.holds(stub, VIDEO)
+    stub.answers["/v1beta/files/abc123"] = Answer(body=b'{"name":"files/abc123","state":"PROCESSING"}')
+    assert await provider.poll(route.operation) == OperationRunning()
+    stub.answers["/v1beta/files/abc123"] = Answer(body=b'{"name":"files/abc123","state":"ACTIVE"}')
+    assert isinstance(await provider.poll(route.operation), OperationDone)
+    stub.answers[route.download_path] = Answer(400, error_body(400, "FAILED_PRECONDITION", "not ACTIVE"))
+    expected = ("TRANSIENT", "PROVIDER_UNAVAILABLE", CallOutcome.PAID)
+    assert await failure(provider.download(FILE_URI, tmp_path / "film", MAX_BYTES)) == expected
 
 
 @pytest.mark.parametrize("limit", [1000, len(VIDEO) - 1])
