@@ -14,10 +14,7 @@ SERVICES = ("ingest", "image_worker", "video_worker", "asset_writer")
 # Each connection is a Postgres process of some megabytes; only ingest serves many callers at once.
 FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "4"}
 FAST = {"IMAGE_LEASE_SECONDS": "10", "VIDEO_LEASE_SECONDS": "10"}
-EMULATED_VIDEO_MODEL = "veo-3.1-fast-generate-preview"
-"""The emulator speaks the route of this model, so it stands in for the catalogue's default there."""
 FAST_PROVIDER = {
-    "VIDEO_MODEL": EMULATED_VIDEO_MODEL,
     "VIDEO_POLL_SECONDS": "1",
     "IMAGE_REQUESTS_PER_MINUTE": "6000",
     "VIDEO_REQUESTS_PER_MINUTE": "6000",

@@ -150,7 +150,7 @@ class StorageInspection:
 
 @asynccontextmanager
 async def inspect_storage(url: str, api_key: str | None = None) -> AsyncIterator[StorageInspection]:
-    """Connections for looking, closed at the end; nothing is sent yet. `api_key`: the project's publishable or anon key.
+    """Connections for looking, closed at the end; nothing is sent yet. `api_key`: the publishable or anon key.
 
     Raises:
         StorageInspectionError: the URL cannot be used.

@@ -14,7 +14,6 @@ import grpc
 import httpx
 import psycopg
 
-from devstack.environments import EMULATED_VIDEO_MODEL
 from devstack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
@@ -142,13 +141,15 @@ def settings(database_url: str, storage_url: str, google_url: str, amqp_url: str
     common = {
         "DATABASE_URL": database_url,
         "DATABASE_LISTEN_URL": database_url,
-        "VIDEO_MODEL": EMULATED_VIDEO_MODEL,
+        "VIDEO_MODEL": google_fixture.VIDEO_MODEL,
     }
     handing = common | {"SUPABASE_URL": storage_url, "AMQP_URL": amqp_url}
     worker = handing | {
         "SUPABASE_STAGING_KEY": storage_fixture.STAGING_KEY,
         "GOOGLE_GENERATIVE_AI_API_KEY": google_fixture.KEY,
         "GOOGLE_GEMINI_BASE_URL": google_url,
+        "GOOGLE_VERTEX_API_KEY": google_fixture.KEY,
+        "GOOGLE_VERTEX_BASE_URL": google_url,
         "RETRY_DELAY_SECONDS": "1",
         "IMAGE_REQUESTS_PER_MINUTE": "0",
         "VIDEO_REQUESTS_PER_MINUTE": "0",
