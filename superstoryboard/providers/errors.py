@@ -55,8 +55,19 @@ _BY_RPC_CODE = {
     9: (_INVALID, "PROVIDER_FAILED_PRECONDITION"),
 }
 
-# Their names, in which the codes of an interaction's errors end; any other is 2, unknown.
-_RPC_CODES = {"INVALID_ARGUMENT": 3, "NOT_FOUND": 5, "PERMISSION_DENIED": 7, "FAILED_PRECONDITION": 9}
+# Their names, in which the codes of an interaction's errors end, and its own words; any other is 2, unknown.
+_RPC_CODES = {
+    "INVALID_ARGUMENT": 3,
+    "INVALID_REQUEST": 3,
+    "PARAMETER_UNKNOWN": 3,
+    "NOT_FOUND": 5,
+    "MODEL_NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "FAILED_PRECONDITION": 9,
+}
+
+# Words of the Interactions API for what its filters stopped.
+_BLOCKED = frozenset({"safety", "prohibited_content", "content_blocked", "blocklist", "spii", "recitation"})
 
 # Exceptions of httpx, its fork inside google-genai, and aiohttp, by name: raised before the request was sent.
 _BEFORE_SENDING = frozenset(
@@ -250,7 +261,7 @@ def interaction_ended(
         return _failure(_TRANSIENT, "OPERATION_CANCELLED", text, CallOutcome.UNPAID, (status,))
     if problems:
         word = code.upper().rpartition("/")[2]
-        if any(each in message.lower() for each in _POLICY_WORDS):
+        if word.lower() in _BLOCKED or any(each in message.lower() for each in _POLICY_WORDS):
             return filtered_video([message], secret=secret)
         return operation_failure({"code": _RPC_CODES.get(word, 2), "message": message}, secret=secret)
     return empty_operation()
@@ -312,14 +323,21 @@ def _classify(status: int, error: GoogleError | None, retired: str, secret: str)
 def _special(status: int, error: GoogleError) -> tuple[ErrorClass, str, str] | None:
     if status == 400 and ("API_KEY_INVALID" in error.reasons or error.says("api key not valid", "api key expired")):
         return _BY_STATUS[401]
-    if status == 400 and error.status == "FAILED_PRECONDITION":
+    if status == 400 and error.status.lower() in _BLOCKED:
+        return _REFUSED, "PROMPT_BLOCKED", "the provider refuses the prompt"
+    if status == 400 and error.status.upper() == "FAILED_PRECONDITION":
         text = "the provider refuses this installation (billing or region)"
         return ErrorClass.CONFIG, "PROVIDER_PRECONDITION", text
     if status in {429, 503} and ("MODEL_CAPACITY_EXHAUSTED" in error.reasons or error.says("overloaded")):
         return ErrorClass.RATE_LIMITED, "CAPACITY_EXHAUSTED", "the model is overloaded at the provider"
-    if status == 429 and error.no_quota:
+    return _quota(error) if status == 429 else None
+
+
+def _quota(error: GoogleError) -> tuple[ErrorClass, str, str] | None:
+    """What kind of quota is used up; None for that of a minute."""
+    if error.no_quota:
         return ErrorClass.CONFIG, "PROVIDER_NO_QUOTA", "the provider's account has no quota for this model"
-    if status == 429 and any("PerDay" in quota_id for quota_id in error.quota_ids):
+    if error.status == "quota_exceeded" or any("PerDay" in quota_id for quota_id in error.quota_ids):
         return ErrorClass.QUOTA_EXHAUSTED, "DAILY_QUOTA", "the provider's quota of the day is used up"
     return None
 

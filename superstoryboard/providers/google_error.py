@@ -46,7 +46,8 @@ def read_google_error(body: object) -> GoogleError | None:
     details = list(_mappings(error.get("details")))
     violations = [each for detail in details for each in _mappings(detail.get("violations"))]
     return GoogleError(
-        status=_text(error.get("status")),
+        # The Interactions API has a word for its code and no status.
+        status=_text(error.get("status")) or _text(error.get("code")),
         message=message,
         reasons=frozenset(_text(detail["reason"]) for detail in details if "reason" in detail),
         quota_ids=tuple(_text(violation["quotaId"]) for violation in violations if "quotaId" in violation),

@@ -54,6 +54,10 @@ SUBMITS = [
     (400, google(400, "x", "X", reason("API_KEY_INVALID")), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (400, google(400, "not in your country", "FAILED_PRECONDITION"), "CONFIG", "PROVIDER_PRECONDITION"),
     (400, google(400, "It violates Google's Responsible AI practices. Support codes: 58061214"), "REFUSED", "SAFETY"),
+    (429, {"error": {"code": "quota_exceeded", "message": "today"}}, "QUOTA_EXHAUSTED", "DAILY_QUOTA"),
+    (429, {"error": {"code": "rate_limit_exceeded", "message": "slow"}}, "RATE_LIMITED", "RATE_LIMITED"),
+    (400, {"error": {"code": "prohibited_content", "message": "no"}}, "REFUSED", "PROMPT_BLOCKED"),
+    (400, {"error": {"code": "failed_precondition", "message": "no"}}, "CONFIG", "PROVIDER_PRECONDITION"),
     (401, google(401), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (403, google(403), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (404, google(404, "models/x is no longer available"), "INVALID", "MODEL_RETIRED"),
@@ -330,3 +334,18 @@ def test_support_codes_are_found_once_each() -> None:
 
 def test_refusals_and_invalid_requests_are_final() -> None:
     assert [error_class for error_class in ErrorClass if error_class.final] == [ErrorClass.REFUSED, ErrorClass.INVALID]
+
+
+@pytest.mark.parametrize(
+    ("word", "error_class"),
+    [
+        ("invalid_request", "INVALID"),
+        ("parameter_unknown", "INVALID"),
+        ("safety", "REFUSED"),
+        ("content_blocked", "REFUSED"),
+        ("api_error", "TRANSIENT"),
+    ],
+)
+def test_an_interaction_says_by_a_word_why_it_failed(word: str, error_class: str) -> None:
+    failure = errors.interaction_ended("failed", [(word, "no")], "")
+    assert (failure.error.error_class.value, failure.outcome) == (error_class, UNPAID)
