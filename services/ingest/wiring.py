@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry
 
 from services.ingest.generation import GenerationService
-from services.ingest.publish import FEED, EventPublisher
 from services.ingest.queues import QueueService, keep_gauges
 from services.ingest.settings import IngestSettings
 from services.ingest.submissions import Submissions
-from superstoryboard.broker.events import EventExchange
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.events import EventFeed, EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
@@ -23,6 +23,9 @@ from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from services.ingest.publish import EventPublisher
 
 STREAM_GRACE_SECONDS = 1.0
 """Calls end in milliseconds; watchers resume elsewhere by sequence."""
@@ -87,6 +90,10 @@ def _publisher(
 ) -> EventPublisher | None:
     if settings.events_amqp_url is None:
         return None
+    # Only an ingest that pushes events holds a broker, and its library.
+    from services.ingest.publish import FEED, EventPublisher  # noqa: PLC0415
+    from superstoryboard.broker.events import EventExchange  # noqa: PLC0415
+
     return EventPublisher(
         EventFeedPosition(database, FEED),
         feed,
