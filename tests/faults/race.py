@@ -71,7 +71,7 @@ async def _drain(table: Table, actor: Actor) -> None:
     """One orderly worker and asset_writer bring every job to its end; half of the late names still come."""
     actor.orderly = True
     for call, name in list(table.late)[::2]:
-        await actor.ledger.accept(call, name)
+        await actor.take("late_name", actor.ledger.accept(call, name))
     for work in actor.queues:
         await actor.steering.pause(work.queue, paused=False, actor="operator")
     for _ in range(DRAIN_ROUNDS):

@@ -141,7 +141,7 @@ async def test_an_older_job_that_waits_for_the_newer_ones_lock_still_loses(
     put(sql, "scene:board:scene-1", {})
     (old_id, old), (_, new) = await staged(database), await staged(database)
     async with await psycopg.AsyncConnection.connect(database_url) as newer:
-        await newer.execute(f"select superstoryboard.finish_job_v1(%s, '{KV}', 'archive', 'new')", (new,))
+        await newer.execute(f"select superstoryboard.finish_job_v1(%s, '{KV}', 'archive', 'new', null)", (new,))
         waiting = asyncio.create_task(finish(database, old, "old"))
         await _until_blocked(sql)
         await newer.commit()
