@@ -126,6 +126,32 @@ def test_a_video_whose_submit_was_cut_is_shown_and_not_paid_again(running: Pipel
     assert running.accepted()["video"] == before
 
 
+def test_a_full_gate_lets_the_operations_of_a_killed_worker_end(running: Pipeline) -> None:
+    limit, board = 10, "full-gate"
+    before = running.accepted()["video"]
+    worker = running.services["video_worker"]
+    worker.stop()
+    running.script({"on": "poll", "hold": True, "times": 1000})
+    worker.start(VIDEO_RUNNING_OPERATIONS=str(limit))
+    worker.wait_serving()
+    jobs = [running.video(board) for _ in range(limit + 2)]
+    accepted = (
+        "select 1 from superstoryboard.provider_calls c join superstoryboard.jobs j on j.id = c.job_id"
+        " where j.storyboard_id = %s and c.state = 'ACCEPTED' having count(*) = %s"
+    )
+    running.wait_for_row(accepted, (board, limit))
+    worker.kill()
+    assert running.accepted()["video"] == before + limit, "the gate is full"
+    running.google.post("/_emulator/reset").raise_for_status()
+    worker.start(VIDEO_RUNNING_OPERATIONS=str(limit))
+    worker.wait_serving()
+    running.succeeded(*jobs)
+    assert running.accepted()["video"] == 2, "since the reset: ten were polled on, two were new"
+    worker.stop()
+    worker.start()
+    worker.wait_serving()
+
+
 def test_ingest_killed_between_commit_and_answer_makes_no_second_job(running: Pipeline, tmp_path: Path) -> None:
     request = api.CreateImageJobRequest(
         image=job_pb2.ImageGeneration(storyboard_id="lost-answer", prompt="a fox"), request_id="lost-answer"
