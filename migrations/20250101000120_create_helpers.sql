@@ -91,6 +91,18 @@ begin
 end
 $$;
 
+-- Sets when a job may be claimed next; whoever looks at its message sees it come back then.
+create function superstoryboard.set_due(p_job superstoryboard.jobs, p_delay_seconds integer) returns void
+language sql as $$
+  select pgmq.set_vt(p_job.queue, p_job.msg_id, p_delay_seconds);
+$$;
+
+-- Takes a job out of the claims and hides its message for a day: it is staged, and the asset_writer has it.
+create function superstoryboard.hide_job(p_job superstoryboard.jobs) returns void
+language sql as $$
+  select pgmq.set_vt(p_job.queue, p_job.msg_id, 86400);
+$$;
+
 -- Takes the message out of the queue: archived, or deleted where the installation says so.
 create function superstoryboard.complete_message(p_queue text, p_msg_id bigint, p_completion text) returns void
 language plpgsql as $$

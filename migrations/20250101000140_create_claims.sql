@@ -218,7 +218,7 @@ begin
   set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null
   where id = job.id
   returning * into job;
-  perform pgmq.set_vt(job.queue, job.msg_id, p_delay_seconds);
+  perform superstoryboard.set_due(job, p_delay_seconds);
   perform superstoryboard.emit_event(job, p_message);
   return true;
 end
@@ -253,7 +253,7 @@ begin
       attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false
   where id = job.id
   returning * into job;
-  perform pgmq.set_vt(job.queue, job.msg_id, p_delay_seconds);
+  perform superstoryboard.set_due(job, p_delay_seconds);
   perform superstoryboard.emit_event(job, format('Retries in %s s: %s', p_delay_seconds, p_error ->> 'message'));
   return job.state;
 end

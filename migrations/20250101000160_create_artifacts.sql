@@ -64,7 +64,7 @@ begin
     return 'CANCELLED';
   end if;
   update superstoryboard.jobs set state = 'STAGED', progress_percent = 90 where id = p_job returning * into job;
-  perform pgmq.set_vt(job.queue, job.msg_id, 86400);
+  perform superstoryboard.hide_job(job);
   perform superstoryboard.emit_event(job, 'Generated; being stored');
   perform pg_notify('superstoryboard_artifacts', '');
   return job.state;
@@ -135,7 +135,7 @@ begin
   update superstoryboard.provider_calls set waived_by = 'asset_writer'
   where job_id = job.id and job.kind = 'image' and state = 'SETTLED' and paid and waived_by is null;
   update superstoryboard.jobs set state = 'RETRYING', error = p_error, worker = null where id = job.id returning * into job;
-  perform pgmq.set_vt(job.queue, job.msg_id, 0);
+  perform superstoryboard.set_due(job, 0);
   perform superstoryboard.emit_event(job, p_error ->> 'message');
   return job.state;
 end
