@@ -72,7 +72,7 @@ class Ledger:
 
     async def settle(self, call_id: int, failure: ProviderFailure) -> None:
         """Record how a call that gave no artifact ended: unpaid, paid, or unknown."""
-        values = {"id": call_id, "error": Jsonb(failure.error.to_json())}
+        values = {"id": call_id, "error": Jsonb(failure.to_json())}
         if failure.outcome is CallOutcome.UNKNOWN:
             await self._database.fetch(
                 "select superstoryboard.lose_call_v1(%(id)s::bigint, %(error)s)",
