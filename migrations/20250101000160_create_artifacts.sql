@@ -2,7 +2,8 @@
 
 -- What an artifact is and where it goes: its final path, whose timestamp is raised until the path is free. The bytes of a call
 -- have had their row and their place in staging since the intent; they may be there already, and who made the call or holds the
--- job now tells of them. Others get a row here, before their bytes go up. No row for a stale claim.
+-- job now tells of them. Others get a row here, before their bytes go up. No row for a stale claim, and for
+-- an answer whose bytes were given up.
 create function superstoryboard.begin_artifact_v1(
   p_job uuid, p_claim bigint, p_staging_bucket text, p_bucket text, p_path_prefix text, p_extension text,
   p_media_type text, p_size_bytes bigint, p_sha256 text, p_width integer, p_height integer, p_duration_ms integer
@@ -20,6 +21,8 @@ begin
   select * into begun from superstoryboard.artifacts
   where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) for update;
   if begun.id is null then
+    perform superstoryboard.settle_late_answer(a) from superstoryboard.artifacts a
+    where a.job_id = p_job and a.claim = p_claim and a.call_id is not null and a.state = 'DISCARDED';
     if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found then
       return;
     end if;
