@@ -62,8 +62,25 @@ class CallOutcome(StrEnum):
 
 
 class ProviderFailure(JobFailure):
-    """A provider call failed; `outcome` says whether it was paid for."""
+    """A provider call failed; `outcome` says whether it was paid for.
 
-    def __init__(self, error: JobError, outcome: CallOutcome, *, retry_after_seconds: float | None = None) -> None:
+    `raw_answer` is what the provider answered where that could not be understood: at most a few KB, without media bytes
+    and secrets. It is for the ledger, and never part of the job's own error.
+    """
+
+    def __init__(
+        self,
+        error: JobError,
+        outcome: CallOutcome,
+        *,
+        retry_after_seconds: float | None = None,
+        raw_answer: str = "",
+    ) -> None:
         super().__init__(error, retry_after_seconds=retry_after_seconds)
         self.outcome = outcome
+        self.raw_answer = raw_answer
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that the ledger keeps: the error, and the raw answer where there is one."""
+        error = self.error.to_json()
+        return error | {"raw_answer": self.raw_answer} if self.raw_answer else error

@@ -41,12 +41,14 @@ _CATEGORIES = {
 _CATEGORY_BY_CODE = {code: category for category, codes in _CATEGORIES.items() for code in codes}
 
 
+def without_secrets(text: str, *, secret: str = "") -> str:
+    """The text without credentials: `secret`, and what has the form of a key or a token."""
+    return _SECRETS.sub("[key]", text.replace(secret, "[key]") if secret else text)
+
+
 def presentable(text: str, *, secret: str = "") -> str:
     """The text on one line, without credentials and internal addresses, at most `LONGEST` characters."""
-    shown = text[: 4 * LONGEST]
-    if secret:
-        shown = shown.replace(secret, "[key]")
-    shown = _ADDRESSES.sub("[address]", _SECRETS.sub("[key]", shown))
+    shown = _ADDRESSES.sub("[address]", without_secrets(text[: 4 * LONGEST], secret=secret))
     shown = " ".join("".join(character if character.isprintable() else " " for character in shown).split())
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 

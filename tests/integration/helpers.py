@@ -7,6 +7,7 @@ from uuid import UUID
 
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
 from superstoryboard.jobs.store import JobStore, Submission
 from superstoryboard.jobs.work import ClaimedJob, Gate, GateLimits, WorkQueue
@@ -67,6 +68,14 @@ async def begin(database: Database, job: ClaimedJob) -> NewArtifact:
     )
     assert new is not None
     return new
+
+
+async def give_up_answer(database: Database, job: ClaimedJob) -> None:
+    """As a worker does that was told often enough that nothing of an earlier call is in staging; the job goes back."""
+    assert job.upload is not None
+    artifacts, lost = Artifacts(database), JobError(ErrorClass.UNKNOWN_OUTCOME, "ANSWER_LOST", "lost")
+    assert await artifacts.miss(job.upload.artifact_id, job, patience_seconds=0, error=lost) == 0
+    assert await image_queue(database).retry(job, 0, lost, spend=False) == "RETRYING"
 
 
 async def stage(database: Database, job: ClaimedJob) -> UUID:

@@ -22,6 +22,7 @@ from tests.integration.helpers import (
     claim_one,
     expire_lease,
     finish,
+    give_up_answer,
     image_queue,
     intend,
     row,
@@ -83,6 +84,12 @@ async def cut_video(database: Database) -> tuple[UUID, int]:
     return job_id, call
 
 
+async def forget_cancelled(database: Database) -> None:
+    """As if a day had passed since jobs were cancelled."""
+    swept = await database.fetch_one("select superstoryboard.sweep_cancelled_artifacts('0 s', 10) as swept")
+    assert swept["swept"] == 1
+
+
 async def film(database: Database) -> tuple[ClaimedJob, int]:
     """A claimed video whose operation runs, and its call."""
     job = await claim_one(video_queue(database))
@@ -119,7 +126,7 @@ async def test_a_cancelled_staged_job_is_never_finished(database: Database, stee
     assert await cancel(steering, job_id) == "STAGED"
     assert await finish(database, artifact) == ("CANCELLED", False)
     state = await database.fetch_one("select state from superstoryboard.artifacts")
-    assert state == {"state": "DISCARDED"}
+    assert state == {"state": "STAGED"}, "kept for a while, in case it is started again"
     assert (await row(database, job_id))["asset"] is None
 
 
@@ -157,13 +164,14 @@ async def test_the_operation_of_a_cancelled_video_is_recorded_and_a_retry_polls_
     assert (resumed.id, resumed.operation.name, resumed.attempt) == (job_id, "late", 0)
 
 
-async def test_a_cancelled_video_that_was_staged_is_fetched_again_unpaid(
+async def test_a_cancelled_video_whose_bytes_are_gone_is_fetched_again_unpaid(
     database: Database, steering: Steering
 ) -> None:
     job_id = await accept(database, kind="video")
     job, _ = await film(database)
     await stage(database, job)
     await cancel(steering, job_id)
+    await forget_cancelled(database)
     assert await retry(steering, job_id) is Way.POLL_ON
     resumed = await claim_one(video_queue(database))
     assert resumed.operation is not None
@@ -289,6 +297,7 @@ async def test_an_image_of_unknown_outcome_starts_again_and_is_counted(database:
     assert await intend(database, await claim_one(image_queue(database))) is not None
     await cancel(steering, job_id)
     assert await retry(steering, job_id) is Way.NEW_CALL
+    await give_up_answer(database, await claim_one(image_queue(database)))
     assert await intend(database, await claim_one(image_queue(database))) is not None
     assert [call[0] for call in await calls(database)] == ["UNKNOWN", "INTENT"]
 
@@ -374,6 +383,7 @@ async def test_discarding_gives_a_dead_letter_up_and_may_be_repeated(database: D
     assert await steering.discard([job_id], actor="operator") is None
     assert await steering.discard([job_id], actor="operator") is None
     assert await last_event(database, job_id) == ("CANCELLED", "Dead letter discarded by operator")
+    await forget_cancelled(database)
     assert await database.fetch("select state from superstoryboard.artifacts") == [{"state": "DISCARDED"}]
 
 
@@ -420,7 +430,10 @@ async def test_a_cancel_against_claims_heartbeats_and_endings_leaves_every_job_w
         assert await messages(database) == (0, len(jobs) * round_number)
         states = {(await row(database, job))["state"] for job in jobs}
         assert states <= {"CANCELLED", "SUCCEEDED"}
-        open_rows = "select id from superstoryboard.artifacts where state in ('UPLOADING', 'STAGED')"
+        open_rows = (
+            "select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id"
+            " where a.state in ('UPLOADING', 'STAGED') and j.state <> 'CANCELLED'"
+        )
         assert await database.fetch(open_rows) == []
 
 

@@ -111,6 +111,9 @@ async def test_objects_of_ended_artifacts_are_handed_out_once_and_only_after_the
     discarded = await stage(database, await claim_one(image_queue(database)))
     sql.execute("select pgmq.purge_queue('image_generation_queue')")
     await sweep(database)
+    sql.execute("update superstoryboard.jobs set ended_at = ended_at - interval '1 day'")
+    sql.execute("update superstoryboard.artifacts set staged_at = staged_at - interval '1 day'")
+    assert (await sweep(database))["discard_cancelled"] == 1
     cleanups = Cleanups(database)
     assert await cleanups.claim(older_than_seconds=60, limit=10) == []
     batches = await asyncio.gather(*(cleanups.claim(older_than_seconds=0, limit=1) for _ in range(6)))

@@ -21,6 +21,7 @@ from tests.integration.helpers import (
     claim_one,
     expire_lease,
     finish,
+    give_up_answer,
     image_queue,
     intend,
     row,
@@ -204,7 +205,12 @@ async def test_an_image_call_of_unknown_outcome_is_repeated_and_counted(
     await accept(database)
     assert await intend(database, await claim_one(image_queue(database))) is not None
     await expire_lease(database, IMAGE_QUEUE)
-    assert await intend(database, await claim_one(image_queue(database))) is not None
+    second = await claim_one(image_queue(database))
+    assert await intend(database, second) is None, "what the first call may have left was not looked for"
+    await give_up_answer(database, second)
+    third = await claim_one(image_queue(database))
+    assert (second.attempt, third.attempt) == (1, 2)
+    assert await intend(database, third) is not None
     states = sql.execute("select state from superstoryboard.provider_calls order by id").fetchall()
     assert states == [("UNKNOWN",), ("INTENT",)]
 

@@ -22,6 +22,7 @@ from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.staging import Staging
 from superstoryboard.runtime.worker import Attempt, Limits, Worker
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics
@@ -53,13 +54,16 @@ async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
     registry = CollectorRegistry()
     store = await ObjectStore.connect(url="http://127.0.0.1:9", key="staging-key", timeout_seconds=1)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
+    ledger = Ledger(database)
     generator = VideoGenerator(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
-        ledger=Ledger(database),
+        ledger=ledger,
         sources=sources,
         routes=routes,
-        hand_off=HandOff(Artifacts(database), store, "artifact-staging", None, HintMetrics(registry)),
+        hand_off=HandOff(
+            Artifacts(database), ledger, Staging(store, "artifact-staging", 60), None, HintMetrics(registry)
+        ),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
         times=Times(0.01, 60.0, 1_000_000),
         draining=asyncio.Event(),
