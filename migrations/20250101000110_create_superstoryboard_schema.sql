@@ -146,6 +146,10 @@ create table superstoryboard.artifacts (
   height integer not null,
   duration_ms integer,
   write_attempt integer not null default 0,
+  refusals integer not null default 0,
+  doubts integer not null default 0,
+  doubted_at timestamptz,
+  uploaded_at timestamptz,
   lease_until timestamptz,
   created_at timestamptz not null default clock_timestamp(),
   staged_at timestamptz,
@@ -153,12 +157,17 @@ create table superstoryboard.artifacts (
   cleaned_at timestamptz,
   unique (bucket, path)
 ) with (fillfactor = 70);
+comment on column superstoryboard.artifacts.refusals is 'Writes in a row that the database or the process refused; at a limit the job is buried.';
+comment on column superstoryboard.artifacts.doubts is 'Reads in a row at which the staged bytes seemed gone or wrong, the first at doubted_at.';
+comment on column superstoryboard.artifacts.uploaded_at is 'When the object was brought to its final place by a write that could not finish the job.';
+comment on column superstoryboard.artifacts.lease_until is 'Nobody takes the artifact before: another writes it, or a write is to wait. Infinity: its job is a dead letter.';
 comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
 create index artifacts_job on superstoryboard.artifacts (job_id);
 create index artifacts_to_clean on superstoryboard.artifacts (ended_at)
   where cleaned_at is null and state in ('DISCARDED', 'WRITTEN');
 create index artifacts_uploading on superstoryboard.artifacts (created_at) where state = 'UPLOADING';
+create index artifacts_to_write on superstoryboard.artifacts ((coalesce(lease_until, staged_at))) where state = 'STAGED';
 create index artifacts_staged on superstoryboard.artifacts (staged_at) where state = 'STAGED';
 
 create table superstoryboard.assets (

@@ -149,9 +149,12 @@ class Database:
         values: Mapping[str, Any] | None = None,
         *,
         patience_seconds: float = 0,
+        lock_timeout_seconds: float | None = None,
     ) -> DictRow:
         """As fetch, for a statement that gives exactly one row."""
-        rows = await self.fetch(statement, values, patience_seconds=patience_seconds)
+        rows = await self.fetch(
+            statement, values, patience_seconds=patience_seconds, lock_timeout_seconds=lock_timeout_seconds
+        )
         return rows[0]
 
     async def _run(self, query: bytes, values: Mapping[str, Any] | None) -> list[DictRow]:
