@@ -165,6 +165,10 @@ create table superstoryboard.artifacts (
   height integer,
   duration_ms integer,
   write_attempt integer not null default 0,
+  refusals integer not null default 0,
+  doubts integer not null default 0,
+  doubted_at timestamptz,
+  uploaded_at timestamptz,
   lease_until timestamptz,
   created_at timestamptz not null default clock_timestamp(),
   missing_since timestamptz,
@@ -177,6 +181,10 @@ create table superstoryboard.artifacts (
 comment on column superstoryboard.artifacts.call_id is
   'The call whose answer these bytes are, for an image: the row and its staging key are committed with the intent to call.';
 comment on column superstoryboard.artifacts.missing_since is 'When Storage said for the first time that the bytes are not in staging.';
+comment on column superstoryboard.artifacts.refusals is 'Writes in a row that the database or the process refused; at a limit the job is buried.';
+comment on column superstoryboard.artifacts.doubts is 'Reads in a row at which the staged bytes seemed gone or wrong, the first at doubted_at.';
+comment on column superstoryboard.artifacts.uploaded_at is 'When the object was brought to its final place by a write that could not finish the job.';
+comment on column superstoryboard.artifacts.lease_until is 'Nobody takes the artifact before: another writes it, or a write is to wait. Infinity: its job is a dead letter.';
 comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
 create index artifacts_call on superstoryboard.artifacts (call_id);
@@ -184,6 +192,7 @@ create index artifacts_job on superstoryboard.artifacts (job_id);
 create index artifacts_to_clean on superstoryboard.artifacts (ended_at)
   where cleaned_at is null and state in ('DISCARDED', 'WRITTEN');
 create index artifacts_uploading on superstoryboard.artifacts (created_at) where state = 'UPLOADING';
+create index artifacts_to_write on superstoryboard.artifacts ((coalesce(lease_until, staged_at))) where state = 'STAGED';
 create index artifacts_staged on superstoryboard.artifacts (staged_at) where state = 'STAGED';
 
 create table superstoryboard.assets (

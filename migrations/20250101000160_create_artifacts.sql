@@ -168,29 +168,40 @@ $$;
 
 create type superstoryboard.claimed_artifact as (
   id uuid, job_id uuid, kind text, staging_bucket text, staging_key text, bucket text, path text, media_type text,
-  size_bytes bigint, sha256 text, write_attempt integer, traceparent text
+  size_bytes bigint, sha256 text, write_attempt integer, refusals integer, doubts integer, doubted_seconds double precision,
+  uploaded boolean, traceparent text
 );
 
--- Leases staged artifacts to an asset_writer: the one that a delivery names, or those staged for at least p_min_age_seconds.
+-- Leases staged artifacts to an asset_writer: the one that a delivery names, or those staged for at least p_min_age_seconds,
+-- in the order in which they became due, so that those which are put off again and again stop no other.
 create function superstoryboard.claim_artifacts_v1(
   p_artifact uuid, p_quantity integer, p_lease_seconds integer, p_min_age_seconds double precision
 ) returns setof superstoryboard.claimed_artifact
-language sql as $$
-  with due as (
-    select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
-    where a.state = 'STAGED' and j.state = 'STAGED' and (a.lease_until is null or a.lease_until <= clock_timestamp())
-      and (a.id = p_artifact
-           or p_artifact is null and a.staged_at <= clock_timestamp() - make_interval(secs => p_min_age_seconds))
-    order by a.staged_at limit p_quantity for update of a skip locked
-  ), leased as (
+language plpgsql as $$
+declare
+  claimed uuid[];
+begin
+  if p_artifact is not null then
+    claimed := array(
+      select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+      where a.id = p_artifact and a.state = 'STAGED' and j.state = 'STAGED' and coalesce(a.lease_until, a.staged_at) <= now()
+      for update of a skip locked);
+  else
+    claimed := array(
+      select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+      where a.state = 'STAGED' and j.state = 'STAGED' and coalesce(a.lease_until, a.staged_at) <= now()
+        and a.staged_at <= now() - make_interval(secs => p_min_age_seconds)
+      order by coalesce(a.lease_until, a.staged_at) limit p_quantity for update of a skip locked);
+  end if;
+  return query
     update superstoryboard.artifacts a
-    set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), write_attempt = write_attempt + 1
-    from due where a.id = due.id
-    returning a.*
-  )
-  select l.id, l.job_id, j.kind, l.staging_bucket, l.staging_key, l.bucket, l.path, l.media_type, l.size_bytes, l.sha256,
-    l.write_attempt, j.traceparent
-  from leased l join superstoryboard.jobs j on j.id = l.job_id;
+    set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), write_attempt = a.write_attempt + 1
+    from superstoryboard.jobs j
+    where a.id = any (claimed) and j.id = a.job_id
+    returning a.id, a.job_id, j.kind, a.staging_bucket, a.staging_key, a.bucket, a.path, a.media_type, a.size_bytes, a.sha256,
+      a.write_attempt, a.refusals, a.doubts, extract(epoch from clock_timestamp() - a.doubted_at)::double precision,
+      a.uploaded_at is not null, j.traceparent;
+end
 $$;
 
 -- Keeps the lease of an artifact that is being written.
@@ -198,7 +209,7 @@ create function superstoryboard.extend_artifact_v1(p_artifact uuid, p_lease_seco
 language sql as $$
   with kept as (
     update superstoryboard.artifacts set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
-    where id = p_artifact and state = 'STAGED'
+    where id = p_artifact and state = 'STAGED' and lease_until < 'infinity'
     returning id
   )
   select exists (select from kept);
@@ -250,6 +261,33 @@ begin
     return 'CANCELLED';
   end if;
   perform superstoryboard.end_job(locked.job, 'DEAD_LETTERED', p_error, null, p_error ->> 'message');
+  update superstoryboard.artifacts set lease_until = 'infinity', refusals = 0, doubts = 0, doubted_at = null where id = p_artifact;
   return 'DEAD_LETTERED';
+end
+$$;
+
+-- A write that did not end: the artifact waits, and the job shows why. A refusal (p_kind REFUSED) and a doubt of the staged bytes
+-- (DOUBT) are counted in a row; whatever else stood in the way (WAIT) counts for nothing and ends a row of doubts. Rows that others
+-- hold are passed over: the lease of the artifact ends by itself.
+create function superstoryboard.postpone_artifact_v1(
+  p_artifact uuid, p_kind text, p_delay_seconds double precision, p_uploaded boolean, p_error jsonb
+) returns void
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  select j.* into job from superstoryboard.jobs j
+  where j.id = (select a.job_id from superstoryboard.artifacts a where a.id = p_artifact) for update skip locked;
+  update superstoryboard.artifacts a
+  set lease_until = clock_timestamp() + make_interval(secs => p_delay_seconds),
+      refusals = refusals + (p_kind = 'REFUSED')::integer,
+      doubts = case p_kind when 'DOUBT' then doubts + 1 else 0 end,
+      doubted_at = case p_kind when 'DOUBT' then coalesce(doubted_at, clock_timestamp()) end,
+      uploaded_at = case when p_uploaded then coalesce(uploaded_at, clock_timestamp()) end
+  where a.id = (select id from superstoryboard.artifacts where id = p_artifact and state = 'STAGED' for update skip locked);
+  if job.state = 'STAGED' and job.error is distinct from p_error then
+    update superstoryboard.jobs set error = p_error where id = job.id returning * into job;
+    perform superstoryboard.emit_event(job, p_error ->> 'message');
+  end if;
 end
 $$;

@@ -127,4 +127,4 @@ class Consumer:
         except DatabaseUnavailableError:
             log.warning("The write could not be recorded; the artifact is leased again later")
         except Exception:
-            log.exception("The write failed unexpectedly; the artifact is leased again later")
+            log.exception("The end of the write could not be recorded; the artifact is leased again later")

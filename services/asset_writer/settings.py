@@ -32,6 +32,8 @@ class AssetWriterSettings(ServerSettings):
     writer_concurrency: int = Field(default=4, ge=1, le=100)
     writer_lease_seconds: int = Field(default=60, ge=3)
     writer_poll_seconds: float = Field(default=5, gt=0)
+    writer_refusals: int = Field(default=10, ge=1, le=1000)
+    writer_doubt_seconds: float = Field(default=600, gt=0)
     clean_after_seconds: float = Field(default=3600, gt=0)
     drain_seconds: float = Field(default=60, ge=0)
 

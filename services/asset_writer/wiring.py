@@ -6,6 +6,7 @@ import asyncio
 
 from services.asset_writer.clean import Cleaner
 from services.asset_writer.consume import Consumer
+from services.asset_writer.endings import Endings, Patience
 from services.asset_writer.settings import AssetWriterSettings
 from services.asset_writer.status import WriterStatus
 from services.asset_writer.write import ArtifactWriter, Destination
@@ -136,9 +137,12 @@ def _consumer(
         url_kinds={IMAGES.id: settings.images_url, VIDEOS.id: settings.videos_url},
         signed_url_seconds=settings.signed_url_seconds,
     )
+    endings = Endings(artifacts, Patience(settings.writer_refusals, settings.writer_doubt_seconds))
     return Consumer(
         artifacts=artifacts,
-        writer=ArtifactWriter(artifacts, store, destination, settings.writer_lease_seconds, metrics),
+        writer=ArtifactWriter(
+            artifacts, store, destination, endings, lease_seconds=settings.writer_lease_seconds, metrics=metrics
+        ),
         wakeups=wakeups,
         broker=broker,
         metrics=metrics,

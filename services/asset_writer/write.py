@@ -11,27 +11,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from services.asset_writer.endings import Endings
+from services.asset_writer.staged import DoubtfulBytesError, fetch_staged, is_written
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from superstoryboard.jobs.database import DatabaseUnavailableError
-from superstoryboard.jobs.errors import ErrorClass, JobError
-from superstoryboard.media.types import MediaError
-from superstoryboard.media.verify import verify_file
+from superstoryboard.jobs.database_errors import DatabaseUnavailableError, RowsLockedError, StatementTimeoutError
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.storage.buckets import UrlKind
-from superstoryboard.storage.errors import StorageError, StorageErrorKind
+from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore, public_object_url
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 
-BACKOFF_MIN_SECONDS = 1.0
-BACKOFF_MAX_SECONDS = 60.0
-PERMANENT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
+LOCK_SECONDS = 2.0
+LOCK_AGAIN_SECONDS = 0.2
+"""How long a finish waits for a row that another session holds: at the first write, and at each one after it."""
 
 log = get_logger("writer")
-
-
-class WrongBytesError(Exception):
-    """Staged bytes are gone or are not what the worker staged."""
 
 
 @dataclass(frozen=True)
@@ -54,75 +49,68 @@ class ArtifactWriter:
         artifacts: Artifacts,
         store: ObjectStore,
         destination: Destination,
+        endings: Endings,
+        *,
         lease_seconds: int,
         metrics: WriterMetrics,
     ) -> None:
         self._artifacts = artifacts
         self._store = store
         self._destination = destination
+        self._endings = endings
         self._lease_seconds = lease_seconds
         self._metrics = metrics
 
     async def write(self, artifact: StagedArtifact) -> None:
-        """Write one leased artifact; a storage that is away gives it back for later."""
+        """Write one leased artifact. Whatever stands in the way shows in the job, and the artifact is kept.
+
+        Raises:
+            DatabaseUnavailableError: nothing could be recorded; the lease ends by itself.
+        """
         with bound_contextvars(job_id=str(artifact.job_id), artifact_id=str(artifact.id)):
             started = time.monotonic()
             outcome = "failed"
             try:
-                async with self._leased(artifact):
-                    outcome = await self._write(artifact)
-            except StorageError as error:
-                outcome = await self._failed(artifact, error)
+                outcome = await self._written_or_ended(artifact)
+            except asyncio.CancelledError:
+                await self._let_go(artifact)
+                raise
             finally:
                 self._metrics.ended(artifact.kind, outcome, time.monotonic() - started)
 
-    async def _write(self, artifact: StagedArtifact) -> str:
+    async def _written_or_ended(self, artifact: StagedArtifact) -> str:
+        uploaded = False
+        try:
+            async with self._leased(artifact):
+                await self._bring(artifact)
+                uploaded = True
+                await reached("uploaded")
+                return await self._finish(artifact)
+        except (RowsLockedError, StatementTimeoutError) as error:
+            return await self._endings.failed(artifact, error, uploaded=uploaded)
+        except DatabaseUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not come back as fast as it can for ever
+            return await self._endings.failed(artifact, error, uploaded=uploaded)
+
+    async def _bring(self, artifact: StagedArtifact) -> None:
+        """Have the object in its final place: verified bytes of staging, or what an earlier write brought there."""
+        if artifact.uploaded and await self._is_in_place(artifact):
+            return
         with tempfile.TemporaryDirectory(prefix="artifact-") as folder:
             file = Path(folder) / "artifact"
             try:
-                await self._fetch(artifact, file)
+                await fetch_staged(self._store, artifact, file)
+            except DoubtfulBytesError:
+                if not await is_written(self._store, artifact, file):
+                    raise
+            else:
                 await reached("fetched")
                 await self._store.upload(artifact.bucket, artifact.path, file, artifact.media_type)
-            except WrongBytesError as error:
-                if not await self._already_written(artifact, file):
-                    return await self._give_back(artifact, error)
-        await reached("uploaded")
-        return await self._finish(artifact)
 
-    async def _fetch(self, artifact: StagedArtifact, file: Path) -> None:
-        """Stream the staged object into a file and prove size, hash and real media type."""
-        try:
-            found = await self._store.download_to(
-                artifact.staging_bucket, artifact.staging_key, file, artifact.size_bytes
-            )
-        except StorageError as error:
-            if error.kind in {StorageErrorKind.MISSING, StorageErrorKind.TOO_LARGE}:
-                raise WrongBytesError(f"the staged object is {error.kind.value.lower().replace('_', ' ')}") from error
-            raise
-        if (found.size_bytes, found.sha256) != (artifact.size_bytes, artifact.sha256):
-            raise WrongBytesError("the staged object has another size or hash than the worker staged")
-        try:
-            facts = await asyncio.to_thread(verify_file, file)
-        except MediaError as error:
-            raise WrongBytesError(f"the staged object cannot be read: {error}") from error
-        if facts.media_type.value != artifact.media_type:
-            raise WrongBytesError(f"the staged object is {facts.media_type.value}, not {artifact.media_type}")
-
-    async def _already_written(self, artifact: StagedArtifact, file: Path) -> bool:
-        """True where the final object has the right size and hash: a writer before us was stopped at the finish."""
-        try:
-            found = await self._store.download_to(artifact.bucket, artifact.path, file, artifact.size_bytes)
-        except StorageError as error:
-            if error.kind in {StorageErrorKind.MISSING, StorageErrorKind.TOO_LARGE}:
-                return False
-            raise
-        return (found.size_bytes, found.sha256) == (artifact.size_bytes, artifact.sha256)
-
-    async def _give_back(self, artifact: StagedArtifact, reason: WrongBytesError) -> str:
-        error = JobError(ErrorClass.TRANSIENT, "STAGED_BYTES_LOST", str(reason))
-        state = await self._artifacts.give_back(artifact.id, error)
-        log.warning("Staged bytes are unusable; the job goes back", reason=str(reason), state=state)
-        return "given_back"
+    async def _is_in_place(self, artifact: StagedArtifact) -> bool:
+        found = await self._store.stat(artifact.bucket, artifact.path)
+        return found is not None and found.size_bytes == artifact.size_bytes
 
     async def _finish(self, artifact: StagedArtifact) -> str:
         url, expires_at = await self._url_of(artifact)
@@ -132,6 +120,7 @@ class ArtifactWriter:
             completion=self._destination.queue_completion,
             url=url,
             url_expires_at=expires_at,
+            lock_timeout_seconds=LOCK_SECONDS if artifact.write_attempt == 1 else LOCK_AGAIN_SECONDS,
         )
         log.info("Asset written", state=state, won=won, bucket=artifact.bucket, path=artifact.path)
         await reached("finished")
@@ -155,26 +144,10 @@ class ArtifactWriter:
         except StorageError as error:
             log.warning("The staged object could not be removed", kind=error.kind.value)
 
-    async def _failed(self, artifact: StagedArtifact, error: StorageError) -> str:
-        if error.kind in PERMANENT:
-            job_error = JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
-            state = await self._artifacts.bury(artifact.id, job_error)
-            log.error("Storage refuses the asset for good; the artifact is kept", kind=error.kind.value, state=state)
-            return "buried"
-        if error.permanent:
-            # Somebody has to mend the set-up: whoever looks at the job sees what it waits for.
-            waits_for = JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
-            await self._artifacts.note_error(artifact.job_id, waits_for)
-        delay = min(BACKOFF_MIN_SECONDS * 2 ** (artifact.write_attempt - 1), BACKOFF_MAX_SECONDS)
-        await self._artifacts.extend(artifact.id, delay)
-        say = log.error if error.permanent else log.warning
-        say(
-            "Storage does not take the asset; it is tried again",
-            kind=error.kind.value,
-            reason=str(error),
-            seconds=delay,
-        )
-        return "postponed"
+    async def _let_go(self, artifact: StagedArtifact) -> None:
+        """The process stops: another writer takes the artifact at once."""
+        with suppress(DatabaseUnavailableError):
+            await self._artifacts.extend(artifact.id, 0)
 
     @asynccontextmanager
     async def _leased(self, artifact: StagedArtifact) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
 from services.ingest.steering import SteeringCalls
 from services.ingest.submissions import CreateRequest, Submissions
 from superstoryboard.auth.interceptor import caller
-from superstoryboard.jobs.events import EventLog, Wanted
+from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
@@ -98,7 +98,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
             raise not_found(f"job {min(missing)}")
         wanted = Wanted(job_ids, request.storyboard_id, owner)
         looked = time.monotonic()
-        async for page in self._events.follow(wanted, request.after_sequence):
+        async for page in _kept(self._events.follow(wanted, request.after_sequence)):
             for row in page.rows:
                 yield api.WatchJobsResponse(event=event_message(row))
             ends = any(row["state"] in TERMINAL_STATES for row in page.rows)
@@ -135,6 +135,19 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
                 return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database refused the job")]
             return [result for item in submissions for result in await self._accept([item])]
         return [_answer(item) for item in accepted]
+
+
+async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
+    try:
+        async for page in pages:
+            yield page
+    except EventsPrunedError as error:
+        raise ApiError(
+            grpc.StatusCode.OUT_OF_RANGE,
+            "EVENTS_PRUNED",
+            f"{error}: read the jobs, then watch after_sequence {error.oldest} or, for all that is kept, 0",
+            violations=[("after_sequence", f"must be 0 or at least {error.oldest}")],
+        ) from error
 
 
 def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:

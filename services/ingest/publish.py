@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToJson
 
 from superstoryboard.broker.events import EventExchange, EventsBrokerError, OutgoingEvent
 from superstoryboard.jobs.database import DatabaseUnavailableError
-from superstoryboard.jobs.events import EventFeed
+from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.feeds import EventFeedPosition, Standing
 from superstoryboard.jobs.records import event_message
 from superstoryboard.telemetry.feed_metrics import FeedMetrics
@@ -87,6 +87,10 @@ class EventPublisher:
         given, held = standing.last_sequence, standing.held
         self._metrics.holds(held=held)
         log.info("Publishing events", after_sequence=given)
+        lost = await self._position.pruned_after(given)
+        if lost is not None:
+            log.error("Events were deleted before they were published", after_sequence=given, up_to_sequence=lost)
+            self._metrics.lost(lost - given)
         while held:
             until = await self._feed.wait_past(given, LOOK_SECONDS)
             if not self._exchange.is_open:

@@ -11,14 +11,15 @@ from services.ingest.queues import QueueService, keep_gauges
 from services.ingest.settings import IngestSettings
 from services.ingest.submissions import Submissions
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.events import EventFeed, EventLog
+from superstoryboard.jobs.event_feed import EventFeed
+from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
-from superstoryboard.telemetry.feed_metrics import FeedMetrics
+from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
@@ -45,7 +46,7 @@ async def run(settings: IngestSettings) -> bool:
         seen=dependencies.of("database"),
     )
     wakeups = Wakeups(settings.listen_url(), EVENTS_CHANNEL)
-    feed = EventFeed(database, wakeups)
+    feed = EventFeed(database, wakeups, GapMetrics(registry))
     publisher = _publisher(settings, database, feed, registry, dependencies)
     store = JobStore(database)
     steering = Steering(database)

@@ -40,7 +40,7 @@ class NewArtifact:
 
 @dataclass(frozen=True)
 class StagedArtifact:
-    """A staged artifact that this asset_writer has leased."""
+    """A staged artifact that this asset_writer has leased, with what earlier writes of it met."""
 
     id: UUID
     job_id: UUID
@@ -53,6 +53,10 @@ class StagedArtifact:
     size_bytes: int
     sha256: str
     write_attempt: int
+    refusals: int
+    doubts: int
+    doubted_seconds: float | None
+    uploaded: bool
     traceparent: str
 
 
@@ -157,6 +161,22 @@ class Artifacts:
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},
         )
 
+    async def postpone(
+        self, artifact_id: UUID, kind: str, delay_seconds: float, error: JobError, *, uploaded: bool = False
+    ) -> None:
+        """The write did not end: the artifact waits and the job shows why. `kind` is WAIT, REFUSED or DOUBT."""
+        await self._database.fetch(
+            "select superstoryboard.postpone_artifact_v1("
+            "%(artifact)s, %(kind)s, %(delay)s::float8, %(uploaded)s, %(error)s)",
+            {
+                "artifact": artifact_id,
+                "kind": kind,
+                "delay": delay_seconds,
+                "uploaded": uploaded,
+                "error": Jsonb(error.to_json()),
+            },
+        )
+
     async def note_error(self, job_id: UUID, error: JobError, *, claim: int | None = None) -> None:
         """Show in a job what it waits for; nothing else changes. A stale claim changes nothing at all."""
         await self._database.fetch_one(
@@ -165,9 +185,20 @@ class Artifacts:
         )
 
     async def finish(
-        self, artifact_id: UUID, *, kv_table: str, completion: str, url: str, url_expires_at: datetime | None = None
+        self,
+        artifact_id: UUID,
+        *,
+        kv_table: str,
+        completion: str,
+        url: str,
+        url_expires_at: datetime | None = None,
+        lock_timeout_seconds: float | None = None,
     ) -> tuple[str, bool]:
-        """The object is in its final place: link it, end the job. Answers its state and whether this call won."""
+        """The object is in its final place: link it, end the job. Returns its state and whether this call won.
+
+        Raises:
+            RowsLockedError: another session held a row for longer than `lock_timeout_seconds`.
+        """
         row = await self._database.fetch_one(
             "select * from superstoryboard.finish_job_v1("
             "%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s, %(expires)s::timestamptz)",
@@ -179,6 +210,7 @@ class Artifacts:
                 "expires": url_expires_at,
             },
             patience_seconds=PATIENCE_SECONDS,
+            lock_timeout_seconds=lock_timeout_seconds,
         )
         return row["state"], row["won"]
 

@@ -52,6 +52,14 @@ class EventFeedPosition:
         """Let another process go on at once."""
         await self._database.fetch("select superstoryboard.release_event_feed_v1(%(name)s, %(holder)s)", self._values)
 
+    async def pruned_after(self, sequence: int) -> int | None:
+        """The sequence up to which events after this one were deleted, or None where none were."""
+        row = await self._database.fetch_one(
+            "select coalesce(max(pruned_sequence), 0) as oldest from superstoryboard.event_log",
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["oldest"] if sequence < row["oldest"] else None
+
     async def read(self, after: int, until: int) -> Page:
         """Some events of every owner, each with the kind of its job."""
         rows = await self._database.fetch(

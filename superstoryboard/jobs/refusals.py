@@ -33,6 +33,8 @@ class Refusals:
 
     def __init__(self) -> None:
         self._reason: str | None = None
+        self.failing = True
+        """True until a connection succeeds, and again where the last that was tried failed."""
 
     def fields(self) -> dict[str, str]:
         """For a log line."""
@@ -49,8 +51,10 @@ class Refusals:
                     made = await super().connect(conninfo, **options)
                 except psycopg.OperationalError as error:
                     refusals._reason = reason(error)
+                    refusals.failing = True
                     raise
                 refusals._reason = None
+                refusals.failing = False
                 return made
 
         return Noting

@@ -101,6 +101,6 @@ def _as_api_error(method: str, error: Exception) -> ApiError:
     if isinstance(error, NotImplementedError):
         return ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"{method} is not offered by this server")
     if isinstance(error, DatabaseUnavailableError):
-        return unavailable("the database is not reachable at the moment")
+        return unavailable(str(error))
     log.error("Call failed", method=method, exc_info=error)
     return ApiError(grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from superstoryboard.jobs.database import Database, DatabaseUnavailableError
+from superstoryboard.jobs.database_errors import PoolBusyError
 from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.logs import get_logger
 
@@ -57,11 +58,13 @@ async def watch_health(server: Server, healthy: Callable[[], Awaitable[bool]]) -
 
 
 async def schema_answers(database: Database) -> bool:
-    """True while the database answers in time and has our schema."""
+    """True while the database answers in time and has our schema. A process whose own work fills its pool is well."""
     try:
         async with asyncio.timeout(HEALTH_TIMEOUT_SECONDS):
             row = await database.fetch_one("select to_regclass('superstoryboard.jobs') is not null as ready")
-    except (DatabaseUnavailableError, TimeoutError):
+    except (PoolBusyError, TimeoutError):
+        return database.answered_within(HEALTH_TIMEOUT_SECONDS)
+    except DatabaseUnavailableError:
         return False
     return bool(row["ready"])
 

@@ -60,10 +60,10 @@ _NO_RIGHT = (
 )
 
 
-def storage_error(error: StorageApiError | httpx.HTTPError | TimeoutError | ValueError | KeyError) -> StorageError:
+def storage_error(error: Exception) -> StorageError:
     """The one mapping from what the client libraries raise to our error.
 
-    A ValueError or KeyError means an answer that could not be read: something other than Storage replied.
+    Any other error means an answer that could not be read: something other than Storage replied.
     """
     if isinstance(error, StorageApiError):
         return refusal(error.status, error.code)

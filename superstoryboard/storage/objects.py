@@ -33,6 +33,9 @@ MAX_REMOVED_AT_ONCE = 1000
 # What Storage allows, without the percent sign, which the client would decode.
 _KEY = re.compile(r"[\w!\-.*'() &$@=;:+,?]+(?:/[\w!\-.*'() &$@=;:+,?]+)*", re.ASCII)
 
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What the client raises over an answer of another shape than Storage's: something else replied."""
+
 _log = get_logger("storage")
 
 
@@ -293,7 +296,7 @@ async def _translated(timeout_seconds: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(timeout_seconds):
             yield
-    except (StorageApiError, httpx.HTTPError, TimeoutError, ValueError, KeyError) as error:
+    except (StorageApiError, httpx.HTTPError, TimeoutError, *UNREADABLE) as error:
         raise storage_error(error) from None
 
 

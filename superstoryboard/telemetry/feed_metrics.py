@@ -21,6 +21,16 @@ class FeedMetrics:
             "superstoryboard_feed_publishing", "1 while this process is the one that publishes", registry=registry
         )
 
+        self._lost = Counter(
+            "superstoryboard_feed_lost_events_total",
+            "Numbers of events that retention deleted before they were published",
+            registry=registry,
+        )
+
+    def lost(self, events: int) -> None:
+        """So many numbers of the log were deleted unpublished."""
+        self._lost.inc(events)
+
     def published(self, events: int) -> None:
         """The broker confirmed so many events."""
         self._published.inc(events)
@@ -32,3 +42,18 @@ class FeedMetrics:
     def holds(self, *, held: bool) -> None:
         """This process publishes, or does not."""
         self._holds.set(1 if held else 0)
+
+
+class GapMetrics:
+    """Gaps of the event log that were passed before it was known that nothing fills them."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._passed = Counter(
+            "superstoryboard_events_passed_gaps_total",
+            "Times that watchers went on although a transaction that may have written events was open",
+            registry=registry,
+        )
+
+    def passed(self) -> None:
+        """Watchers went on."""
+        self._passed.inc()

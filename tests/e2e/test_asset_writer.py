@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
+from typing import Any
 from uuid import UUID
 
+import httpx
+import psycopg
 import pytest
 from PIL import Image
 
@@ -16,12 +19,14 @@ from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
 from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from tests.conftest import TEMPLATE, admin
-from tests.e2e.pipeline import Pipeline, pipeline
+from tests.e2e.pipeline import KV, Pipeline, pipeline
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET
 from tests.integration.helpers import image_queue, intend
+from tests.running import ALICE
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -90,28 +95,125 @@ def start_writer(running: Pipeline, **settings: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "staged"),
-    [
-        (encoded(), None),
-        (encoded(), encoded(colour="red")),
-        (encoded(), encoded()[:-9]),
-        (encoded(), encoded() + b"x"),
-        (encoded("JPEG"), encoded("JPEG")),
-        (b"no image at all", b"no image at all"),
-    ],
-    ids=["gone", "other bytes", "cut off", "longer", "another type", "unreadable"],
+    "staged",
+    [None, encoded(colour="red"), encoded()[:-9], encoded() + b"x"],
+    ids=["gone", "other bytes", "cut off", "longer"],
 )
-async def test_bytes_that_are_not_what_was_staged_send_the_job_back(
-    writer: Pipeline, stager: Stager, request: pytest.FixtureRequest, said: bytes, staged: bytes | None
+async def test_bytes_that_stay_other_than_what_was_staged_send_the_job_back(
+    writer: Pipeline, stager: Stager, request: pytest.FixtureRequest, staged: bytes | None
 ) -> None:
     board = "wrong-" + request.node.callspec.id.replace(" ", "-")
-    job, new = await stager.stage(board, said, staged)
-    start_writer(writer)
+    job, new = await stager.stage(board, encoded(), staged)
+    start_writer(writer, WRITER_DOUBT_SECONDS="0.2")
     back = writer.until(job, job_pb2.JOB_STATE_RETRYING)
     assert back.error.code == "STAGED_BYTES_LOST"
     assert "imageUrl" not in writer.kv(f"scene:{board}:s1")
     assert await stager.store.stat(new.bucket, new.path) is None
+    assert len(requests(writer, "download", new.staging_key)) >= 3
     writer.sql.execute("select pgmq.archive('image_generation_queue', %s::bigint)", (job.msg_id,))
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"status": 500, "body": {"statusCode": "500", "error": "Internal", "message": "broken"}},
+        {"status": 404, "body": {"statusCode": "404", "error": "not_found", "message": "Object not found"}},
+        {"status": 400, "body": {"statusCode": "404", "error": "not_found", "message": "Object not found"}},
+        {"status": 200, "body": {"hello": "I am a captive portal"}},
+        {"status": 200, "body": ["x" * 100_000]},
+        {"drop": True},
+    ],
+    ids=["error", "missing", "missing as it is said", "short body", "long body", "cut off"],
+)
+async def test_one_strange_answer_to_a_read_is_waited_for(
+    writer: Pipeline, stager: Stager, request: pytest.FixtureRequest, strange: dict[str, Any]
+) -> None:
+    board = "strange-" + request.node.callspec.id.replace(" ", "-")
+    job, new = await stager.stage(board, encoded(), encoded())
+    writer.script_storage({"on": "download", "path_contains": new.staging_key, **strange})
+    start_writer(writer, WRITER_DOUBT_SECONDS="0.001")
+    (made,) = writer.succeeded(job)
+    assert made.attempt == 1
+    assert writer.fetch(made) == encoded()
+    assert states(writer, job) == ["QUEUED", "RUNNING", "STAGED", "STAGED", "SUCCEEDED"], "the wait shows in the job"
+
+
+@pytest.mark.parametrize("staged", [encoded("JPEG"), b"no image at all"], ids=["another type", "unreadable"])
+async def test_whole_bytes_of_the_wrong_kind_are_kept_for_a_person(
+    writer: Pipeline, stager: Stager, request: pytest.FixtureRequest, staged: bytes
+) -> None:
+    """They are what was paid for, to the last bit: another call would pay again."""
+    job, new = await stager.stage("kind-" + request.node.callspec.id.replace(" ", "-"), staged, staged)
+    start_writer(writer)
+    (dead,) = writer.finished(job)
+    assert (dead.state, dead.error.code) == (job_pb2.JOB_STATE_DEAD_LETTERED, "ARTIFACT_UNUSABLE")
+    assert await stager.store.stat(STAGING_BUCKET, new.staging_key) is not None
+
+
+def requests(running: Pipeline, sort: str, key: str) -> list[Any]:
+    """What was asked of Storage about one object."""
+    log = httpx.get(f"{running.storage_url}/_emulator/requests").raise_for_status().json()["requests"]
+    return [entry for entry in log if entry["on"] == sort and entry["path"].endswith(key)]
+
+
+def states(running: Pipeline, job: job_pb2.Job) -> list[str]:
+    rows = running.sql.execute(
+        "select state from superstoryboard.job_events where job_id = %s order by sequence", (job.id,)
+    )
+    return [state for (state,) in rows.fetchall()]
+
+
+async def test_a_locked_storyboard_delays_only_itself(writer: Pipeline, stager: Stager) -> None:
+    held, _ = await stager.stage("held", encoded(), encoded())
+    with psycopg.connect(writer.database_url) as outside:
+        outside.execute(f"select from {KV} where key = 'scene:held:s1' for update")
+        start_writer(writer, WRITER_CONCURRENCY="1")
+        others = [(await stager.stage(f"free-{number}", encoded(), encoded()))[0] for number in range(6)]
+        writer.succeeded(*others)
+        writer.wait_for_row(
+            "select 1 from superstoryboard.jobs where id = %s and error ->> 'code' = 'ROWS_LOCKED'", (held.id,)
+        )
+    writer.succeeded(held)
+    assert "imageUrl" in writer.kv("scene:held:s1")
+
+
+async def test_a_locked_job_or_message_delays_only_itself(writer: Pipeline, stager: Stager) -> None:
+    job, _ = await stager.stage("held-job", encoded(), encoded())
+    other, _ = await stager.stage("held-message", encoded(), encoded())
+    with psycopg.connect(writer.database_url) as outside:
+        outside.execute("select from superstoryboard.jobs where id = %s for update", (job.id,))
+        outside.execute("select from pgmq.q_image_generation_queue where msg_id = %s for update", (other.msg_id,))
+        start_writer(writer)
+        free, _ = await stager.stage("free", encoded(), encoded())
+        writer.succeeded(free)
+        assert {writer.get(held.id).state for held in (job, other)} == {job_pb2.JOB_STATE_STAGED}
+    writer.succeeded(job, other)
+
+
+async def test_a_trigger_that_refuses_buries_its_own_artifact_and_a_redrive_writes_it(
+    writer: Pipeline, stager: Stager
+) -> None:
+    writer.sql.execute(
+        "create function refuse_scene() returns trigger language plpgsql as"
+        " $$ begin raise exception 'no' using errcode = '23514'; end $$"
+    )
+    writer.sql.execute(
+        f"create trigger refuse_scene before update on {KV} for each row when (new.key = 'scene:trigger:s1')"
+        " execute function refuse_scene()"
+    )
+    job, new = await stager.stage("trigger", encoded(), encoded())
+    start_writer(writer, WRITER_REFUSALS="2")
+    other, _ = await stager.stage("no-trigger", encoded(), encoded())
+    writer.succeeded(other)
+    (dead,) = writer.finished(job)
+    assert (dead.state, dead.error.code) == (job_pb2.JOB_STATE_DEAD_LETTERED, "LINK_REFUSED")
+    writer.sql.execute(f"drop trigger refuse_scene on {KV}")
+    writer.stub.RetryJob(api.RetryJobRequest(job_id=job.id), metadata=ALICE)
+    (made,) = writer.succeeded(job)
+    assert writer.fetch(made) == encoded()
+    calls = writer.sql.execute("select count(*) from superstoryboard.provider_calls where job_id = %s", (job.id,))
+    assert calls.fetchone() == (1,), "what is staged is written without another call"
+    assert len(requests(writer, "upload", new.path)) == 1, "what lies in its place is not uploaded again"
 
 
 async def test_staged_bytes_that_are_gone_are_no_loss_where_the_object_is_in_its_place(

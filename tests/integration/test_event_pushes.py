@@ -27,7 +27,7 @@ from devstack.rabbitmq import RabbitMQ
 from services.ingest.publish import EventPublisher
 from superstoryboard.broker.events import EVENTS_EXCHANGE, EventExchange, EventsBrokerError
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.events import EventFeed
+from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.telemetry.feed_metrics import FeedMetrics

@@ -9,9 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from devstack.postgres import Postgres
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.events import EventFeed, EventLog, Tail, Wanted
+from superstoryboard.jobs.event_feed import EventFeed, Tail
+from superstoryboard.jobs.events import EventLog, EventsPrunedError, Wanted
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
+from superstoryboard.telemetry.feed_metrics import GapMetrics
+from superstoryboard.telemetry.metrics import new_registry
+from tests.conftest import admin
 from tests.integration.helpers import accept, claim_one, image_queue
 
 BOARD = Wanted([], "board", None)
@@ -118,12 +123,88 @@ async def test_a_log_is_complete_only_when_the_last_events_were_given(
     assert not await log.is_complete(BOARD, ended["sequence"] + 10)
 
 
-def test_a_tail_passes_a_hole_only_when_all_who_could_fill_it_have_ended() -> None:
+async def test_transactions_that_write_no_events_delay_nobody(
+    database: Database, database_url: str, log: EventLog, postgres: Postgres
+) -> None:
+    """One in another database, one that only reads, one that writes elsewhere: all open, each with an id."""
+    admin(postgres, "create database elsewhere")
+    job_id = await accept(database)
+    async with (
+        await psycopg.AsyncConnection.connect(postgres.url_of("elsewhere")) as foreign,
+        await psycopg.AsyncConnection.connect(database_url) as reader,
+        await psycopg.AsyncConnection.connect(database_url) as other,
+        await psycopg.AsyncConnection.connect(database_url) as lost,
+    ):
+        await foreign.execute("create table t (n int); insert into t values (1)")
+        await reader.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await reader.execute("select count(*), pg_current_xact_id() from superstoryboard.job_events")
+        await other.execute("create table mine (n int); insert into mine values (1)")
+        await lost.execute(
+            "select superstoryboard.emit_event(j, 'x') from superstoryboard.jobs j where id = %s", (job_id,)
+        )
+        await accept(database)
+        await lost.rollback()
+        assert [row["message"] for row in await collect(log, 2)] == ["Accepted", "Accepted"]
+    admin(postgres, "drop database elsewhere with (force)")
+
+
+async def test_watchers_go_on_without_a_writer_that_stays_open_and_say_so(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("superstoryboard.jobs.event_feed.GAP_LIMIT_SECONDS", 0.2)
+    registry = new_registry()
+    wakeups = Wakeups(database_url, EVENTS_CHANNEL)
+    job_id = await accept(database)
+    async with await psycopg.AsyncConnection.connect(database_url) as stuck:
+        write = "select superstoryboard.emit_event(j, 'stuck') from superstoryboard.jobs j where id = %s"
+        await stuck.execute(write, (job_id,))
+        feed = EventFeed(database, wakeups, GapMetrics(registry))
+        running = asyncio.create_task(feed.run())
+        await accept(database)
+        log = EventLog(database, feed)
+        assert [row["message"] for row in await collect(log, 2)] == ["Accepted", "Accepted"]
+        await stuck.execute(write, (job_id,))
+        await accept(database)
+        assert len(await collect(log, 3)) == 3, "it is not waited for again"
+        await stuck.rollback()
+    assert registry.get_sample_value("superstoryboard_events_passed_gaps_total") == 1
+    assert "stays open" in capsys.readouterr().out
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_a_watch_from_before_the_deleted_events_is_told(database: Database, log: EventLog) -> None:
+    await accept(database)
+    await accept(database)
+    first, second = await collect(log, 2)
+    await database.fetch("delete from superstoryboard.job_events where sequence = %(s)s", {"s": second["sequence"]})
+    with pytest.raises(EventsPrunedError) as raised:
+        await collect(log, 1, after=first["sequence"])
+    assert raised.value.oldest == second["sequence"]
+    assert len(await collect(log, 1)) == 1, "after 0 means from the oldest that is kept"
+    await accept(database)
+    assert len(await collect(log, 1, after=raised.value.oldest)) == 1
+
+
+NOBODY: frozenset[str] = frozenset()
+A, B = frozenset({"3/1"}), frozenset({"4/1"})
+
+
+def test_a_tail_passes_a_gap_only_when_all_who_could_fill_it_have_ended() -> None:
     tail = Tail(10)
-    assert tail.advance([11, 13], xmin=100, xmax=105) == 11
-    assert tail.advance([13, 14], xmin=104, xmax=110) == 11
+    assert tail.advance([11, 13], NOBODY) == 11
     assert tail.waits
-    assert tail.advance([12, 13, 14], xmin=104, xmax=110) == 14
-    assert tail.advance([16], xmin=110, xmax=112) == 14
-    assert tail.advance([16], xmin=112, xmax=112) == 16
+    assert tail.advance([13, 14], A | B) == 11
+    assert tail.advance([13, 14], B) == 11
+    assert tail.advance([12, 13, 14], B) == 14, "a gap that is filled waits for nobody"
     assert not tail.waits
+    assert tail.advance([16], NOBODY) == 14
+    assert tail.advance([16], A) == 14
+    assert tail.advance([16], B) == 16, "who came later cannot fill it"
+
+
+def test_a_tail_asks_anew_about_a_gap_that_it_had_not_seen() -> None:
+    tail = Tail(10)
+    assert tail.advance([12], NOBODY) == 10
+    assert tail.advance([12, 14], NOBODY) == 12, "whoever is to write 13 may have begun after the question"
+    assert tail.advance([14], NOBODY) == 14
