@@ -172,15 +172,18 @@ def pipeline(
     amqp_url: str = "",
     start: Sequence[str] = NAMES,
     wrapper: Sequence[str] = (),
+    google_options: Sequence[str] = (),
     **changes: dict[str, str],
 ) -> Iterator[Pipeline]:
     """The emulators and the named services; `changes` are further settings by service.
 
-    `wrapper` is a module with its arguments that runs the services in place of Python alone.
+    `wrapper` is a module with its arguments that runs the services in place of Python alone; `google_options` are
+    further arguments of the Google emulator.
     """
     with ExitStack() as stack:
         port = str(free_port())  # the same after a restart
-        google = stack.enter_context(google_fixture.GoogleEmulator(folder / "google", "--port", port).running())
+        emulator = google_fixture.GoogleEmulator(folder / "google", "--port", port, *google_options)
+        google = stack.enter_context(emulator.running())
         storage = stack.enter_context(storage_fixture.running_emulator(database_url, folder / "storage"))
         chosen = settings(database_url, storage.url, google.url, amqp_url)
         services = {
