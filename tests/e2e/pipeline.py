@@ -172,6 +172,7 @@ def pipeline(
     amqp_url: str = "",
     start: Sequence[str] = NAMES,
     wrapper: Sequence[str] = (),
+    *,
     google_options: Sequence[str] = (),
     **changes: dict[str, str],
 ) -> Iterator[Pipeline]:

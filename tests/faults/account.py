@@ -35,6 +35,8 @@ from superstoryboard.jobs j left join superstoryboard.assets a on a.job_id = j.i
 where j.storyboard_id = any (%s)
 """
 
+NEVER = ("lost", "doubled", "wrong_bytes", "wrong_links", "second_payments", "booked_unpaid", "too_many", "leaks")
+
 Job = dict[str, Any]
 
 
@@ -99,7 +101,16 @@ class Account:
     @property
     def faults(self) -> list[str]:
         """What must never be, whatever breaks."""
-        names = ("lost", "doubled", "wrong_bytes", "wrong_links", "second_payments", "booked_unpaid", "too_many", "leaks")
+        names = (
+            "lost",
+            "doubled",
+            "wrong_bytes",
+            "wrong_links",
+            "second_payments",
+            "booked_unpaid",
+            "too_many",
+            "leaks",
+        )
         found = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name)]
         ended = self.succeeded + sum(self.dead.values()) + self.cancelled
         return found + ([f"{ended} of {self.asked} accounted for"] if ended != self.asked else [])
@@ -125,6 +136,7 @@ def account(world: World, asked: int, healed: datetime) -> Account:
     staged = first_staged(world.running)
     states = Counter(job["state"] for job in jobs)
     good = {job["id"] for job in jobs if job["url"] and _is_good(job, calls.get(job["prompt"]), hashes)}
+    called = _called(jobs, calls)
     prompts = {job["prompt"] for job in jobs}
     strays = sum(paid.accepted for prompt, paid in calls.items() if prompt not in prompts)
     unended = sum(job["state"] not in WELL_ENDED for job in jobs)
@@ -140,10 +152,10 @@ def account(world: World, asked: int, healed: datetime) -> Account:
         doubled=max(0, len(jobs) - asked) + sum(job["successes"] > 1 for job in jobs),
         wrong_bytes=sum(bool(job["url"]) and job["id"] not in good for job in jobs),
         wrong_links=_wrong_links(jobs, shown, hashes),
-        second_payments=strays + sum(_second_payments(job, calls[job["prompt"]], staged) for job in _called(jobs, calls)),
-        booked_unpaid=sum(max(0, calls[job["prompt"]].accepted - job["booked"]) for job in _called(jobs, calls)),
-        too_many=sum(calls[job["prompt"]].accepted > job["max_attempts"] for job in _called(jobs, calls)),
-        names_lost=sum(len(calls[job["prompt"]].operations - set(job["names"] or ())) for job in _called(jobs, calls)),
+        second_payments=strays + sum(_second_payments(job, calls[job["prompt"]], staged) for job in called),
+        booked_unpaid=sum(max(0, calls[job["prompt"]].accepted - job["booked"]) for job in called),
+        too_many=sum(calls[job["prompt"]].accepted > job["max_attempts"] for job in called),
+        names_lost=sum(len(calls[job["prompt"]].operations - set(job["names"] or ())) for job in called),
         names_found=world.names_found(),
         spent=sum(max(0, job["attempt"] - 1) for job in jobs),
         leaks=_seen_by_others(world, jobs) + _secrets_logged(world),
@@ -182,7 +194,7 @@ def _second_payments(job: Job, paid: Paid, staged: dict[str, float]) -> int:
     if job["kind"] == "video":
         return max(0, paid.accepted - 1)
     after_staged = paid.last > staged.get(job["id"], paid.last)
-    return max(0, paid.accepted - 1 - job["unknown"], int(after_staged))
+    return max(0, paid.accepted - 1 - int(job["unknown"]), int(after_staged))
 
 
 def _recovery_seconds(world: World, healed: datetime) -> float:
@@ -207,7 +219,9 @@ def _messages_left(jobs: list[Job]) -> int:
 
 def _newest(jobs: list[Job]) -> dict[tuple[str, str, str], Job]:
     """The newest job that succeeded, by storyboard, scene and kind."""
-    done = sorted((job for job in jobs if job["state"] == "SUCCEEDED"), key=lambda job: (int(job["rank"]), int(job["msg_id"])))
+    done = sorted(
+        (job for job in jobs if job["state"] == "SUCCEEDED"), key=lambda job: (int(job["rank"]), int(job["msg_id"]))
+    )
     return {(job["storyboard_id"], job["scene_id"], job["kind"]): job for job in done}
 
 

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.emulators.storage_fixture import STAGING_BUCKET
-from tests.faults.outside import google_rows, storage_rows
+from tests.faults.outside import google_rows, statuses_of, storage_rows
 from tests.faults.strikes import HELD_SECONDS
 from tests.faults.world import World
 
 OFTEN = 1_000_000
 NOT_FOUND = {"error": {"code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND"}}
-ODD_PART = {"content": {"role": "model", "parts": [{"pictureReference": {"id": "p1"}}]}, "finishReason": "STOP", "index": 0}
-ODD_IMAGES: tuple[object, ...] = ({"candidates": [ODD_PART]}, [{"pictures": []}], "<html>Welcome</html>")
-ODD_OPERATION = {"done": True, "response": {"@type": "type.googleapis.com/NewVideoResponse", "clips": [{"id": "c1"}]}}
-PAGE = {"status": 200, "body": "<html><body>Please log in</body></html>", "content_type": "text/html"}
+ODD_CONTENT = {"role": "model", "parts": [{"pictureReference": {"id": "p1"}}]}
+ODD_CANDIDATE = {"content": ODD_CONTENT, "finishReason": "STOP", "index": 0}
+ODD_IMAGES: tuple[object, ...] = ({"candidates": [ODD_CANDIDATE]}, [{"pictures": []}], "<html>Welcome</html>")
+ODD_RESPONSE = {"@type": "type.googleapis.com/NewVideoResponse", "clips": [{"id": "c1"}]}
+ODD_OPERATION = {"done": True, "response": ODD_RESPONSE}
+PAGE: dict[str, Any] = {"status": 200, "body": "<html><body>Please log in</body></html>", "content_type": "text/html"}
 
 
 def refusal(status: int, error: str, message: str) -> dict[str, Any]:
@@ -43,8 +45,7 @@ def google_gives(on: str, *statuses: int | None) -> Callable[[World], int]:
     """How many requests of this sort were answered so; None is a connection that broke."""
 
     def count(world: World) -> int:
-        rows = google_rows(world.running)
-        return sum(row["status"] in statuses for row in rows if on in ("any", row["on"]))
+        return statuses_of(google_rows(world.running), on, statuses)
 
     return count
 
@@ -53,7 +54,7 @@ def storage_gives(on: str, *statuses: int) -> Callable[[World], int]:
     """How many requests of this sort were answered so; 0 is a connection that broke."""
 
     def count(world: World) -> int:
-        return sum(row["on"] == on and row["status"] in statuses for row in storage_rows(world.running))
+        return statuses_of(storage_rows(world.running), on, statuses)
 
     return count
 
@@ -72,8 +73,7 @@ def odd_images(world: World) -> None:
 
 def odd_answers(world: World) -> int:
     """Accepted image calls that were answered without a picture."""
-    rows = google_rows(world.running)
-    return sum(row["on"] == "image" and row["status"] == 200 and "sha256" not in row for row in rows)
+    return statuses_of([row for row in google_rows(world.running) if "sha256" not in row], "image", (200,))
 
 
 def unnamed_submits(world: World) -> int:

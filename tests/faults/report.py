@@ -39,8 +39,8 @@ three quarters images and the rest videos, while one thing breaks. Leases are {l
 older job of a scene ends after a newer one and must not be shown.
 
 Nothing is counted from what the system says of itself: paid calls are those in the emulator's own journal, every asset
-is fetched over HTTP and its SHA-256 compared with the database and with what Google gave out, and so is every link of the
-kv rows.
+is fetched over HTTP and its SHA-256 compared with the database and with what Google gave out, and so is every link of
+the kv rows.
 
 Command: `make faults` · {date} · seed {seed}
 
@@ -49,9 +49,9 @@ Command: `make faults` · {date} · seed {seed}
 - **paid**: calls that Google accepted, whether or not their answer arrived
 - **stored**: assets whose object is there and right
 - **paid, not stored**: accepted calls of jobs that ended without an asset, as a dead letter or cancelled
-- **unknown outcomes**: calls that the ledger shows as perhaps paid; a video is never repeated after one, an image may be
+- **unknown outcomes**: calls that the ledger shows as perhaps paid; a video is never repeated after one, an image is
 - **good answers discarded**: pictures beyond the first of a job, lost with the process that held them
-- **names lost**: operations of Google whose names never reached the ledger; **found**: those that the search brought back
+- **names lost**: operations of Google whose names the ledger does not have; **found**: those that a search brought back
 - **second payments**: accepted calls beyond the first of a job (of an image also beyond those of unknown outcome), any
   call of an image after Storage had taken its bytes, and calls for which there is no job
 - **lost**: jobs that did not end, ended FAILED, or ended without their asset, link or archived message
@@ -109,9 +109,7 @@ def _kind(counts: KindCounts) -> tuple[object, ...]:
 def total(results: list[Result]) -> str:
     """What all rows together paid, in two sentences."""
     accounts = [result.counts for result in results if result.counts is not None]
-    return " ".join(
-        f"All rows: {_sum(accounts, kind)}." for kind in ("images", "videos")
-    ) + (
+    return " ".join(f"All rows: {_sum(accounts, kind)}." for kind in ("images", "videos")) + (
         f" Second payments: {sum(each.second_payments for each in accounts)}."
         f" Operation names lost: {sum(each.names_lost for each in accounts)},"
         f" found again: {sum(each.names_found for each in accounts)}."
@@ -123,7 +121,8 @@ def _sum(accounts: list[Account], kind: str) -> str:
     paid, stored = sum(each.paid for each in kinds), sum(each.stored for each in kinds)
     unknown, wasted = sum(each.unknown for each in kinds), sum(each.wasted for each in kinds)
     ratio = KindCounts(paid, stored).ratio
-    return f"{paid} paid for {stored} finished {kind} ({ratio}), {unknown} of unknown outcome, {wasted} paid and not stored"
+    beside = f"{unknown} of unknown outcome, {wasted} paid and not stored"
+    return f"{paid} paid for {stored} finished {kind} ({ratio}), {beside}"
 
 
 def document(results: list[Result], variants: list[list[str]], *, seed: int, jobs: int, lease_seconds: int) -> str:

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from devstack.postgres import StopMode
 from tests.emulators.storage_fixture import STAGING_BUCKET
-from tests.faults import answers, strikes
+from tests.faults import answers, people, strikes
 from tests.faults.answers import google, google_gives, storage, storage_gives
-from tests.faults.strikes import nothing
-from tests.faults.world import IMAGES_AT_ONCE, World
+from tests.faults.row import Row, nothing
+from tests.faults.world import IMAGES_AT_ONCE, VIDEOS_AT_ONCE, World
 
 INTERRUPTED = frozenset({"SUBMIT_INTERRUPTED"})
 UNKNOWN = frozenset({"UNKNOWN_OUTCOME"})
-VIDEOS_AT_ONCE = 10
-
-
-@dataclass(frozen=True)
-class Row:
-    """A fault: what is laid out before the jobs are submitted, what happens while they run, and what may come of it.
-
-    `between`: what happens between the kill at a `step` and the new start. `evidence`: how much the fault has met, from
-    outside; None for a row without fault. `dead`: codes or classes of dead letters that may be left for a person, at
-    most `most_dead`. `spends`: whether attempts may be spent beyond the first. `discards`: how many good answers of
-    image calls may be thrown away, with the process that held them. `leases`: how many leases the recovery may take
-    one after the other, `extra_seconds` what else. `factor` multiplies the jobs.
-    """
-
-    name: str
-    during: Callable[[World], None]
-    before: Callable[[World], None] = nothing
-    service: str = ""
-    step: str = ""
-    between: Callable[[World], None] = nothing
-    evidence: Callable[[World], int] | None = lambda world: world.struck
-    dead: frozenset[str] = frozenset()
-    most_dead: int = VIDEOS_AT_ONCE
-    spends: bool = True
-    discards: int = 0
-    leases: int = 2
-    extra_seconds: float = 0.0
-    factor: float = 1
 
 
 def _interrupted(service: str) -> frozenset[str]:
@@ -66,7 +37,7 @@ def _kill_at(service: str, step: str) -> Row:
     )
 
 
-def _refused_staging(name: str, answer: dict[str, object], code: str) -> Row:
+def _refused_staging(name: str, answer: dict[str, Any], code: str) -> Row:
     """Whatever waits is mended with staging; what was buried keeps its bytes, and no job is paid for again."""
     return Row(
         f"staging answers {name} until it is mended",
@@ -131,24 +102,24 @@ DATABASE = [
     Row("answers of COMMIT are lost", strikes.lose_commits, strikes.doom_commits),
     Row(
         "somebody locks the row of a job",
-        partial(strikes.hold_job, message=False),
+        partial(people.hold_job, message=False),
         partial(google, on="image", delay_seconds=1),
         spends=False,
     ),
     Row(
         "somebody locks the message of a job",
-        partial(strikes.hold_job, message=True),
+        partial(people.hold_job, message=True),
         partial(google, on="image", delay_seconds=1),
         spends=False,
     ),
     Row(
         "somebody locks a kv row",
-        partial(strikes.hold_kv, key="scene:{row}:s1"),
-        strikes.make_scene_rows,
+        partial(people.hold_kv, key="scene:{row}:s1"),
+        people.make_scene_rows,
         spends=False,
         extra_seconds=60,
     ),
-    Row("somebody locks a storyboard", partial(strikes.hold_kv, key="storyboard:{row}"), spends=False, extra_seconds=60),
+    Row("somebody locks a storyboard", partial(people.hold_kv, key="storyboard:{row}"), spends=False, extra_seconds=60),
 ]
 BROKER = [
     Row("RabbitMQ restarts", strikes.restart_rabbitmq, spends=False),
@@ -156,7 +127,7 @@ BROKER = [
     Row("publishes are lost", strikes.lose_publishes, strikes.stop_writer, spends=False),
     Row("deliveries come twice", strikes.double_deliveries, spends=False),
 ]
-_STAGED = {"on": "download", "path_contains": STAGING_BUCKET, "times": 5}
+_STAGED: dict[str, Any] = {"on": "download", "path_contains": STAGING_BUCKET, "times": 5}
 STORAGE = [
     Row(
         "Storage answers 500",
@@ -165,8 +136,19 @@ STORAGE = [
         evidence=storage_gives("upload", 500),
     ),
     Row("Storage drops connections", nothing, partial(storage, drop=True), evidence=storage_gives("upload", 0)),
-    Row("Storage is slow", nothing, partial(storage, delay_seconds=2), evidence=storage_gives("upload", 200), spends=False),
-    Row("Storage never answers", nothing, partial(storage, times=3, delay_seconds=15), evidence=storage_gives("upload", 0, 200)),
+    Row(
+        "Storage is slow",
+        nothing,
+        partial(storage, delay_seconds=2),
+        evidence=storage_gives("upload", 200),
+        spends=False,
+    ),
+    Row(
+        "Storage never answers",
+        nothing,
+        partial(storage, times=3, delay_seconds=15),
+        evidence=storage_gives("upload", 0, 200),
+    ),
     Row(
         "Storage answers 413",
         nothing,
@@ -298,10 +280,10 @@ GOOGLE = [
     ),
 ]
 PEOPLE = [
-    Row("messages are removed by hand", strikes.remove_messages),
-    Row("poison messages in front", nothing, strikes.poison, spends=False),
-    Row("hostile messages in front", strikes.lists_answer, strikes.hostile_poison, spends=False),
-    Row("somebody previews the queues again and again", strikes.preview, spends=False),
+    Row("messages are removed by hand", people.remove_messages),
+    Row("poison messages in front", nothing, people.poison, spends=False),
+    Row("hostile messages in front", people.lists_answer, people.hostile_poison, spends=False),
+    Row("somebody previews the queues again and again", people.preview, spends=False),
 ]
 ROWS = [
     *PROCESSES,

@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from tests.faults.account import Account, account, open_jobs
-from tests.faults.rows import ROWS, Row
+from tests.faults.row import Row
+from tests.faults.rows import ROWS
+from tests.faults.submits import submit_all
 from tests.faults.world import LEASE_SECONDS, World
 
 LOOK_FOR_LEASES_SECONDS = 6.0
@@ -106,7 +108,9 @@ class Runner:
             bound = self._bound(row, control)
             if not wrong and self.controlled and row is not NO_FAULT and counts.seconds > bound:
                 bound = self._bound(row, max(control, self.control(fresh=True)))
-                wrong += [f"recovered after {counts.seconds:.1f} s, allowed {bound:.1f}"] if counts.seconds > bound else []
+                wrong += (
+                    [f"recovered after {counts.seconds:.1f} s, allowed {bound:.1f}"] if counts.seconds > bound else []
+                )
             return Result(row, counts, wrong, bound=bound)
         except Exception as error:  # noqa: BLE001 - a row that breaks reports itself, and the others run
             return Result(row, None, [f"broke: {_named(error)}", *self._left_open()])
@@ -130,7 +134,7 @@ class Runner:
         file = running.arm(row.service, row.step) if row.step else None
         row.before(running)
         with ThreadPoolExecutor(1) as pool:
-            submits = pool.submit(running.submit_all, images, videos)
+            submits = pool.submit(submit_all, running, images, videos)
             try:
                 row.during(running)
                 if file is not None:
@@ -143,7 +147,7 @@ class Runner:
         return account(running, running.asked, healed)
 
     def _wait_for_end(self, running: World, row: Row) -> None:
-        allowed = self.patience_seconds * row.factor ** 0.5 + self._bound(row, self._control)
+        allowed = self.patience_seconds * row.factor**0.5 + self._bound(row, self._control)
         deadline = time.monotonic() + allowed
         while open_jobs(running) and time.monotonic() < deadline:
             running.wait(0.05)

@@ -13,10 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import grpc
 import httpx
 import psycopg
-from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.ports import free_port
@@ -24,18 +22,16 @@ from devstack.postgres import Postgres
 from devstack.rabbitmq import RabbitMQ
 from superstoryboard.jobs.migrate import migrate
 from superstoryboard.runtime.checkpoints import VARIABLE
-from superstoryboard.v1 import generation_service_pb2 as api
-from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import KV, Pipeline, pipeline
 from tests.faults.proxy import LossyProxy, lossy_proxy
-from tests.running import ALICE, Service
+from tests.running import Service
 
 LEASE_SECONDS = 5
 IMAGES_AT_ONCE = 5
 """IMAGE_CONCURRENCY: as many answers can be lost with one image_worker."""
+VIDEOS_AT_ONCE = 10
+"""VIDEO_CONCURRENCY."""
 STEP_SECONDS = 120.0
-SUBMIT_SECONDS = 300.0
-SCHEDULED_SECONDS = 3
 LOOK_SECONDS = 0.01
 FOUND_NAMES = "superstoryboard_lost_names_total"
 ENDED = "('SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED')"
@@ -195,44 +191,6 @@ class World:
             )
         return sum(self._found.values())
 
-    def submit_all(self, images: int, videos: int) -> None:
-        """Ask for the jobs of the row, one after the other.
-
-        The first image is scheduled for a moment later and the last one is of the same scene: so in every row an older
-        job ends after a newer one.
-        """
-        for place in range(images + videos):
-            scene = 0 if place == images - 1 else place
-            later = SCHEDULED_SECONDS if place == 0 else 0
-            self.submit(place, scene, video=place >= images, delay_seconds=later)
-
-    def submit(self, number: int, scene: int, *, video: bool, board: str = "", delay_seconds: int = 0) -> None:
-        """Ask for one job until ingest answers; the request_id makes repeats harmless."""
-        name = f"{board or self.row}-{number}"
-        fields: dict[str, Any] = {"storyboard_id": board or self.row, "scene_id": f"s{scene}", "prompt": f"scene {name}."}
-        when = Timestamp()
-        when.FromMilliseconds(int((time.time() + delay_seconds) * 1000))
-        common: dict[str, Any] = {"request_id": name} | ({"schedule_time": when} if delay_seconds else {})
-        deadline = time.monotonic() + SUBMIT_SECONDS
-        while not self.ended.is_set():
-            try:
-                self._ask(fields, common, video=video)
-            except grpc.RpcError as error:
-                assert time.monotonic() < deadline, f"ingest did not take {name}: {error}"
-                self.ended.wait(0.25)
-            else:
-                return
-
-    def _ask(self, fields: dict[str, Any], common: dict[str, Any], *, video: bool) -> None:
-        stub = self.running.stub
-        if video:
-            generation = job_pb2.VideoGeneration(duration_seconds="4", **fields)
-            wanted = api.CreateVideoJobRequest(video=generation, **common)
-            stub.CreateVideoJob(wanted, metadata=ALICE, timeout=10, wait_for_ready=True)
-        else:
-            request = api.CreateImageJobRequest(image=job_pb2.ImageGeneration(**fields), **common)
-            stub.CreateImageJob(request, metadata=ALICE, timeout=10, wait_for_ready=True)
-
     def open_rows(self) -> str:
         """The jobs that have not ended, in a few words, for a report; also of a world that is broken itself."""
         try:
@@ -278,6 +236,7 @@ def world(
             "IMAGE_LEASE_SECONDS": str(LEASE_SECONDS),
             "VIDEO_LEASE_SECONDS": str(LEASE_SECONDS),
             "IMAGE_CONCURRENCY": str(IMAGES_AT_ONCE),
+            "VIDEO_CONCURRENCY": str(VIDEOS_AT_ONCE),
             "DRAIN_SECONDS": "30",
         }
         metrics = f"127.0.0.1:{free_port()}"
@@ -303,5 +262,3 @@ def _close(made: World) -> None:
     made.ended.set()
     made.running.sql.close()
     made.end_others()
-
-
