@@ -26,7 +26,7 @@ START_SECONDS = 60.0
 # A connection of its own: one shared with other channels may still look ready after its server was killed,
 # or wait out the back-off of calls that failed meanwhile.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
-STOP_SECONDS = 60.0
+STOP_SECONDS = 130.0
 
 
 def token(subject: str = "alice", role: str | None = "authenticated", **changes: object) -> str:

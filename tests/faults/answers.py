@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +82,7 @@ def unnamed_submits(world: World) -> int:
 
 def polls(world: World) -> int:
     """Polls; the script takes the first."""
-    return min(1, Counter(row["on"] for row in google_rows(world.running))["poll"])
+    return min(1, len([row for row in google_rows(world.running) if row["on"] == "poll"]))
 
 
 def refuse_staging(world: World, answer: dict[str, Any]) -> None:
