@@ -23,7 +23,7 @@ from tests.running import ALICE, OWN_CONNECTION, SERVICE, Service
 
 KV = "kv_store_7ee7668a"
 NAMES = ("ingest", "image_worker", "video_worker", "asset_writer")
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 # A client that tries again within a second while its server is away.
 CLIENT = (("grpc.max_reconnect_backoff_ms", 1000),)
 
