@@ -116,11 +116,11 @@ class Service:
         return Service(self.name, settings, self.log.with_name(f"{self.name}-{name}.log"), self._wrapper)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash or the kernel would."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        """SIGKILL, as a crash or the kernel would; nothing where it was stopped."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def wait_end(self) -> int:
         """The exit code of a process that ends by itself."""

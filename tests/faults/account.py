@@ -74,6 +74,7 @@ class Account:
     `booked_unpaid`: accepted calls that the ledger shows as not sent or not paid.
     `too_many`: jobs with more accepted calls than attempts.
     `names_lost`: operations of Google whose names the ledger does not have; `names_found`: found again by the search.
+    `forsaken`: paid videos that became dead letters although the ledger has their names.
     `spent`: attempts beyond the first. `leaks`: jobs shown to another caller, and secrets in logs.
     `seconds`: to recover.
     """
@@ -94,6 +95,7 @@ class Account:
     too_many: int
     names_lost: int
     names_found: int
+    forsaken: int
     spent: int
     leaks: int
     seconds: float
@@ -157,6 +159,7 @@ def account(world: World, asked: int, healed: datetime) -> Account:
         too_many=sum(calls[job["prompt"]].accepted > job["max_attempts"] for job in called),
         names_lost=sum(len(calls[job["prompt"]].operations - set(job["names"] or ())) for job in called),
         names_found=world.names_found(),
+        forsaken=sum(job["state"] == "DEAD_LETTERED" and _names_kept(job, calls[job["prompt"]]) for job in called),
         spent=sum(max(0, job["attempt"] - 1) for job in jobs),
         leaks=_seen_by_others(world, jobs) + _secrets_logged(world),
         seconds=_recovery_seconds(world, healed),
@@ -188,6 +191,10 @@ def _kind(kind: str, jobs: list[Job], calls: dict[str, Paid], good: set[str]) ->
 def _is_good(job: Job, paid: Paid | None, hashes: dict[str, str]) -> bool:
     """The object is there, with the hash that the database names, and Google gave these bytes out for this job."""
     return paid is not None and hashes[job["url"]] == job["sha256"] and job["sha256"] in paid.given
+
+
+def _names_kept(job: Job, paid: Paid) -> bool:
+    return job["kind"] == "video" and paid.operations <= set(job["names"] or ())
 
 
 def _second_payments(job: Job, paid: Paid, staged: dict[str, float]) -> int:

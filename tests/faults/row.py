@@ -20,7 +20,8 @@ class Row:
     `between`: what happens between the kill at a `step` and the new start. `evidence`: how much the fault has met, from
     outside; None for a row without fault. `dead`: codes or classes of dead letters that may be left for a person, at
     most `most_dead`. `spends`: whether attempts may be spent beyond the first. `discards`: how many good answers of
-    image calls may be thrown away, with the process that held them. `leases`: how many leases the recovery may take
+    image calls may be thrown away, with the process that held them. `forsakes`: how many paid videos may become dead
+    letters although their names are known. `leases`: how many leases the recovery may take
     one after the other, `extra_seconds` what else. `factor` multiplies the jobs.
     """
 
@@ -35,6 +36,7 @@ class Row:
     most_dead: int = VIDEOS_AT_ONCE
     spends: bool = True
     discards: int = 0
+    forsakes: int = 0
     leases: int = 2
     extra_seconds: float = 0.0
     factor: float = 1

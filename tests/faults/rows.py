@@ -45,6 +45,7 @@ def _refused_staging(name: str, answer: dict[str, Any], code: str) -> Row:
         partial(answers.refuse_staging, answer=answer),
         dead=frozenset({code, "CONFIG"}),
         most_dead=IMAGES_AT_ONCE + VIDEOS_AT_ONCE,
+        forsakes=VIDEOS_AT_ONCE,
         extra_seconds=90,
     )
 
@@ -156,6 +157,7 @@ STORAGE = [
         evidence=storage_gives("upload", 400),
         dead=frozenset({"STORAGE_TOO_LARGE"}),
         most_dead=3,
+        forsakes=3,
     ),
     _refused_staging("413", answers.TOO_LARGE, "STORAGE_TOO_LARGE"),
     _refused_staging("415", answers.WRONG_TYPE, "STORAGE_WRONG_MEDIA_TYPE"),
@@ -276,6 +278,7 @@ GOOGLE = [
         evidence=answers.polls,
         dead=UNKNOWN,
         most_dead=1,
+        forsakes=1,
         extra_seconds=60,
     ),
 ]

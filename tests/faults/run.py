@@ -72,6 +72,12 @@ class Runner:
             return _named(error)
         return ""
 
+    def _abandon(self) -> None:
+        """End a world in which something is wrong; how it would have stopped says nothing."""
+        if self._world is not None:
+            self._world.give_up()
+        self.close()
+
     def run(self, row: Row) -> Result:
         """Run a row until its fault has struck, at most three times."""
         result = Result(row, None, ["never ran"])
@@ -84,7 +90,7 @@ class Runner:
         else:
             result = replace(result, wrong=["not run: its fault struck nothing"])
         if result.wrong:
-            self.close()
+            self._abandon()
         return result
 
     def control(self, *, fresh: bool = False) -> float:
@@ -161,6 +167,8 @@ def faults_of(row: Row, counts: Account, running: World) -> list[str]:
             found.append(f"dead letter {code} {number}")
     if sum(counts.dead.values()) > row.most_dead:
         found.append(f"{sum(counts.dead.values())} dead letters")
+    if counts.forsaken > row.forsakes:
+        found.append(f"{counts.forsaken} videos given up although their names are known")
     if counts.images.discarded > row.discards:
         found.append(f"{counts.images.discarded} good answers discarded")
     return found + ([f"{counts.spent} attempts spent"] if counts.spent and not row.spends else [])

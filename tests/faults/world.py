@@ -205,6 +205,12 @@ class World:
             return f"unknown, the database does not answer ({type(error).__name__})"
         return "; ".join(f"{row[4]} {row[0]} {row[1]} attempt {row[2]} {row[3]}" for row in rows) or "nothing"
 
+    def give_up(self) -> None:
+        """Kill every service: nothing more is asked of this world."""
+        self.ended.set()
+        for service in [*self.running.services.values(), *self.others]:
+            service.kill()
+
     def dead_processes(self) -> list[str]:
         """Services that have ended by themselves."""
         found = {name: service.ended for name, service in self.running.services.items()}
