@@ -58,6 +58,9 @@ def runner() -> Iterator[Runner]:
         "two attempts at one job",
         "answers of COMMIT are lost",
         "poison messages in front",
+        "SIGTERM during a slow submit",
+        "RabbitMQ is gone",
+        "publishes are lost",
         "messages are removed by hand",
     ],
 )
@@ -223,7 +226,7 @@ def test_an_extra_paid_call_is_noticed(honest: tuple[World, datetime]) -> None:
     first = "select generation ->> 'prompt' from superstoryboard.jobs where storyboard_id = %s and kind = %s limit 1"
     google_fixture.make_picture(google, prompt=_one(running, first, running.row, "image")).raise_for_status()
     counts = _count(honest)
-    assert (counts.second_payments, counts.images.discarded, counts.booked_unpaid) == (1, 1, 1)
+    assert (counts.second_payments, counts.images.discarded, counts.booked_unpaid) == (1, 0, 1)
     assert counts.images.paid == counts.images.stored + 1
     assert counts.images.ratio == "1.20"
     google_fixture.submit_video(

@@ -46,7 +46,8 @@ class KindCounts:
 
     `paid`: calls that Google accepted, by its own journal. `stored`: assets whose object, fetched over HTTP, has the
     hash that the database names and that Google gave out. `wasted`: accepted calls of jobs that ended without an asset.
-    `unknown`: calls that the ledger shows as of unknown outcome. `discarded`: good answers beyond the first of a job.
+    `unknown`: calls that the ledger shows as of unknown outcome. `discarded`: good answers beyond the first of a job,
+    lost before Storage had them.
     """
 
     paid: int = 0
@@ -69,8 +70,10 @@ class Account:
     `doubled`: jobs that nobody asked for or that succeeded twice.
     `wrong_bytes`: assets whose object is missing or differs from the database or from what Google gave out.
     `wrong_links`: entities that show another URL or other bytes than the newest result.
-    `second_payments`: accepted calls beyond the first of a job, of an image also beyond those of unknown outcome; any
-    call of an image after Storage had taken its bytes; calls for which there is no job.
+    `second_payments`: accepted calls of a video beyond the first; of an image those that were not answered and that the
+    ledger does not show as unknown, and any after Storage had taken its bytes; calls for which there is no job. Images
+    that were paid for again although the first answer was good are counted as `discarded`, and a row says how many of
+    those were lost with a process: all others are second payments too (tests.faults.run).
     `booked_unpaid`: accepted calls that the ledger shows as not sent or not paid.
     `too_many`: jobs with more accepted calls than attempts.
     `names_lost`: operations of Google whose names the ledger does not have; `names_found`: found again by the search.
@@ -148,8 +151,8 @@ def account(world: World, asked: int, healed: datetime) -> Account:
         succeeded=states["SUCCEEDED"],
         dead=dict(Counter((job["class"], job["code"]) for job in jobs if job["state"] == "DEAD_LETTERED")),
         cancelled=states["CANCELLED"],
-        images=_kind("image", jobs, calls, good),
-        videos=_kind("video", jobs, calls, good),
+        images=_kind("image", jobs, calls, good, staged),
+        videos=_kind("video", jobs, calls, good, staged),
         lost=unended + max(0, asked - len(jobs)) + _without_asset(jobs) + _messages_left(jobs) + _unlinked(jobs, shown),
         doubled=max(0, len(jobs) - asked) + sum(job["successes"] > 1 for job in jobs),
         wrong_bytes=sum(bool(job["url"]) and job["id"] not in good for job in jobs),
@@ -176,7 +179,7 @@ def _called(jobs: list[Job], calls: dict[str, Paid]) -> list[Job]:
     return [job for job in jobs if job["prompt"] in calls]
 
 
-def _kind(kind: str, jobs: list[Job], calls: dict[str, Paid], good: set[str]) -> KindCounts:
+def _kind(kind: str, jobs: list[Job], calls: dict[str, Paid], good: set[str], staged: dict[str, float]) -> KindCounts:
     """Counts of one kind. A video's answer is a name: one beyond the first is a second payment, not a lost picture."""
     called = [job for job in _called(jobs, calls) if job["kind"] == kind]
     return KindCounts(
@@ -184,7 +187,7 @@ def _kind(kind: str, jobs: list[Job], calls: dict[str, Paid], good: set[str]) ->
         stored=sum(job["kind"] == kind for job in jobs if job["id"] in good),
         wasted=sum(calls[job["prompt"]].accepted for job in called if not job["url"]),
         unknown=sum(job["unknown"] for job in jobs if job["kind"] == kind),
-        discarded=sum(max(0, calls[job["prompt"]].answered - 1) for job in called if kind == "image"),
+        discarded=sum(_discarded(job, calls[job["prompt"]], staged) for job in called if kind == "image"),
     )
 
 
@@ -200,8 +203,17 @@ def _names_kept(job: Job, paid: Paid) -> bool:
 def _second_payments(job: Job, paid: Paid, staged: dict[str, float]) -> int:
     if job["kind"] == "video":
         return max(0, paid.accepted - 1)
-    after_staged = paid.last > staged.get(job["id"], paid.last)
-    return max(0, paid.accepted - 1 - int(job["unknown"]), int(after_staged))
+    unanswered = paid.accepted - max(1, paid.answered)
+    return max(0, unanswered - int(job["unknown"]), _paid_after_staged(job, paid, staged))
+
+
+def _discarded(job: Job, paid: Paid, staged: dict[str, float]) -> int:
+    """Good answers beyond the first, save one that was asked for when the first was in staging already."""
+    return max(0, paid.answered - 1 - _paid_after_staged(job, paid, staged))
+
+
+def _paid_after_staged(job: Job, paid: Paid, staged: dict[str, float]) -> int:
+    return int(paid.last > staged.get(job["id"], paid.last))
 
 
 def _recovery_seconds(world: World, healed: datetime) -> float:

@@ -52,13 +52,14 @@ Command: `make faults` · {date} · seed {seed}
 - **unknown outcomes**: calls that the ledger shows as perhaps paid; a video is never repeated after one, an image is
 - **good answers discarded**: pictures beyond the first of a job, lost with the process that held them
 - **names lost**: operations of Google whose names the ledger does not have; **found**: those that a search brought back
-- **second payments**: accepted calls beyond the first of a job (of an image also beyond those of unknown outcome), any
-  call of an image after Storage had taken its bytes, and calls for which there is no job
+- **second payments**: accepted calls of a video beyond the first; repeated calls of an image whose first was answered
+  well by Google to a process that did not die, or was not answered and is not shown as unknown, or whose bytes Storage
+  had taken; calls for which there is no job
 - **lost**: jobs that did not end, ended FAILED, or ended without their asset, link or archived message
 - **doubled**: jobs that nobody asked for or that succeeded twice
 - **leaks**: jobs shown to another user, and secrets in a log
 - **seconds to recover**: from the end of the fault until the last job that had been started by then has ended;
-  **allowed**: what follows from the leases, and three times what the same jobs took without a fault in the same minute
+  **allowed**: what follows from the leases, and twice what the same jobs took without a fault in the same minute
 - **struck nothing**: how often everything had ended before the fault; such a run does not count and is repeated
 
 {total}
@@ -91,7 +92,7 @@ def cells(result: Result) -> list[str]:
         *_kind(counts.videos),
         counts.names_lost,
         counts.names_found,
-        counts.second_payments,
+        result.second_payments,
         counts.wrong_bytes + counts.wrong_links,
         counts.leaks,
         f"{counts.seconds:.1f}",
@@ -110,7 +111,7 @@ def total(results: list[Result]) -> str:
     """What all rows together paid, in two sentences."""
     accounts = [result.counts for result in results if result.counts is not None]
     return " ".join(f"All rows: {_sum(accounts, kind)}." for kind in ("images", "videos")) + (
-        f" Second payments: {sum(each.second_payments for each in accounts)}."
+        f" Second payments: {sum(each.second_payments for each in results)}."
         f" Operation names lost: {sum(each.names_lost for each in accounts)},"
         f" found again: {sum(each.names_found for each in accounts)}."
     )
