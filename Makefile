@@ -32,7 +32,7 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope
 
-faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 20 minutes)
+faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 30 minutes)
 	$(BIN)/python -m tests.faults.race --seconds 60
 	$(BIN)/python -m tests.faults
 

@@ -21,11 +21,12 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 DAY_SECONDS = 86_400
-START_SECONDS = 30.0
+# Limits after which a process counts as hung, also beside others that use every core.
+START_SECONDS = 60.0
 # A connection of its own: one shared with other channels may still look ready after its server was killed,
 # or wait out the back-off of calls that failed meanwhile.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
-STOP_SECONDS = 15.0
+STOP_SECONDS = 130.0
 
 
 def token(subject: str = "alice", role: str | None = "authenticated", **changes: object) -> str:
@@ -94,6 +95,11 @@ class Service:
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         return self._process.pid
 
+    @property
+    def ended(self) -> int | None:
+        """The exit code of a process that was started and has ended by itself; None where it runs or was stopped."""
+        return None if self._process is None else self._process.poll()
+
     def terminate(self) -> None:
         """SIGTERM, without waiting for the end."""
         assert self._process is not None
@@ -106,21 +112,21 @@ class Service:
 
     def twin(self, name: str) -> Service:
         """A second process with the same settings on another port; its log lies beside this one's."""
-        settings = {key: value for key, value in self._settings.items() if key != "GRPC_LISTEN"}
+        settings = {key: value for key, value in self._settings.items() if not key.endswith("_LISTEN")}
         return Service(self.name, settings, self.log.with_name(f"{self.name}-{name}.log"), self._wrapper)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash or the kernel would."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        self._process = None
+        """SIGKILL, as a crash or the kernel would; nothing where it was stopped."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def wait_end(self) -> int:
         """The exit code of a process that ends by itself."""
         assert self._process is not None
         process, self._process = self._process, None
-        return process.wait(STOP_SECONDS * 4)
+        return process.wait(STOP_SECONDS)
 
     def stop(self) -> None:
         """SIGTERM; the process must end in time and in order."""

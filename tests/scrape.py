@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 
 
 class Samples:

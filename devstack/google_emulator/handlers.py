@@ -1,6 +1,7 @@
 """The Gemini API: pictures, films of Veo, files, models."""
 
 import asyncio
+import hashlib
 import time
 
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -23,7 +24,7 @@ async def generate_content(turn: Turn) -> Response:
     entry = await turn.begin(call.prompt)
     turn.exchange.refusal = entry.image_refusal()
     await turn.accept()
-    response = await asyncio.to_thread(_image_answer, call, model.name, turn.exchange.refusal)
+    response, turn.exchange.sha256 = await asyncio.to_thread(_image_answer, call, model.name, turn.exchange.refusal)
     await asyncio.sleep(max(0.0, started + turn.emulator.config.image_seconds - time.monotonic()))
     return await turn.finish(entry, response)
 
@@ -58,6 +59,7 @@ async def download_file(turn: Turn) -> Response:
     if not await asyncio.to_thread(turn.emulator.operations.active, operation):
         raise ApiError(400, "The File is not in an ACTIVE state.", status="FAILED_PRECONDITION")
     path = turn.emulator.operations.path(operation)
+    turn.exchange.sha256 = hashlib.sha256(await asyncio.to_thread(path.read_bytes)).hexdigest()
     return await turn.finish(entry, FileResponse(path, media_type="video/mp4"))
 
 
@@ -114,10 +116,14 @@ def _operation_body(operations: Operations, operation: Operation) -> Json:
     return finished_body(operation.name, operation.outcome, operation.file_id)
 
 
-def _image_answer(call: ImageCall, model: str, refusal: str | None) -> Response:
+def _image_answer(call: ImageCall, model: str, refusal: str | None) -> tuple[Response, str | None]:
+    """The answer, and the hash of its picture where it has one."""
     if refusal is not None:
-        return JSONResponse(refusal_body(call, model, refusal))
-    return JSONResponse(image_body(call, model, _draw(call) if call.with_image else None))
+        return JSONResponse(refusal_body(call, model, refusal)), None
+    if not call.with_image:
+        return JSONResponse(image_body(call, model, None)), None
+    png = _draw(call)
+    return JSONResponse(image_body(call, model, png)), hashlib.sha256(png).hexdigest()
 
 
 def _draw(call: ImageCall) -> bytes:

@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Exchange:
-    """One request to the product API, filled in as it becomes known."""
+    """One request to the product API, filled in as it becomes known; ``sha256`` is that of media given out."""
 
     on: str
     method: str
@@ -28,6 +28,7 @@ class Exchange:
     operation: str | None = None
     refusal: str | None = None
     dropped: bool = False
+    sha256: str | None = None
     time: float = field(default_factory=time.time)
 
     def row(self, status: int | None) -> Row:
@@ -43,7 +44,12 @@ class Exchange:
             "accepted": self.accepted,
             "status": status,
         }
-        extras = {"operation": self.operation, "refusal": self.refusal, "dropped": self.dropped}
+        extras = {
+            "operation": self.operation,
+            "refusal": self.refusal,
+            "dropped": self.dropped,
+            "sha256": self.sha256,
+        }
         return row | {name: value for name, value in extras.items() if value}
 
 

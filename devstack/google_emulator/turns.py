@@ -119,9 +119,12 @@ class Turn:
     async def finish(self, entry: Entry, response: Response) -> Response:
         """Return the answer when the script lets it go; raise DroppedError when it swallows it."""
         await self.emulator.script.lateness(entry)
+        scripted = self._scripted_response(entry)
+        if entry.drop is not None or scripted is not None:
+            self.exchange.sha256 = None
         if entry.drop is not None:
             raise DroppedError
-        return self._scripted_response(entry) or response
+        return scripted or response
 
     async def close(self, status: int | None) -> None:
         """Record and log how the request ended; ``status`` None when no answer was sent."""

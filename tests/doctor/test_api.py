@@ -96,7 +96,7 @@ def test_an_ingest_without_its_schema_cannot_work(doctor: Doctor, empty_database
         service.stop()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 async def test_the_whole_system_is_well_and_makes_an_image(doctor: Doctor, tmp_path: Path) -> None:
     async with Stack(StackOptions(state_dir=tmp_path, rabbitmq=False)) as stack:
         for service in ("ingest", "image_worker", "asset_writer"):

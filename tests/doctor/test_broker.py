@@ -19,7 +19,7 @@ from devstack.ports import free_port
 from superstoryboard.broker.artifacts import DEAD_QUEUE, READY_QUEUE, Broker
 from tests.doctor.fixture import Doctor, Examined
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.running import ALICE, OWN_CONNECTION, SERVICE, Service
 
 KV = "kv_store_7ee7668a"
 NAMES = ("ingest", "image_worker", "video_worker", "asset_writer")
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 # A client that tries again within a second while its server is away.
 CLIENT = (("grpc.max_reconnect_backoff_ms", 1000),)
 
@@ -172,15 +172,19 @@ def pipeline(
     amqp_url: str = "",
     start: Sequence[str] = NAMES,
     wrapper: Sequence[str] = (),
+    *,
+    google_options: Sequence[str] = (),
     **changes: dict[str, str],
 ) -> Iterator[Pipeline]:
     """The emulators and the named services; `changes` are further settings by service.
 
-    `wrapper` is a module with its arguments that runs the services in place of Python alone.
+    `wrapper` is a module with its arguments that runs the services in place of Python alone; `google_options` are
+    further arguments of the Google emulator.
     """
     with ExitStack() as stack:
         port = str(free_port())  # the same after a restart
-        google = stack.enter_context(google_fixture.GoogleEmulator(folder / "google", "--port", port).running())
+        emulator = google_fixture.GoogleEmulator(folder / "google", "--port", port, *google_options)
+        google = stack.enter_context(emulator.running())
         storage = stack.enter_context(storage_fixture.running_emulator(database_url, folder / "storage"))
         chosen = settings(database_url, storage.url, google.url, amqp_url)
         services = {

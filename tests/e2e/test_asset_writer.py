@@ -28,7 +28,7 @@ from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET
 from tests.integration.helpers import image_queue, intend
 from tests.running import ALICE
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 def encoded(kind: str = "PNG", colour: str = "teal") -> bytes:

@@ -1,28 +1,48 @@
-"""The short form of `make faults`: some rows of the matrix with few jobs."""
+"""The short form of `make faults`: some rows of the matrix with few jobs, and every sort of lie told to its account."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
-from tests.faults.__main__ import faults_of, run_row
+from tests.e2e.pipeline import KV
+from tests.emulators import google_fixture
+from tests.emulators.storage_fixture import SECRET_KEY
+from tests.faults.account import Account, account
+from tests.faults.broken import BREAKS
+from tests.faults.report import HEAD, cells, document, total
+from tests.faults.row import Row, nothing
 from tests.faults.rows import ROWS
+from tests.faults.run import Result, Runner
 from tests.faults.variants import VARIANTS, Variant
 from tests.faults.world import World, world
+from tests.running import base_env
 
 IMAGES, VIDEOS = 5, 3
+AWAY_SECONDS = 12.0
+"""Longer than two leases."""
 SEED = 20_261_121
-BY_NAME = {row.name: (number, row) for number, row in enumerate(ROWS)}
+BY_NAME = {row.name: row for row in ROWS}
+ROOT = Path(__file__).resolve().parents[2]
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def broken() -> Iterator[World]:
-    with world(SEED) as started:
-        yield started
+def runner() -> Iterator[Runner]:
+    started = Runner(partial(world, SEED, away_seconds=AWAY_SECONDS), IMAGES, VIDEOS)
+    yield started
+    assert started.close() == ""
 
 
 @pytest.mark.parametrize(
@@ -38,22 +58,208 @@ def broken() -> Iterator[World]:
         "two attempts at one job",
         "answers of COMMIT are lost",
         "poison messages in front",
+        "SIGTERM during a slow submit",
+        "RabbitMQ is gone",
+        "publishes are lost",
+        "messages are removed by hand",
     ],
 )
-def test_nothing_is_lost_and_nothing_is_paid_twice(broken: World, name: str) -> None:
-    number, row = BY_NAME[name]
-    counts = run_row(broken, number, row, IMAGES, VIDEOS)
-    assert not faults_of(row, counts), counts
-    assert counts.assets == counts.succeeded
-
-
-def test_removed_messages_cancel_their_jobs(broken: World) -> None:
-    number, row = BY_NAME["messages are removed by hand"]
-    counts = run_row(broken, number, row, IMAGES, VIDEOS)
-    assert not faults_of(row, counts), counts
-    assert counts.cancelled == 3
+def test_nothing_is_lost_and_nothing_is_paid_twice(runner: Runner, name: str) -> None:
+    result = runner.run(BY_NAME[name])
+    assert result.wrong == [], result.counts
+    assert result.counts is not None
+    assert result.counts.images.stored + result.counts.videos.stored == result.counts.succeeded
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v.function], ids=lambda variant: variant.name)
 def test_a_broken_variant_still_breaks_one_line(variant: Variant, sql: psycopg.Connection) -> None:
     variant.apply(sql)
+
+
+@pytest.mark.parametrize("name", sorted(BREAKS))
+def test_a_broken_variant_of_a_process_still_breaks_something(name: str) -> None:
+    code = f"from tests.faults.broken import BREAKS; BREAKS[{name!r}]()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=base_env(), check=True, timeout=120)
+    assert name in {variant.python for variant in VARIANTS}
+
+
+@pytest.fixture(scope="module")
+def honest(runner: Runner) -> tuple[World, datetime]:
+    """A row without fault, whose books are in order."""
+    assert runner.run(BY_NAME["no fault"]).wrong == []
+    running = runner.world()
+    healed = running.now()
+    assert account(running, running.asked, healed).faults == []
+    return running, healed
+
+
+def _count(honest: tuple[World, datetime]) -> Account:
+    running, healed = honest
+    return account(running, running.asked, healed)
+
+
+def _one(running: World, statement: str, *values: object) -> str:
+    row = running.running.sql.execute(statement, values).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+@contextmanager
+def _changed(running: World, statement: str, back: str) -> Iterator[None]:
+    running.running.sql.execute(statement)
+    yield
+    running.running.sql.execute(back)
+
+
+def test_an_object_that_was_replaced_in_storage_is_noticed(honest: tuple[World, datetime]) -> None:
+    running, _ = honest
+    url = _one(
+        running,
+        "select url from superstoryboard.assets a join superstoryboard.jobs j on j.id = a.job_id"
+        " where j.storyboard_id = %s limit 1",
+        running.row,
+    )
+    place = url.replace("/object/public/", "/object/")
+    headers = {"authorization": f"Bearer {SECRET_KEY}", "apikey": SECRET_KEY, "x-upsert": "true"}
+    good = httpx.get(url, timeout=30).raise_for_status()
+    kind = {"content-type": good.headers["content-type"]}
+    httpx.post(place, content=good.content + b"x", headers=headers | kind, timeout=30).raise_for_status()
+    counts = _count(honest)
+    assert counts.wrong_bytes == 1
+    assert counts.images.stored + counts.videos.stored == counts.succeeded - 1
+    httpx.delete(place, headers=headers, timeout=30).raise_for_status()
+    assert _count(honest).wrong_bytes == 1
+    httpx.post(place, content=good.content, headers=headers | kind, timeout=30).raise_for_status()
+    assert _count(honest).faults == []
+
+
+def test_a_hash_that_google_never_gave_out_is_noticed(honest: tuple[World, datetime]) -> None:
+    """Storage and the database agree on bytes that were never paid for."""
+    running, _ = honest
+    one, other = running.running.sql.execute(
+        "select a.job_id, a.url, a.sha256 from superstoryboard.assets a join superstoryboard.jobs j on j.id = a.job_id"
+        " where j.storyboard_id = %s and j.kind = 'image' order by j.id limit 2",
+        (running.row,),
+    ).fetchall()
+    change = "update superstoryboard.assets set url = '{}', sha256 = '{}' where job_id = '{}'"
+    with _changed(running, change.format(other[1], other[2], one[0]), change.format(one[1], one[2], one[0])):
+        assert _count(honest).wrong_bytes == 1
+    assert _count(honest).faults == []
+
+
+@pytest.mark.parametrize("instead", ["another scene's picture", "nothing"])
+def test_a_link_that_points_elsewhere_is_noticed(honest: tuple[World, datetime], instead: str) -> None:
+    running, _ = honest
+    key = f"storyboard:{running.row}"
+    board = running.running.kv(key)
+    scenes = [scene for scene in board["scenes"] if "imageUrl" in scene]
+    url = scenes[1]["imageUrl"] if instead == "another scene's picture" else f"{scenes[0]['imageUrl']}.gone"
+    wrong = {"scenes": [scene | {"imageUrl": url} if scene is scenes[0] else scene for scene in board["scenes"]]}
+    write = f"update {KV} set value = %s where key = %s"
+    running.running.sql.execute(write, (Jsonb(wrong), key))
+    assert _count(honest).wrong_links == 1
+    running.running.sql.execute(write, (Jsonb(board), key))
+    assert _count(honest).faults == []
+
+
+def test_a_missing_link_is_noticed(honest: tuple[World, datetime]) -> None:
+    running, _ = honest
+    key = f"storyboard:{running.row}"
+    board = running.running.kv(key)
+    write = f"update {KV} set value = %s where key = %s"
+    running.running.sql.execute(write, (Jsonb({"scenes": []}), key))
+    assert _count(honest).lost == running.asked - 1  # two images are of one scene
+    running.running.sql.execute(write, (Jsonb(board), key))
+    assert _count(honest).faults == []
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "STAGED", "FAILED", "CANCELLED"])
+def test_a_job_that_did_not_succeed_is_noticed(honest: tuple[World, datetime], state: str) -> None:
+    running, _ = honest
+    job = _one(running, "select id from superstoryboard.jobs where storyboard_id = %s and scene_id = 's1'", running.row)
+    checks = "alter table superstoryboard.jobs {} trigger jobs_check_move"
+    change = "update superstoryboard.jobs set state = '{}' where id = '{}'"
+    with (
+        _changed(running, checks.format("disable"), checks.format("enable")),
+        _changed(running, change.format(state, job), change.format("SUCCEEDED", job)),
+    ):
+        counts = _count(honest)
+    assert counts.lost == (state != "CANCELLED")
+    assert counts.cancelled == (state == "CANCELLED")
+    assert counts.wrong_links == 1
+    assert _count(honest).faults == []
+
+
+def test_a_call_that_the_ledger_hides_is_noticed(honest: tuple[World, datetime]) -> None:
+    running, _ = honest
+    call = _one(
+        running,
+        "select c.id from superstoryboard.provider_calls c"
+        " join superstoryboard.jobs j on j.id = c.job_id"
+        " where j.storyboard_id = %s and c.paid limit 1",
+        running.row,
+    )
+    change = "update superstoryboard.provider_calls set paid = {} where id = {}"
+    with _changed(running, change.format("false", call), change.format("true", call)):
+        assert _count(honest).booked_unpaid == 1
+    assert _count(honest).faults == []
+
+
+def test_a_name_that_the_ledger_lost_is_counted(honest: tuple[World, datetime]) -> None:
+    running, _ = honest
+    call, name = running.running.sql.execute(
+        "select c.id, c.operation_name from superstoryboard.provider_calls c"
+        " join superstoryboard.jobs j on j.id = c.job_id"
+        " where j.storyboard_id = %s and c.operation_name is not null limit 1",
+        (running.row,),
+    ).fetchall()[0]
+    change = "update superstoryboard.provider_calls set operation_name = {} where id = {}"
+    with _changed(running, change.format("null", call), change.format(f"'{name}'", call)):
+        assert _count(honest).names_lost == 1
+    assert _count(honest).names_lost == 0
+
+
+def test_an_extra_paid_call_is_noticed(honest: tuple[World, datetime]) -> None:
+    """Last of those that share the row: what was paid stays paid."""
+    running, _ = honest
+    google = running.running.google
+    first = "select generation ->> 'prompt' from superstoryboard.jobs where storyboard_id = %s and kind = %s limit 1"
+    google_fixture.make_picture(google, prompt=_one(running, first, running.row, "image")).raise_for_status()
+    counts = _count(honest)
+    assert (counts.second_payments, counts.images.discarded, counts.booked_unpaid) == (1, 0, 1)
+    assert counts.images.paid == counts.images.stored + 1
+    assert counts.images.ratio == "1.20"
+    google_fixture.submit_video(
+        google, prompt=_one(running, first, running.row, "video"), durationSeconds=4
+    ).raise_for_status()
+    counts = _count(honest)
+    assert (counts.second_payments, counts.names_lost, counts.videos.paid) == (2, 1, VIDEOS + 1)
+    google_fixture.make_picture(google, prompt="a picture that no job asked for").raise_for_status()
+    assert _count(honest).second_payments == 3
+
+
+def test_a_fault_that_strikes_nothing_is_repeated_and_then_not_run(runner: Runner) -> None:
+    result = runner.run(Row("strikes nothing", nothing, evidence=lambda _: 0))
+    assert (result.repeats, result.wrong) == (2, ["not run: its fault struck nothing"])
+
+
+def test_a_row_that_breaks_names_the_error_and_the_next_one_runs(runner: Runner) -> None:
+    def breaks(running: World) -> None:
+        running.running.services["image_worker"].kill()
+        raise LookupError("no such thing")
+
+    result = runner.run(Row("breaks", breaks))
+    assert result.counts is None
+    assert result.wrong[0] == "broke: LookupError: no such thing"
+    assert result.wrong[1].startswith("open: ")
+    assert runner.run(BY_NAME["no fault"]).wrong == []
+
+
+def test_the_page_has_a_cell_for_each_column(runner: Runner) -> None:
+    good, broken = runner.run(BY_NAME["no fault"]), Result(BY_NAME["no fault"], None, ["broke: LookupError: a | b"])
+    assert len(cells(good)) == len(cells(broken)) == len(HEAD)
+    page = document([good, broken], [], seed=1, jobs=8, lease_seconds=5)
+    lines = [line for line in page.splitlines() if line.startswith("| no fault")]
+    assert [line.count(" | ") for line in lines] == [len(HEAD) - 1] * 2
+    assert "5 paid for 5 finished images (1.00)" in total([good])
+    assert "3 paid for 3 finished videos (1.00)" in page

@@ -18,9 +18,9 @@ from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.running import ALICE
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ BROKER_BACK = "Connected to RabbitMQ"
 NOT_PUBLISHED = "ArtifactReady was not published; the row will be polled"
 USES_BROKER = ("image_worker", "video_worker", "asset_writer")
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from tests.e2e.pipeline import Pipeline, pipeline
 from tests.e2e.test_kills import kill_at
 from tests.running import ALICE, SERVICE
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.emulators.storage_fixture import SECRET_KEY
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 HEADERS = {"apikey": SECRET_KEY}
 
 

@@ -16,7 +16,7 @@ from tests.emulators.google_fixture import OMNI_MODEL, VERTEX_MODEL, VIDEO_MODEL
 
 MODELS = {"interactions": OMNI_MODEL, "veo_vertex": VERTEX_MODEL, "veo_gemini": VIDEO_MODEL}
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ VIDEO_MODEL = "veo-3.1-fast-generate-preview"
 VERTEX_TOKEN = "emulator-token"
 VERTEX_MODEL = "veo-3.1-fast-generate-001"
 OMNI_MODEL = "gemini-omni-1.1-flash"
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 
 Json = dict[str, Any]
 

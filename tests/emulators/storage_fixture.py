@@ -17,7 +17,8 @@ SECRET_KEY = "emulator-secret-key"
 STAGING_KEY = "emulator-staging-key"
 ANON_KEY = "emulator-anon-key"
 STAGING_BUCKET = "artifact-staging"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def start_emulator(database_url: str, state_dir: Path, *extra: str) -> RunningEm
 def stop_emulator(emulator: RunningEmulator) -> int:
     """SIGTERM and the exit code."""
     emulator.process.terminate()
-    code = emulator.process.wait(timeout=10)
+    code = emulator.process.wait(timeout=STOP_SECONDS)
     assert emulator.process.stdout is not None
     emulator.process.stdout.close()
     return code

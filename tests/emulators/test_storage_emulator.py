@@ -37,7 +37,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
 
 def client_for(emulator: RunningEmulator, key: str | None = SECRET_KEY) -> httpx.AsyncClient:
     headers = {"apikey": key, "authorization": f"Bearer {key}"} if key else {}
-    return httpx.AsyncClient(base_url=f"{emulator.url}/storage/v1", headers=headers, timeout=10)
+    return httpx.AsyncClient(base_url=f"{emulator.url}/storage/v1", headers=headers, timeout=60)
 
 
 @pytest.fixture

@@ -5,21 +5,35 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from superstoryboard.jobs import database_errors, store
-from superstoryboard.providers import errors
+from superstoryboard.providers import errors, gemini_images
+from superstoryboard.runtime import handoff, leases
+from superstoryboard.storage import objects
+from tests.emulators.storage_fixture import STAGING_BUCKET
+
+
+def replace(owner: object, name: str, instead: object) -> None:
+    """Put something else in the place of what has this name.
+
+    Raises:
+        AttributeError: there is nothing of this name, so that nothing would be broken.
+    """
+    getattr(owner, name)
+    setattr(owner, name, instead)
 
 
 def pay_again() -> None:
     """A submit that was broken off counts as never sent."""
-    errors.sent_nothing = lambda error: True  # noqa: ARG005 - the signature of what it replaces
+    replace(errors, "sent_nothing", lambda error: True)  # noqa: ARG005 - the signature of what it replaces
 
 
 def give_up() -> None:
     """A database that is away is an error like any other."""
-    database_errors.unavailable = lambda *_, **__: None
+    replace(database_errors, "unavailable", lambda *_, **__: None)
 
 
 def show_everyone() -> None:
@@ -30,13 +44,66 @@ def show_everyone() -> None:
         del owner
         return await get(self, job_ids, None)
 
-    store.JobStore.get = any_owner  # type: ignore[method-assign]  # broken on purpose
+    replace(store.JobStore, "get", any_owner)
+
+
+def skip_final_upload() -> None:
+    """The asset_writer says that it has written what it has not."""
+    upload = objects.ObjectStore.upload
+
+    async def staging_only(
+        self: objects.ObjectStore, bucket: str, key: str, source: Path | bytes, media_type: str, **options: Any
+    ) -> None:
+        if bucket == STAGING_BUCKET:
+            await upload(self, bucket, key, source, media_type, **options)
+
+    replace(objects.ObjectStore, "upload", staging_only)
+
+
+def rescue_nothing() -> None:
+    """Bytes that an earlier worker had brought to staging are not looked for."""
+
+    async def nothing(self: handoff.HandOff, job: Any, upload: Any) -> None:
+        del self, job, upload
+
+    replace(handoff.HandOff, "rescue", nothing)
+
+
+def throw_away_once() -> None:
+    """The first good answer of Google counts as one that never came."""
+    generate = gemini_images.GeminiImages.generate
+    thrown: list[int] = []
+
+    async def forgetful(self: gemini_images.GeminiImages, call: Any, *, timeout_seconds: float) -> bytes:
+        data = await generate(self, call, timeout_seconds=timeout_seconds)
+        if not thrown:
+            thrown.append(len(data))
+            raise errors.submit_interrupted(TimeoutError())
+        return data
+
+    replace(gemini_images.GeminiImages, "generate", forgetful)
+
+
+def stop_heartbeat() -> None:
+    """No lease is extended."""
+
+    async def rest(self: leases.LeaseKeeper) -> None:
+        del self
+
+    replace(leases.LeaseKeeper, "beat", rest)
 
 
 BREAKS: dict[str, Callable[[], None]] = {
-    "pay_again": pay_again,
-    "give_up": give_up,
-    "show_everyone": show_everyone,
+    each.__name__: each
+    for each in (
+        pay_again,
+        give_up,
+        show_everyone,
+        skip_final_upload,
+        rescue_nothing,
+        throw_away_once,
+        stop_heartbeat,
+    )
 }
 
 

@@ -9,7 +9,7 @@ import psycopg
 
 @dataclass(frozen=True)
 class Variant:
-    """What is broken, and the row that must show it.
+    """What is broken, the invariant (or the line of SPEC) that it breaks, and the row that must show it.
 
     It is the `line` of a `function` of the database, or the break of tests.faults.broken that `python` names.
     """
@@ -113,4 +113,18 @@ VARIANTS = [
         instead="perform pgmq.set_vt(job.queue, job.msg_id, 600);",
     ),
     Variant("I10", "whoever asks for a job gets it", "no fault", python="show_everyone"),
+    Variant("I3", "nothing is written to its final place", "no fault", python="skip_final_upload"),
+    Variant(
+        "I2",
+        "staged bytes of a dead worker are not looked for",
+        "kill -9 image_worker at staged-bytes",
+        python="rescue_nothing",
+    ),
+    Variant("G1", "a good answer is thrown away once", "no fault", python="throw_away_once"),
+    Variant(
+        "G1",
+        "leases are not extended",
+        "answers take longer than a lease, two workers",
+        python="stop_heartbeat",
+    ),
 ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
+
+import psycopg
 
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
@@ -105,3 +108,17 @@ async def expire_lease(database: Database, queue: str) -> None:
         " where queue = %(queue)s and due_at is not null",
         {"queue": queue},
     )
+
+
+def database_time(sql: psycopg.Connection) -> datetime:
+    """What the database's clock says."""
+    found = sql.execute("select clock_timestamp()").fetchone()
+    assert found is not None
+    return found[0]  # type: ignore[no-any-return]  # a timestamp
+
+
+def first_due(sql: psycopg.Connection) -> datetime:
+    """When the first image that waits, or is held, may be claimed."""
+    found = sql.execute("select min(coalesce(due_at, lease_until)) from superstoryboard.turns").fetchone()
+    assert found is not None
+    return found[0]  # type: ignore[no-any-return]  # a timestamp

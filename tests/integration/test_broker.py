@@ -13,7 +13,7 @@ from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
 READY = ArtifactReady(job_id="j", claim=3, artifact_id="a-1", sha256="ff", size_bytes=7, traceparent="00-t")
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ class Inbox:
             await self._answer(self._count)
 
     async def next(self) -> ArtifactReady:
-        return await asyncio.wait_for(self.received.get(), 20)
+        return await asyncio.wait_for(self.received.get(), 60)
 
 
 async def depth(channel: aio_pika.abc.AbstractChannel, name: str) -> int:
@@ -86,7 +86,7 @@ async def test_a_delivery_that_always_fails_fills_the_dead_letters(
     await broker.publish(READY)
     queue = await channel.get_queue(READY_QUEUE)
     for _ in range(DELIVERY_LIMIT + 1):
-        message = await queue.get(timeout=10)
+        message = await queue.get(timeout=60)
         assert message is not None
         await message.nack(requeue=True)
     dead = await channel.get_queue(DEAD_QUEUE)
@@ -141,7 +141,7 @@ async def test_publishing_without_a_broker_says_no_and_does_not_wait() -> None:
 
 
 async def _next(queue: aio_pika.abc.AbstractQueue) -> aio_pika.abc.AbstractIncomingMessage:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with queue.iterator() as messages:
             async for message in messages:
                 return message

@@ -28,7 +28,7 @@ READY = ArtifactReady(job_id="j", claim=3, artifact_id="a-1", sha256="ff", size_
 AWAY = "RabbitMQ does not answer; trying on"
 REFUSED = "SSLCertVerificationError"
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -75,7 +75,7 @@ async def test_artifacts_are_announced_over_tls(broker: Broker) -> None:
     received: asyncio.Queue[ArtifactReady] = asyncio.Queue()
     await broker.consume(received.put)
     assert await broker.publish(READY)
-    assert await asyncio.wait_for(received.get(), 20) == READY
+    assert await asyncio.wait_for(received.get(), 60) == READY
 
 
 async def test_events_are_pushed_over_tls(node: Node) -> None:

@@ -23,7 +23,7 @@ KV_TABLE = "kv_store_7ee7668a"
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_demo_ends_well_with_a_complete_gallery(amqp_url: str) -> None:
     demo = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -60,7 +60,7 @@ def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(folder:
     family = process.children(recursive=True)
     os.kill(first.pid, signal.SIGKILL)
     first.stop()
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=60)
     with Postgres(folder / "postgres") as second:
         assert read(second) == ["before the kill"]
 
@@ -111,7 +111,7 @@ async def test_rabbitmq_keeps_messages_over_a_kill_and_leaves_no_process(
     finally:
         node.stop()
     assert family
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     assert is_free(node.port)
 
@@ -143,7 +143,7 @@ async def receive(url: str) -> bytes:
         channel = await connection.channel()
         arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         await (await declare(channel)).consume(arrived.put)
-        message = await asyncio.wait_for(arrived.get(), timeout=20)
+        message = await asyncio.wait_for(arrived.get(), timeout=60)
         await message.ack()
         return message.body
 

@@ -44,7 +44,7 @@ JOBS_EACH = 4
 WAIT_SECONDS = 60.0
 TRY_SECONDS = 3.0
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass

@@ -42,7 +42,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
 
 @pytest.fixture
 async def control(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"{emulator.url}/_emulator", timeout=10) as each:
+    async with httpx.AsyncClient(base_url=f"{emulator.url}/_emulator", timeout=60) as each:
         await each.post("/reset")
         yield each
         await each.post("/reset")
@@ -109,7 +109,7 @@ async def test_the_public_url_is_read_without_a_key(store: ObjectStore, bucket: 
     await store.upload(bucket, "s/a_1.png", PNG, "image/png", cache_control="31536000")
     url = store.public_url(bucket, "s/a_1.png")
     assert url == f"{emulator.url}/storage/v1/object/public/{bucket}/s/a_1.png"
-    async with httpx.AsyncClient(timeout=10) as anyone:
+    async with httpx.AsyncClient(timeout=60) as anyone:
         answer = await anyone.get(url)
     assert (answer.content, answer.headers["cache-control"]) == (PNG, "max-age=31536000")
 
@@ -129,7 +129,7 @@ async def test_a_signed_url_opens_a_private_bucket_at_the_public_address(emulato
     await store.upload("signed", "s/a_1.png", PNG, "image/png")
     url = await store.signed_url("signed", "s/a_1.png", 60)
     assert url.startswith("https://media.example.com/storage/v1/object/sign/signed/s/a_1.png?token=")
-    async with httpx.AsyncClient(timeout=10) as anyone:
+    async with httpx.AsyncClient(timeout=60) as anyone:
         answer = await anyone.get(url.replace("https://media.example.com", emulator.url))
         private = await anyone.get(f"{emulator.url}/storage/v1/object/public/signed/s/a_1.png")
     assert (answer.status_code, answer.content) == (200, PNG)
@@ -197,7 +197,7 @@ async def test_an_existing_bucket_is_never_changed(store: ObjectStore, emulator:
     await store.ensure_bucket(name, public=False, file_size_limit=10)
     assert await store.ensure_bucket(name, public=True, file_size_limit=999) is BucketOutcome.EXISTS
     headers = {"apikey": SECRET_KEY}
-    async with httpx.AsyncClient(timeout=10, headers=headers) as client:
+    async with httpx.AsyncClient(timeout=60, headers=headers) as client:
         row = (await client.get(f"{emulator.url}/storage/v1/bucket/{name}")).json()
     assert (row["public"], row["file_size_limit"]) == (False, 10)
 
@@ -212,7 +212,7 @@ async def test_the_buckets_of_the_system_are_made_once(store: ObjectStore, emula
     with capture_logs() as logs:
         assert set((await ensure_buckets(store, STAGING_BUCKET)).values()) == {BucketOutcome.EXISTS}
     assert logs == []
-    async with httpx.AsyncClient(timeout=10, headers={"apikey": SECRET_KEY}) as client:
+    async with httpx.AsyncClient(timeout=60, headers={"apikey": SECRET_KEY}) as client:
         rows = {row["id"]: row for row in (await client.get(f"{emulator.url}/storage/v1/bucket")).json()}
     for definition in FINAL_BUCKETS:
         assert rows[definition.id]["public"] is True

@@ -129,6 +129,6 @@ async def test_objects_of_ended_artifacts_are_handed_out_once_and_only_after_the
 def test_waking_by_sql_notifies_and_knows_its_queues(sql: psycopg.Connection) -> None:
     sql.execute(f"listen {QUEUE_CHANNEL}")
     sql.execute("select superstoryboard.wake('video_generation_queue')")
-    assert len(list(sql.notifies(timeout=5, stop_after=1))) == 1
+    assert len(list(sql.notifies(timeout=60, stop_after=1))) == 1
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="unknown queue 'other'"):
         sql.execute("select superstoryboard.wake('other')")
