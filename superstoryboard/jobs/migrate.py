@@ -51,8 +51,8 @@ def migrate(
 ) -> list[str]:
     """Bring a database to the present schema and say what was done, one sentence each.
 
-    All in one transaction under its advisory lock: a migration that fails leaves nothing behind and can be repeated, and
-    of two at once the second finds the work done.
+    All in one transaction under its advisory lock: a migration that fails leaves nothing behind and can be repeated,
+    and of two at once the second finds the work done.
 
     Raises:
         MigrationError: an applied file has changed, something is in the way, or the server refuses a statement.

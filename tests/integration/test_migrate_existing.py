@@ -106,7 +106,8 @@ def made(url: str) -> set[str]:
             str(row)
             for row in rows(
                 connection,
-                "select n.nspname, relname, relkind, array(select attname from pg_attribute where attrelid = c.oid), relacl"
+                "select n.nspname, relname, relkind, array(select attname from pg_attribute where attrelid = c.oid),"
+                " relacl"
                 " from pg_class c join pg_namespace n on n.oid = relnamespace where nspname in ('public', 'pgmq')"
                 " union all select n.nspname, proname, prokind, array[prosrc::name], proacl"
                 " from pg_proc p join pg_namespace n on n.oid = pronamespace where nspname in ('public', 'pgmq')"
