@@ -12,6 +12,8 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from devstack.console import Console, Sink
+from devstack.demo_plan import StoryDatabase
+from devstack.first_rows import first_rows
 from devstack.outside import Outside, OutsideError
 from devstack.ports import Ports
 from devstack.program import StartError
@@ -102,7 +104,11 @@ async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outsi
 async def _serve(options: StackOptions, terminal: Terminal) -> None:
     terminal.print(f"Starting; data and logs are in {options.state_dir}", highlight=False)
     async with Stack(options) as stack:
+        if options.outside.database_url is None:
+            await StoryDatabase(stack.database_url, stack.kv_table).put_missing(first_rows())
         lines = [f"export {name}={shlex.quote(value)}" for name, value in exports(stack).items()]
+        # So that `storyboard` and `python` are those of this folder.
+        lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
         env_file = options.state_dir / "env"
         env_file.touch(mode=0o600)
         env_file.write_text("\n".join(lines) + "\n")
