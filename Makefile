@@ -24,10 +24,10 @@ help: ## Show this list
 venv: $(DEV) ## Create .venv with everything that development needs
 
 demo: $(RUNTIME) ## Run a real storyboard through the whole stack and make a gallery page
-	@$(BIN)/python -m devstack.demo
+	@$(BIN)/python -m devstack.demo $(if $(WITH_ENV),--with-env)
 
 up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
-	@$(BIN)/python -m devstack.up
+	@$(BIN)/python -m devstack.up $(if $(WITH_ENV),--with-env)
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope

@@ -22,8 +22,10 @@ from devstack.gallery import Card, Page, render
 from devstack.outside import Outside, OutsideError
 from devstack.program import StartError
 from devstack.rabbitmq import RabbitMQMissingError
+from devstack.shell import enter, with_env_option
 from devstack.stack import ROOT, Stack, StackOptions
 from storyboard.progress import progress_display
+from superstoryboard.config.env_file import EnvFileError
 from superstoryboard.jobs.migrate import MigrationError
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.job_pb2 import Job, JobState
@@ -49,15 +51,27 @@ class Story:
     """A sentence for everything that is not as it must be."""
 
 
-def main() -> int:
-    """Run the demo. The exit code is 0 only where every asset was decoded and every link is right."""
+def main(*, with_env: bool = False) -> int:
+    """Run the demo. The exit code is 0 only where every asset was decoded and every link is right.
+
+    It uses nothing outside of this machine, unless `with_env` says that the environment may name it.
+    """
     terminal = Terminal(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     FOLDER.mkdir(parents=True, exist_ok=True)
     state_dir = Path(tempfile.mkdtemp(prefix="state-", dir=FOLDER))
     state_dir.chmod(0o755)
     try:
-        gallery, wrong = asyncio.run(_demo(state_dir, terminal))
-    except (StartError, OutsideError, RabbitMQMissingError, MigrationError, grpc.RpcError, OSError) as error:
+        outside = enter(with_env=with_env)
+        gallery, wrong = asyncio.run(_demo(state_dir, terminal, outside))
+    except (
+        StartError,
+        OutsideError,
+        EnvFileError,
+        RabbitMQMissingError,
+        MigrationError,
+        grpc.RpcError,
+        OSError,
+    ) as error:
         terminal.print(f"The demo failed: {error}\nLogs: {state_dir / 'logs'}", style="red", markup=False)
         return 1
     if wrong:
@@ -68,9 +82,8 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-async def _demo(state_dir: Path, terminal: Terminal) -> tuple[Path, list[str]]:
+async def _demo(state_dir: Path, terminal: Terminal, outside: Outside) -> tuple[Path, list[str]]:
     began = time.monotonic()
-    outside = Outside.read()
     options = StackOptions(
         state_dir=state_dir, outside=outside, image_seconds=IMAGE_SECONDS, video_seconds=VIDEO_SECONDS
     )
@@ -189,4 +202,4 @@ def _card(asset: FetchedAsset) -> Card:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(with_env=with_env_option(__doc__ or "")))

@@ -126,6 +126,14 @@ class StoryDatabase:
         async with await self._connect() as connection, connection.cursor() as cursor:
             await cursor.executemany(statement, [(key, Jsonb(value)) for key, value in rows.items()])
 
+    async def put_missing(self, rows: dict[str, dict[str, Any]]) -> None:
+        """Write rows whose keys are not there; the others stay as they are."""
+        statement = sql.SQL("insert into {} (key, value) values (%s, %s) on conflict (key) do nothing").format(
+            self._table
+        )
+        async with await self._connect() as connection, connection.cursor() as cursor:
+            await cursor.executemany(statement, [(key, Jsonb(value)) for key, value in rows.items()])
+
     async def get(self, keys: list[str]) -> dict[str, dict[str, Any]]:
         """Read rows of the key-value table."""
         statement = sql.SQL("select key, value from {} where key = any(%s)").format(self._table)

@@ -37,7 +37,7 @@ TUNING = (
 
 
 class OutsideError(Exception):
-    """The environment names a real system, but not what is needed to use it; the message names the settings."""
+    """The environment names a real system, but not all that must be real with it; the message names the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,23 @@ class Outside:
     tuning: Mapping[str, str] = field(default_factory=dict)
     """Settings without secrets that are passed on to the services."""
 
+    def __post_init__(self) -> None:
+        """Jobs of a real database get real pictures only, and links that lead to a real Storage."""
+        real = {"Google": self.google_key, "Storage": self.supabase_url}
+        emulated = [name for name, setting in real.items() if not setting]
+        if self.database_url and emulated:
+            raise OutsideError(
+                f"DATABASE_URL names an outside database, but {' and '.join(emulated)} would be emulated: the jobs that"
+                " wait there would get made-up pictures, or links into this machine. Set GOOGLE_GENERATIVE_AI_API_KEY"
+                " and SUPABASE_URL with SUPABASE_SECRET_KEY too, or leave DATABASE_URL out: the stack has its own."
+            )
+
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """What the environment names.
 
         Raises:
-            OutsideError: SUPABASE_URL is set without a secret key.
+            OutsideError: SUPABASE_URL is set without a secret key, or a real database beside an emulator.
         """
         present = {name: value for name, value in environment.items() if value}
         keys = ("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_SERVICE_KEY")

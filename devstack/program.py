@@ -63,7 +63,8 @@ def base_env() -> dict[str, str]:
     env = {name: os.environ[name] for name in INHERITED if name in os.environ}
     skipped = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
     no_proxy = ",".join(filter(None, [skipped, "127.0.0.1,localhost"]))
-    return env | {"NO_PROXY": no_proxy, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
+    # A child's settings are those that it is given: the file .env of whoever started us is not for it.
+    return env | {"NO_PROXY": no_proxy, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1", "ENV_FILE": ""}
 
 
 class BlockingProcess:

@@ -12,11 +12,15 @@ from rich.console import Console as Terminal
 from rich.table import Table
 
 from devstack.console import Console, Sink
+from devstack.demo_plan import StoryDatabase
+from devstack.first_rows import first_rows
 from devstack.outside import Outside, OutsideError
 from devstack.ports import Ports
 from devstack.program import StartError
 from devstack.rabbitmq import RabbitMQMissingError
+from devstack.shell import enter, with_env_option
 from devstack.stack import ROOT, Stack, StackOptions
+from superstoryboard.config.env_file import EnvFileError
 from superstoryboard.jobs.migrate import MigrationError
 
 STATE = ROOT / ".devstack" / "up"
@@ -25,17 +29,21 @@ SERVERS = frozenset({"postgres", "rabbitmq", "epmd"})
 NEEDED = {"postgres": "database_url", "amqp": "amqp_url", "google": "google_key", "storage": "supabase_url"}
 
 
-def main() -> int:
+def main(*, with_env: bool = False) -> int:
     """Run on the fixed ports until SIGINT or SIGTERM; see `run`."""
-    return run(Ports(), STATE)
+    return run(Ports(), STATE, with_env=with_env)
 
 
-def run(ports: Ports, state_dir: Path) -> int:
-    """Run until SIGINT or SIGTERM; the exit code is 0 after a clean stop, 1 where the stack could not start."""
+def run(ports: Ports, state_dir: Path, *, with_env: bool = False) -> int:
+    """Run until SIGINT or SIGTERM; the exit code is 0 after a clean stop, 1 where the stack could not start.
+
+    It uses nothing outside of this machine, unless `with_env` says that the environment may name it.
+    """
     terminal = Terminal(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     try:
-        return asyncio.run(_run(ports, state_dir, terminal))
-    except (StartError, OutsideError, RabbitMQMissingError, MigrationError, OSError) as error:
+        outside = enter(with_env=with_env)
+        return asyncio.run(_run(ports, state_dir, terminal, outside))
+    except (StartError, OutsideError, EnvFileError, RabbitMQMissingError, MigrationError, OSError) as error:
         terminal.print(str(error), style="red", markup=False, highlight=False)
         return 1
 
@@ -69,12 +77,11 @@ def describe(stack: Stack) -> Table:
 
 def _broker(stack: Stack) -> str:
     if stack.amqp_url is None:
-        return "none (rabbitmq-server is not installed, AMQP_URL is not set): the asset_writer reads the database"
+        return "none (rabbitmq-server is not installed): the asset_writer reads the database"
     return "as in AMQP_URL" if stack.options.outside.amqp_url else stack.amqp_url
 
 
-async def _run(ports: Ports, state_dir: Path, terminal: Terminal) -> int:
-    outside = Outside.read()
+async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outside) -> int:
     taken = {name: port for name, port in ports.taken().items() if not _is_outside(outside, name)}
     if taken:
         names = ", ".join(f"{port} ({name})" for name, port in taken.items())
@@ -97,7 +104,11 @@ async def _run(ports: Ports, state_dir: Path, terminal: Terminal) -> int:
 async def _serve(options: StackOptions, terminal: Terminal) -> None:
     terminal.print(f"Starting; data and logs are in {options.state_dir}", highlight=False)
     async with Stack(options) as stack:
+        if options.outside.database_url is None:
+            await StoryDatabase(stack.database_url, stack.kv_table).put_missing(first_rows())
         lines = [f"export {name}={shlex.quote(value)}" for name, value in exports(stack).items()]
+        # So that `storyboard` and `python` are those of this folder.
+        lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
         env_file = options.state_dir / "env"
         env_file.touch(mode=0o600)
         env_file.write_text("\n".join(lines) + "\n")
@@ -129,4 +140,4 @@ def _without_servers(sink: Sink) -> Sink:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(with_env=with_env_option(__doc__ or "")))

@@ -4,7 +4,7 @@ declare
   queue text;
 begin
   foreach queue in array array['image_generation_queue', 'video_generation_queue'] loop
-    if to_regclass(format('pgmq.%I', 'q_' || queue)) is null then
+    if to_regclass(format('pgmq.%I', 'q_' || queue)) is null or to_regclass(format('pgmq.%I', 'a_' || queue)) is null then
       perform pgmq.create(queue);
     end if;
     execute format(
@@ -14,12 +14,15 @@ begin
     );
     execute format('create index if not exists %I on pgmq.%I (archived_at)', 'a_' || queue || '_archived_at', 'a_' || queue);
     begin
+      -- With the rights of whoever reads it: row-level security of the queue holds for the view too.
       execute format(
-        'create or replace view pgmq.%I as select msg_id, read_ct, enqueued_at, vt, message from pgmq.%I',
-        queue, 'q_' || queue
+        'create or replace view pgmq.%I %s as select msg_id, read_ct, enqueued_at, vt, message from pgmq.%I',
+        queue,
+        case when current_setting('server_version_num')::integer >= 150000 then 'with (security_invoker = true)' else '' end,
+        'q_' || queue
       );
-    exception when insufficient_privilege then
-      raise notice 'no right to create view pgmq.%: monitoring reads pgmq.q_% instead', queue, queue;
+    exception when insufficient_privilege or invalid_table_definition or wrong_object_type then
+      raise warning 'pgmq.% is left as it is (%). Read pgmq.q_% instead.', queue, sqlerrm, queue;
     end;
   end loop;
 end

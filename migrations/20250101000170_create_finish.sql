@@ -112,9 +112,10 @@ $$;
 
 -- Finishes a job whose object is in its final place, under a URL that ends at p_url_expires_at (null: never). Fenced by the
 -- artifact and the job's state. Answers the job's state;
--- `won` is true for the one call that did it, which then removes the staged object.
+-- `won` is true for the one call that did it, which then removes the staged object and gets the job's warnings as `notes`.
 create function superstoryboard.finish_job_v1(
-  p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean
+  p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean,
+  out notes text[]
 )
 language plpgsql as $$
 declare
@@ -159,6 +160,7 @@ begin
   perform superstoryboard.emit_event(job, 'Stored');
   state := job.state;
   won := true;
+  notes := job.warnings;
 end
 $$;
 

@@ -9,6 +9,10 @@ begin
 end
 $$;
 
+select superstoryboard.set_aside('pgmq_read', 'text, integer, integer');
+select superstoryboard.set_aside('pgmq_delete', 'text, bigint');
+select superstoryboard.set_aside('pgmq_archive', 'text, bigint');
+
 create or replace function public.pgmq_read(queue_name text, vt integer, qty integer)
 returns table (msg_id bigint, read_ct integer, enqueued_at timestamptz, vt timestamptz, message jsonb)
 -- In SQL, as PL/pgSQL refuses an input and an output of one name, and clients know both as vt.
@@ -37,3 +41,7 @@ revoke all on function public.pgmq_read (text, integer, integer), public.pgmq_de
   public.pgmq_archive (text, bigint) from public, anon, authenticated;
 grant execute on function public.pgmq_read (text, integer, integer), public.pgmq_delete (text, bigint),
   public.pgmq_archive (text, bigint) to service_role;
+
+select superstoryboard.take_over('pgmq_read', 'text, integer, integer');
+select superstoryboard.take_over('pgmq_delete', 'text, bigint');
+select superstoryboard.take_over('pgmq_archive', 'text, bigint');

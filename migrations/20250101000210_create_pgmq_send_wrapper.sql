@@ -1,4 +1,6 @@
 -- SPEC A3: send for clients that see only schema public. The caller's JWT subject becomes the owner of the job.
+select superstoryboard.set_aside('pgmq_send', 'text, jsonb');
+
 create or replace function public.pgmq_send(queue_name text, message jsonb) returns bigint
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -20,3 +22,5 @@ $$;
 
 revoke all on function public.pgmq_send (text, jsonb) from public, anon;
 grant execute on function public.pgmq_send (text, jsonb) to authenticated, service_role;
+
+select superstoryboard.take_over('pgmq_send', 'text, jsonb');

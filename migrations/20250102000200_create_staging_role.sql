@@ -7,15 +7,24 @@ begin
 exception
   -- Another database of this server is being migrated at this moment.
   when duplicate_object or unique_violation then null;
+  -- A staging key is an option: everything else works without.
+  when insufficient_privilege then
+    raise warning 'The role superstoryboard_staging was not created (%): see docs/STAGING-KEY.md.', sqlerrm;
 end
 $$;
 
 -- Storage takes the role of a JWT by way of this one.
 do $$
 begin
-  if exists (select from pg_roles where rolname = 'authenticator') then
+  if exists (select from pg_roles where rolname = 'authenticator')
+     and exists (select from pg_roles where rolname = 'superstoryboard_staging')
+     and not pg_has_role('authenticator', 'superstoryboard_staging', 'member') then
     grant superstoryboard_staging to authenticator;
   end if;
+exception
+  when unique_violation then null;
+  when insufficient_privilege then
+    raise warning 'The role superstoryboard_staging was not granted to authenticator (%): see docs/STAGING-KEY.md.', sqlerrm;
 end
 $$;
 
@@ -29,6 +38,8 @@ declare
 begin
   if to_regclass('storage.objects') is null then
     return null;
+  elsif not exists (select from pg_roles where rolname = 'superstoryboard_staging') then
+    return 'The role superstoryboard_staging is missing, so no staging key can be minted: see docs/STAGING-KEY.md.';
   elsif not (select relrowsecurity from pg_class where oid = to_regclass('storage.objects')) then
     return 'The staging role got no right: storage.objects has no row-level security, so that it would reach every bucket.';
   elsif (select count(*) from pg_policies

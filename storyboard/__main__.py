@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from storyboard.app import build_app
 from storyboard.errors import CommandError, ExitCode
 from storyboard.output import say
+from superstoryboard.config.env_file import load_or_exit
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -23,7 +24,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Run the command of this process and exit with its code."""
+    """Run the command of this process, with what its `.env` adds to the environment, and exit with its code."""
+    load_or_exit()
     sys.exit(run(sys.argv[1:]))
 
 

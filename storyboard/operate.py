@@ -13,6 +13,9 @@ from storyboard.output import print_line
 from storyboard.settings import DEFAULT_KV_TABLE, secret
 
 PANEL = "Operate"
+WithEnv = Annotated[
+    bool, typer.Option("--with-env", help="Use the real systems that the environment and the file .env name.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,17 +48,17 @@ def migrate(
         print_line(sentence)
 
 
-def up() -> None:
+def up(*, with_env: WithEnv = False) -> None:
     """Run the whole system on this machine.
 
     Database, emulators and services, without any account; ends with Ctrl-C.
     """
-    _run_devstack("devstack.up")
+    _run_devstack("devstack.up", with_env=with_env)
 
 
-def demo() -> None:
+def demo(*, with_env: WithEnv = False) -> None:
     """Show the system at work, on free ports."""
-    _run_devstack("devstack.demo")
+    _run_devstack("devstack.demo", with_env=with_env)
 
 
 def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
@@ -77,7 +80,7 @@ def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
         raise CommandError(ExitCode.FAILED, [f"The database refuses: {error}"]) from error
 
 
-def _run_devstack(module: str) -> None:
+def _run_devstack(module: str, *, with_env: bool) -> None:
     try:
         program = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -85,6 +88,6 @@ def _run_devstack(module: str) -> None:
         raise CommandError(
             ExitCode.FAILED, [f"The devstack's packages are missing ({error.name}). {advice}"]
         ) from error
-    code = program.main()
+    code = program.main(with_env=with_env)
     if code:
         raise typer.Exit(code)

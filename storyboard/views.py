@@ -53,6 +53,12 @@ def generation_of(job: Job) -> ImageGeneration | VideoGeneration:
     return job.video if job.HasField("video") else job.image
 
 
+MEANINGS = {
+    "entity not found": "the asset is stored, but the key-value table has no row for its scene or character",
+    "superseded": "the asset is stored, but a newer one is linked",
+}
+
+
 def outcome_of(job: Job) -> str:
     """URL of the asset, or why there is none (yet)."""
     if job.state == SUCCEEDED:
@@ -69,9 +75,15 @@ def error_text(error: JobError) -> str:
 def print_result(job: Job) -> None:
     """The end of one job: its state and id, then its URL or error, then its warnings."""
     stdout().print(Text.assemble(state_text(job.state), " ", job.id))
-    for line in (outcome_of(job), *(f"warning: {warning}" for warning in job.warnings)):
+    for line in (outcome_of(job), *(f"warning: {_explained(warning)}" for warning in job.warnings)):
         if line:
             print_line(line)
+
+
+def _explained(warning: str) -> str:
+    """A warning with what it means, where it does not say that by itself."""
+    meaning = MEANINGS.get(warning)
+    return f"{warning} ({meaning})" if meaning else warning
 
 
 def print_details(job: Job) -> None:

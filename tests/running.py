@@ -45,7 +45,7 @@ SERVICE = bearer(token("backend", "service_role"))
 
 def base_env() -> dict[str, str]:
     """What a child needs of this process's environment, and nothing that could change its settings."""
-    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ} | {"ENV_FILE": ""}
 
 
 class Service:

@@ -156,7 +156,23 @@ def _kv(name: str, facts: KvFacts) -> Finding:
     if not facts.unique_key:
         mend = f"Make its key unique: alter table {name} add primary key (key);"
         return failed("kv table", f"{name} has no unique key", mend)
-    return ok("kv table", f"{name} ({shown})")
+    return _kv_access(name, facts) or ok("kv table", f"{name} ({shown})")
+
+
+def _kv_access(name: str, facts: KvFacts) -> Finding | None:
+    """A warning where whoever holds the publishable key may come at the rows, or only one thing keeps them out."""
+    enable = f"alter table {name} enable row level security;"
+    revoke = f"revoke all on table {name} from public, {', '.join(role for role, _ in facts.held)};"
+    held = " and ".join(f"{role} may {rights}" for role, rights in facts.held)
+    if facts.held and not facts.row_security:
+        found = f"{name} is open to whoever holds the publishable key: row-level security is off, and {held}"
+        return warning("kv table", found, _by_sql([enable, revoke]))
+    if facts.held:
+        mend = f"Where no browser needs it, mend by SQL: {revoke}"
+        return warning("kv table", f"only row-level security closes {name}: {held}", mend)
+    if not facts.row_security:
+        return warning("kv table", f"row-level security of {name} is off: one grant would open it", _by_sql([enable]))
+    return None
 
 
 async def _listen(inspection: Inspection, facts: ServerFacts) -> Finding:

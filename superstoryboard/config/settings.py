@@ -11,6 +11,8 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
+from superstoryboard.config.env_file import load_or_exit
+
 Port = Annotated[str, Field(pattern=r"^\S+:\d+$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
 
@@ -89,11 +91,16 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def read_or_exit(kind: type[AnySettings], *, check_only: bool = False) -> AnySettings:
-    """Read the settings of a process; print what is wrong and exit 2, or with check_only exit 0 where all is well."""
+    """Read the settings of a process, those of its `.env` included, which the environment goes before.
+
+    Prints what is wrong and exits 2, or with check_only exits 0 where all is well.
+    """
+    file = load_or_exit()
     try:
         settings = kind.read()
     except SettingsError as error:
-        sys.stderr.write(f"Settings are not usable:\n{error}\n")
+        also = f" (from the environment and {file})" if file else ""
+        sys.stderr.write(f"Settings are not usable{also}:\n{error}\n")
         sys.exit(2)
     if check_only:
         sys.stdout.write("Settings are usable.\n")

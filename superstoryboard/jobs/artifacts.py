@@ -13,6 +13,11 @@ from psycopg.types.json import Jsonb
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import JobError
 from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob
+from superstoryboard.telemetry.logs import get_logger
+
+NO_ENTITY = "entity not found"
+
+log = get_logger("links")
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,14 @@ class Artifacts:
             patience_seconds=PATIENCE_SECONDS,
             lock_timeout_seconds=lock_timeout_seconds,
         )
+        if row["won"] and NO_ENTITY in row["notes"]:
+            log.warning(
+                "The asset is stored, but the key-value table has no row for its scene or character, so nothing links"
+                " to it; create that row, and put the asset's URL into it or make the asset again",
+                action=NO_ENTITY,
+                job_state=row["state"],
+                kv_table=kv_table,
+            )
         return row["state"], row["won"]
 
     async def _call(self, statement: Any, values: dict[str, Any]) -> str | None:

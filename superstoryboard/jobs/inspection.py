@@ -86,11 +86,13 @@ class GrantFacts:
 
 @dataclass(frozen=True)
 class KvFacts:
-    """The key-value table: its columns with their types, and whether `key` alone is unique."""
+    """The key-value table: columns with their types, whether `key` alone is unique, rights of browsers' roles."""
 
     exists: bool
     columns: dict[str, str]
     unique_key: bool
+    row_security: bool
+    held: tuple[tuple[str, str], ...]
 
 
 class Inspection:
@@ -199,7 +201,19 @@ class Inspection:
             " and i.indpred is null and i.indexprs is null and a.attname = 'key') as unique_key",
             [table],
         )
-        return KvFacts(bool(columns), {row["name"]: row["type"] for row in columns}, unique["unique_key"])
+        secured = await self._one(
+            "select coalesce((select relrowsecurity from pg_class where oid = to_regclass(%s)), false) as on", [table]
+        )
+        held = await self._all(
+            "select role, string_agg(verb, ', ' order by position) as rights"
+            " from pg_roles r, unnest(array['anon', 'authenticated']) role,"
+            " unnest(array['select', 'insert', 'update', 'delete', 'truncate']) with ordinality v (verb, position)"
+            " where r.rolname = role and has_table_privilege(r.oid, to_regclass(%s), verb) group by role order by role",
+            [table],
+        )
+        types = {row["name"]: row["type"] for row in columns}
+        rights = tuple((row["role"], row["rights"]) for row in held)
+        return KvFacts(bool(columns), types, unique["unique_key"], secured["on"], rights)
 
     async def hears(self, sender: Inspection) -> bool:
         """Whether a notification that `sender` sends arrives here. The channel is new at each call."""

@@ -193,6 +193,28 @@ def test_a_kv_table_of_another_form(
     assert words in result.sentence("kv table")
 
 
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        ("grant all on other_kv to anon", "open to whoever holds the publishable key"),
+        ("grant select on other_kv to public", "anon may select and authenticated may select"),
+        ("alter table other_kv enable row level security; grant all on other_kv to authenticated", "only row-level"),
+        ("select 1", "row-level security of other_kv is off"),
+    ],
+)
+def test_a_kv_table_that_browsers_could_reach(
+    doctor: Doctor, database_url: str, sql: psycopg.Connection, statements: str, words: str
+) -> None:
+    sql.execute(f"create table other_kv (key text primary key, value jsonb); {statements}".encode())
+    doctor.set(DATABASE_URL=database_url, KV_TABLE="other_kv")
+    result = doctor()
+    assert (result.code, result.state("kv table")) == (0, "warning")
+    assert words in result.sentence("kv table")
+    mend = result.of("kv table")["mend"].partition("by SQL: ")[2]
+    sql.execute(mend.encode())
+    assert doctor().state("kv table") == "ok"
+
+
 def test_a_kv_table_that_is_no_name(doctor: Doctor, database_url: str) -> None:
     doctor.set(DATABASE_URL=database_url, KV_TABLE="no; name")
     assert doctor().code == 2

@@ -22,7 +22,7 @@ def statements(file: Path) -> list[str]:
 
 def migrate(database_url: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "storyboard", "migrate"]
-    environment = {"DATABASE_URL": database_url} | settings
+    environment = {"DATABASE_URL": database_url, "ENV_FILE": ""} | settings
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 

@@ -95,7 +95,29 @@ async def test_a_video_from_an_image_is_printed_as_json(cli: Cli) -> None:
     job = json.loads(done.out)
     assert (job["state"], job["video"]["durationSeconds"]) == ("JOB_STATE_SUCCEEDED", "4")
     assert job["asset"]["mediaType"] == "video/mp4"
-    assert "entity not found" in job["warnings"]
+    assert job["warnings"] == ["entity not found"]
+
+
+async def logged(cli: Cli, job_id: str) -> dict[str, Any]:
+    """The line with an action that the asset_writer writes about a job; its pipe may lag behind the job's end."""
+    log = cli.stack.options.state_dir / "logs" / "asset_writer.log"
+    async with asyncio.timeout(CLI_SECONDS):
+        while True:
+            lines = (await asyncio.to_thread(log.read_text)).splitlines(keepends=True)
+            for line in lines:
+                if line.endswith("\n") and job_id in line and '"action"' in line:
+                    return dict(json.loads(line))
+            await asyncio.sleep(0.05)
+
+
+async def test_an_asset_without_an_entity_is_explained_and_logged(cli: Cli) -> None:
+    done = await cli("image", "Nobody's scene", "--scene=of-no-row")
+    assert done.code == 0, done.err
+    state, _, warning = done.out.splitlines()
+    assert warning.startswith("warning: entity not found (the asset is stored, but the key-value table has no row")
+    entry = await logged(cli, state.split()[1])
+    assert (entry["action"], entry["level"], entry["kv_table"]) == ("entity not found", "warning", "kv_store_7ee7668a")
+    assert entry["event"].startswith("The asset is stored, but the key-value table has no row")
 
 
 async def test_a_refusal_exits_1_and_says_why(cli: Cli) -> None:

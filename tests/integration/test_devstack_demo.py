@@ -4,8 +4,11 @@ import asyncio
 import base64
 import re
 import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from devstack.demo import STORYBOARD
@@ -14,7 +17,7 @@ from devstack.demo_plan import Plan, StoryDatabase
 from devstack.demo_run import Outcome
 from devstack.gallery import Card, Page, render
 from devstack.program import base_env
-from devstack.stack import ROOT
+from devstack.rabbitmq import locate
 from superstoryboard.media import probe_image, sniff
 from superstoryboard.v1.job_pb2 import Asset, Job, JobState
 
@@ -23,21 +26,90 @@ KV_TABLE = "kv_store_7ee7668a"
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
 
 
-@pytest.mark.timeout(300)
-async def test_the_demo_ends_well_with_a_complete_gallery(amqp_url: str) -> None:
+@dataclass(frozen=True)
+class Elsewhere:
+    """Systems that a shell and a file .env name, which are none of the demo's business."""
+
+    folder: Path
+    environment: dict[str, str]
+    callers: list[object]
+    """Whoever connected to what listens there."""
+    database_url: str
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """Whatever a stack would change in the database."""
+        with psycopg.connect(self.database_url) as connection:
+            jobs = connection.execute("select state, attempt, claim, worker from superstoryboard.jobs").fetchall()
+            waiting = connection.execute("select msg_id, read_ct, vt from pgmq.q_image_generation_queue").fetchall()
+            return jobs + waiting + connection.execute(f"select key, value from {KV_TABLE}").fetchall()
+
+
+@pytest.fixture
+async def elsewhere(database_url: str, tmp_path: Path) -> AsyncIterator[Elsewhere]:
+    """A database in which a customer's job waits, and one listener for everything else."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        body = '{"storyboardId": "customer", "sceneId": "1", "prompt": "p"}'
+        connection.execute("select public.pgmq_send('image_generation_queue', %s::jsonb)", (body,))
+        connection.execute(f"insert into {KV_TABLE} values ('scene:customer:1', '{{}}')")
+    callers: list[object] = []
+
+    def called(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    async with await asyncio.start_server(called, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        (tmp_path / ".env").write_text(f"GOOGLE_GEMINI_BASE_URL=http://{address}\nEVENTS_AMQP_URL=amqp://{address}/\n")
+        environment = {
+            "DATABASE_URL": database_url,
+            "DATABASE_LISTEN_URL": database_url,
+            "AMQP_URL": f"amqp://{address}/",
+            "KV_TABLE": "another_kv",
+            "SUPABASE_URL": f"http://{address}",
+            "SUPABASE_SECRET_KEY": "a-customers-key",
+            "GOOGLE_GENERATIVE_AI_API_KEY": "a-customers-key",
+            "GOOGLE_VERTEX_BASE_URL": f"http://{address}",
+            "INGEST_ADDRESS": address,
+            "STORYBOARD_TOKEN": "a-customers-token",
+            "PGHOSTADDR": "127.0.0.2",
+            "PGOPTIONS": "-c default_transaction_read_only=on",
+            "PGSSLMODE": "verify-full",
+        }
+        yield Elsewhere(tmp_path, environment, callers, database_url)
+
+
+async def run_demo(elsewhere: Elsewhere, *arguments: str, without: tuple[str, ...] = ()) -> tuple[int | None, str]:
+    env = {name: value for name, value in base_env().items() if name != "ENV_FILE"} | elsewhere.environment
     demo = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "devstack.demo",
-        cwd=ROOT,
-        env=base_env() | {"AMQP_URL": amqp_url},
+        *arguments,
+        cwd=elsewhere.folder,
+        env={name: value for name, value in env.items() if name not in without},
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
-    out, err = await asyncio.wait_for(demo.communicate(), DEMO_SECONDS)
-    text = out.decode()
-    assert demo.returncode == 0, text + err.decode()
-    assert "RabbitMQ: that of AMQP_URL" in text
+    out, _ = await asyncio.wait_for(demo.communicate(), DEMO_SECONDS)
+    return demo.returncode, out.decode()
+
+
+async def test_a_real_database_beside_an_emulator_is_refused_by_name(elsewhere: Elsewhere) -> None:
+    before = elsewhere.rows()
+    code, text = await run_demo(elsewhere, "--with-env", without=("SUPABASE_URL", "GOOGLE_GENERATIVE_AI_API_KEY"))
+    assert code == 1
+    assert "DATABASE_URL names an outside database, but Google and Storage would be emulated" in text
+    assert (elsewhere.rows(), elsewhere.callers) == (before, [])
+
+
+@pytest.mark.timeout(300)
+async def test_the_demo_ends_well_and_touches_nothing_that_the_environment_names(elsewhere: Elsewhere) -> None:
+    before = elsewhere.rows()
+    code, text = await run_demo(elsewhere)
+    assert code == 0, text
+    assert (elsewhere.rows(), elsewhere.callers) == (before, [])
+    assert "an own Postgres with PGMQ, the Google emulator and the Storage emulator" in text
+    assert ("RabbitMQ: a private node" if locate() else "Without RabbitMQ") in text
     assert "All 8 assets decoded, all 16 links right." in text
     assert re.search(r"Memory of the idle stack \(PSS\): \d+ MB", text)
     last = text.splitlines()[-1]

@@ -89,10 +89,33 @@ def test_a_real_supabase_brings_its_keys() -> None:
     assert "real-secret" not in worker.values()
 
 
+ALL_REAL = {
+    "DATABASE_URL": "postgresql://own/",
+    "GOOGLE_GENERATIVE_AI_API_KEY": "real",
+    "SUPABASE_URL": "https://project.supabase.co",
+    "SUPABASE_SECRET_KEY": "real-secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ({"GOOGLE_GENERATIVE_AI_API_KEY"}, "but Google would be emulated"),
+        ({"SUPABASE_URL"}, "but Storage would be emulated"),
+        ({"GOOGLE_GENERATIVE_AI_API_KEY", "SUPABASE_URL"}, "but Google and Storage would be emulated"),
+    ],
+)
+def test_a_real_database_is_refused_beside_an_emulator(missing: set[str], words: str) -> None:
+    given = {name: value for name, value in ALL_REAL.items() if name not in missing}
+    with pytest.raises(OutsideError, match=words) as caught:
+        Outside.read(given)
+    assert "postgresql" not in str(caught.value)
+
+
 def test_a_real_database_is_listened_to_only_where_that_is_named() -> None:
-    pooled = Outside.read({"DATABASE_URL": "postgresql://own/"})
+    pooled = Outside.read(ALL_REAL)
     assert environments(pooled).of("ingest")["DATABASE_LISTEN_URL"] == ""
-    direct = Outside.read({"DATABASE_URL": "postgresql://own/", "DATABASE_LISTEN_URL": "postgresql://direct/"})
+    direct = Outside.read(ALL_REAL | {"DATABASE_LISTEN_URL": "postgresql://direct/"})
     assert environments(direct).of("ingest")["DATABASE_LISTEN_URL"] == "postgresql://direct/"
 
 

@@ -176,7 +176,8 @@ def test_without_row_level_security_the_role_gets_nothing(emulator: RunningEmula
 def test_whoever_may_not_grant_it_is_told(emulator: RunningEmulator, sql: psycopg.Connection) -> None:
     assert emulator
     sql.execute(
-        "create role somebody_else; grant usage on schema superstoryboard to somebody_else; set role somebody_else"
+        "create role somebody_else; grant usage on schema superstoryboard to somebody_else;"
+        " grant execute on function superstoryboard.allow_staging_v1 (text) to somebody_else; set role somebody_else"
     )
     row = sql.execute("select superstoryboard.allow_staging_v1('other')").fetchone()
     sql.execute("reset role; drop owned by somebody_else; drop role somebody_else")
