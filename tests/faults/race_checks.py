@@ -148,10 +148,11 @@ CHECKS: dict[str, LiteralString] = {
           from superstoryboard.jobs j
         ) counted where (assets, written, stored) <> (due, due, due)
     """,
-    "no artifact is left open, save what a dead letter keeps": """
+    "no artifact is left open, save what is kept for a job that may be started again": """
         select a.id, a.state, j.id as job, j.state as job_state
         from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
-        where a.state = 'UPLOADING' or a.state = 'STAGED' and j.state <> 'DEAD_LETTERED'
+        where a.state = 'UPLOADING' and j.state = 'SUCCEEDED'
+          or a.state = 'STAGED' and j.state not in ('DEAD_LETTERED', 'CANCELLED')
     """,
     "events tell only legal moves, and the last tells the state": """
         select * from (
