@@ -352,8 +352,10 @@ class Actor:
 
     async def open(self, held: Held) -> Outcome:
         stale = self.table.is_stale(held)
-        held.call = (await open_call(self.database, held.job)).call_id or 0
+        opened = await open_call(self.database, held.job)
+        held.call = opened.call_id or 0
         if not held.call:
+            held.plan += ["bury"] if opened.refused else []
             return False
         if stale:
             self.table.report.violations.append(f"stale claim {held.job.claim} of job {held.job.id} opened a call")

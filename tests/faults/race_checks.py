@@ -162,8 +162,8 @@ CHECKS: dict[str, LiteralString] = {
           window by_job as (partition by e.job_id order by e.sequence)
         ) told
         where last and now <> state
-          -- A due job is run and buried in one transaction.
-          or was <> now and (was, now) <> ('QUEUED', 'DEAD_LETTERED')
+          -- A due job is run and buried in one transaction, and one whose answer arrives late is run and staged.
+          or was <> now and (was || ' ' || now) not in ('QUEUED DEAD_LETTERED', 'QUEUED STAGED', 'RETRYING STAGED')
             and (was, now) not in (select from_state, to_state from superstoryboard.job_moves)
     """,
     "what an entity shows is replaced, never lost, and never comes back": """

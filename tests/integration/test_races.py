@@ -100,7 +100,10 @@ BROKEN = {
         "an entity is linked to the last job",
     ),
     "an answer that is handed over although its place was given up": (
-        [("stage_artifact_v1", "made.state = 'DISCARDED' or ", "")],
+        [
+            ("begin_artifact_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
+            ("stage_artifact_v1", "made.state = 'DISCARDED' or ", ""),
+        ],
         "calls and artifacts move",
     ),
 }
