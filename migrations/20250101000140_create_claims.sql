@@ -216,7 +216,7 @@ declare
 begin
   select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED') for update;
   select * into upload from superstoryboard.artifacts
-  where job_id = job.id and state = 'UPLOADING' order by created_at desc limit 1;
+  where job_id = job.id and job.kind = 'image' and state = 'UPLOADING' order by created_at desc limit 1;
   if job.kind = 'video' and call.state = 'INTENT' then
     -- Its worker is gone between sending and the name: perhaps paid, so a person decides.
     update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
@@ -224,6 +224,7 @@ begin
       'Dead letter: it is unknown whether the submit was accepted');
     return null;
   end if;
+  -- What is paid for or may lie in staging is looked for first; a claim that does so makes no call, and spends nothing.
   spends := not (coalesce(call.state = 'ACCEPTED', false) or upload.id is not null);
   if spends then
     select * into lost from superstoryboard.provider_calls
@@ -232,7 +233,7 @@ begin
     if lost.id is not null then
       -- Its worker stopped between the end of a call that was or may have been paid and burying the job: a person decides.
       perform superstoryboard.bury_due_job(job, coalesce(
-        lost.error,
+        lost.error - 'raw_answer',
         case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
         jsonb_build_object(
           'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'

@@ -17,6 +17,12 @@ begin
 end
 $$;
 
+-- True where the bytes of a call are on their way to staging or may be there: they are looked for before anything is paid again.
+create function superstoryboard.may_be_staged(p_call superstoryboard.provider_calls) returns boolean
+language sql stable as $$
+  select exists (select from superstoryboard.artifacts where call_id = p_call.id and state = 'UPLOADING');
+$$;
+
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
 -- SECOND_PAYMENT where a call was paid and nothing of it is left, or of a video perhaps paid, and nobody agreed to pay again.
 create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
@@ -27,7 +33,7 @@ begin
   elsif not p_accept and exists (
     select from superstoryboard.provider_calls
     where job_id = p_job.id and waived_by is null
-      and (not p_edited and state = 'SETTLED' and paid
+      and (not p_edited and state = 'SETTLED' and paid and not superstoryboard.may_be_staged(provider_calls)
            or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN'))
   ) then
     return 'SECOND_PAYMENT';
@@ -36,7 +42,8 @@ begin
   update superstoryboard.provider_calls
   set waived_by = p_actor, state = case when state = 'INTENT' then 'UNKNOWN' else state end
   where job_id = p_job.id and waived_by is null and (
-    p_edited or state = 'SETTLED' and paid or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN')
+    p_edited or state = 'SETTLED' and paid and (p_accept or not superstoryboard.may_be_staged(provider_calls))
+    or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN')
   );
   if p_edited then
     update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()

@@ -81,6 +81,8 @@ class VideoGenerator:
             raise TypeError(f"a video job holds {type(generation).__name__}")
         operation = job.operation or await self._submit(job, generation)
         await reached("accepted")
+        if self._draining.is_set():
+            raise ReleasedError
         provider = self._routes.provider(operation.route)
         done = await self._poll(job, operation, provider)
         await reached("operation-done")

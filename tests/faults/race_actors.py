@@ -190,8 +190,8 @@ class Table:
             fate = job.operation.name.split("-")[0]
             held = Held(job, work, [*plan, *PLANS["video"][fate][1][1:]], job.operation.call_id, fate)
         else:
-            plan += ["rescue"] if rescue and job.upload else []
-            held = Held(job, work, [*plan, "open"])
+            looks = ["begin", "stage"] if rescue else ["miss", "wait"]
+            held = Held(job, work, [*plan, *looks] if job.upload else [*plan, "open"])
         self.held.append(held)
         return held
 
@@ -298,6 +298,15 @@ class Actor:
             held.plan.clear()
         return won
 
+    async def answered(self, held: Held, answer: Coroutine[Any, Any, T]) -> T:
+        """A step with the answer of an image's call, which may win under a stale claim."""
+        if held.job.kind == "video":
+            return await self.fenced(held, answer)
+        won = await answer
+        if not won:
+            held.plan.clear()
+        return won
+
     async def extend(self) -> Outcome:
         wanted = {held.job.id: held for held in self.table.held if self.chance.random() < 0.5}
         work = self.chance.choice(self.queues)
@@ -331,17 +340,22 @@ class Actor:
         generation = {"model": "m"} | json.loads(held.job.raw_body or "")
         return await self.fenced(held, held.work.freeze(held.job, generation, "google", "m", ["adopted"]))
 
-    async def rescue(self, held: Held) -> Outcome:
+    async def miss(self, held: Held) -> Outcome:
+        """Nothing of an earlier call is in staging."""
         assert held.job.upload is not None
-        rest, answer = held.plan[:], self.artifacts.stage(held.job.upload.artifact_id, held.job)
-        state = await self.fenced(held, answer)
-        held.plan[:] = [] if state else rest
-        return state
+        artifact = held.job.upload.artifact_id
+        missing = self.artifacts.miss(artifact, held.job, patience_seconds=0, error=FAULT)
+        return await self.fenced(held, _happened(missing))
+
+    async def wait(self, held: Held) -> Outcome:
+        return await self.fenced(held, held.work.retry(held.job, 0, FAULT, spend=False))
 
     async def open(self, held: Held) -> Outcome:
         stale = self.table.is_stale(held)
-        held.call = (await open_call(self.database, held.job)).call_id or 0
+        opened = await open_call(self.database, held.job)
+        held.call = opened.call_id or 0
         if not held.call:
+            held.plan += ["bury"] if opened.refused else []
             return False
         if stale:
             self.table.report.violations.append(f"stale claim {held.job.claim} of job {held.job.id} opened a call")
@@ -388,13 +402,13 @@ class Actor:
         new = self.artifacts.begin(
             held.job, staging_bucket="staging", bucket=f"storyboard-{kind}s", path_prefix="board/x", facts=FACTS
         )
-        begun = await self.fenced(held, new)
+        begun = await self.answered(held, new)
         held.artifact = begun.id if begun else None
         return bool(begun)
 
     async def stage(self, held: Held) -> Outcome:
         assert held.artifact is not None
-        return await self.fenced(held, self.artifacts.stage(held.artifact, held.job))
+        return await self.answered(held, self.artifacts.stage(held.artifact, held.job))
 
     async def retry(self, held: Held) -> Outcome:
         return await self.fenced(held, held.work.retry(held.job, 0, FAULT, spend=self.chance.random() < 0.8))
@@ -548,3 +562,7 @@ class Actor:
             "select count(*) from superstoryboard.jobs where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING')"
         )
         return int(counted["count"])
+
+
+async def _happened(answer: Coroutine[Any, Any, float | None]) -> bool:
+    return await answer is not None

@@ -20,7 +20,7 @@ COMMITS = (
     "accept_jobs_v1",
     "claim_jobs_v1",
     "open_call_v1",
-    "accept_call_v1",
+    "keep_name_v1",
     "begin_artifact_v1",
     "stage_artifact_v1",
     "claim_artifacts_v1",

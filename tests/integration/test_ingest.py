@@ -327,6 +327,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
         "recover_leases",
         "bury_overdue",
         "discard_uploads",
+        "discard_cancelled",
         "delete_events",
         "delete_jobs",
     ]

@@ -227,6 +227,18 @@ async def test_an_answer_between_a_cancel_and_a_retry_is_used(database: Database
     assert (await row(database, job_id))["state"] == "STAGED"
 
 
+async def test_an_owner_who_retries_while_a_paid_answer_waits_for_storage_gets_that_answer(database: Database) -> None:
+    job_id = await accept(database)
+    job, call = await called(database)
+    await Ledger(database).settle_paid(call)
+    await cancel(database, job_id)
+    assert await as_owner(database, job_id) is Way.NEW_CALL
+    looking = await claim_one(image_queue(database))
+    assert (looking.upload is not None, await intend(database, looking)) == (True, None)
+    assert await answered(database, job) == "STAGED"
+    assert await ledger(database) == [("SETTLED", True, None)]
+
+
 async def test_what_was_cancelled_and_removed_is_paid_again_only_by_a_person(database: Database) -> None:
     job_id = await accept(database)
     job, _ = await called(database)

@@ -91,7 +91,7 @@ BROKEN = {
     "a submit that was cut is sent again": (
         [
             ("take_message", "if job.kind = 'video' and call.state = 'INTENT' then", "if false then"),
-            ("intend_call_v1", "(locked.job).kind = 'video'", "false"),
+            ("call_refused", "p_job.kind = 'video'", "false"),
         ],
         "no call follows one that was or may have been paid",
     ),
@@ -99,9 +99,12 @@ BROKEN = {
         [("take_entity", "(l.rank, l.job_id) <= (", "(l.rank, l.job_id) >= (")],
         "an entity is linked to the last job",
     ),
-    "a cancel that keeps what was made": (
-        [("end_job", "state in ('UPLOADING', 'STAGED')", "false")],
-        "no artifact is left open",
+    "an answer that is handed over although its place was given up": (
+        [
+            ("begin_artifact_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
+            ("stage_artifact_v1", "made.state = 'DISCARDED' or ", ""),
+        ],
+        "calls and artifacts move",
     ),
 }
 

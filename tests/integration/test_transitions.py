@@ -123,9 +123,10 @@ async def test_workers_that_vanish_after_their_calls_bury_the_job_in_the_end(dat
         assert job.attempt == attempt
         await intend(database, job)
         await expire_lease(database, IMAGE_QUEUE)
+        await give_up_answer(database, await claim_one(image_queue(database)))
     assert await image_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
-    assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "WORKER_LOST")
+    assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "ANSWER_LOST")
 
 
 async def test_workers_that_vanish_before_their_calls_spend_nothing_and_bury_the_job_in_the_end(

@@ -33,7 +33,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*COMPLETE, "GRPC_LISTEN", "AUTH_DISABLED", "AMQP_URL", "DATABASE_LISTEN_URL"):
+    for name in (*COMPLETE, "GRPC_LISTEN", "AUTH_DISABLED", "AMQP_URL", "DATABASE_LISTEN_URL", "DRAIN_SECONDS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
@@ -126,3 +126,19 @@ def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
     bad = subprocess.run(command, env=base_env(), capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode == 2
     assert "DATABASE_URL" in bad.stderr
+
+
+def test_a_drain_that_would_cut_a_paid_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAIN_SECONDS", "99")
+    monkeypatch.setenv("IMAGE_TIMEOUT_SECONDS", "90")
+    with pytest.raises(SettingsError, match=r"DRAIN_SECONDS: .*IMAGE_TIMEOUT_SECONDS"):
+        ImageWorkerSettings.read()
+    monkeypatch.setenv("DRAIN_SECONDS", "")
+    monkeypatch.setenv("IMAGE_TIMEOUT_SECONDS", "200")
+    with pytest.raises(SettingsError, match="DRAIN_SECONDS"):
+        ImageWorkerSettings.read()
+    monkeypatch.setenv("DRAIN_SECONDS", "69")
+    with pytest.raises(SettingsError, match=r"DRAIN_SECONDS: .*longest submit"):
+        VideoWorkerSettings.read()
+    monkeypatch.setenv("DRAIN_SECONDS", "70")
+    assert VideoWorkerSettings.read().drain_seconds == 70
