@@ -46,6 +46,7 @@ create table superstoryboard.jobs (
   msg_id bigint,
   enqueued_at timestamptz,
   rank bigint not null default 0,
+  scheduled_at timestamptz not null default clock_timestamp(),
   progress_percent integer not null default 0,
   error jsonb,
   warnings text[] not null default '{}',
@@ -57,6 +58,7 @@ create table superstoryboard.jobs (
 ) with (fillfactor = 70);
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
+comment on column superstoryboard.jobs.scheduled_at is 'When the job could be claimed first since it was last enqueued; its age counts from here.';
 comment on column superstoryboard.jobs.rank is 'Microseconds of the database time of enqueue: the lower of two results for one entity is superseded.';
 comment on column superstoryboard.jobs.raw_body is 'Message body of a job that did not come through ingest.';
 comment on column superstoryboard.jobs.generation is 'What was asked for, model and parameters frozen; null until a raw body was found valid.';
@@ -64,7 +66,10 @@ comment on column superstoryboard.jobs.generation is 'What was asked for, model 
 create index jobs_owner_created on superstoryboard.jobs (owner, created_at desc, id desc);
 create index jobs_created on superstoryboard.jobs (created_at desc, id desc);
 create index jobs_storyboard on superstoryboard.jobs (storyboard_id, created_at desc, id desc);
-create index jobs_ended on superstoryboard.jobs (ended_at) where ended_at is not null;
+create index jobs_ended on superstoryboard.jobs (ended_at) where state in ('SUCCEEDED', 'FAILED', 'CANCELLED');
+create index jobs_dead_lettered on superstoryboard.jobs (ended_at) where state = 'DEAD_LETTERED';
+create index jobs_scheduled on superstoryboard.jobs (scheduled_at) where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING');
+create index jobs_claimed_often on superstoryboard.jobs (claim) where state in ('QUEUED', 'RUNNING', 'RETRYING') and claim > 5;
 create index jobs_active on superstoryboard.jobs (queue, state)
   where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'DEAD_LETTERED');
 
@@ -172,7 +177,7 @@ create index artifacts_staged on superstoryboard.artifacts (staged_at) where sta
 
 create table superstoryboard.assets (
   id uuid primary key,
-  job_id uuid not null unique references superstoryboard.jobs (id) on delete cascade,
+  job_id uuid unique references superstoryboard.jobs (id) on delete set null,
   bucket text not null,
   path text not null,
   url text not null,
@@ -186,7 +191,8 @@ create table superstoryboard.assets (
   created_at timestamptz not null default clock_timestamp(),
   unique (bucket, path)
 );
-comment on table superstoryboard.assets is 'Stored objects; the id is that of the artifact it came from.';
+comment on table superstoryboard.assets is
+  'Stored objects; the id is that of the artifact it came from. A row outlives its job: it names the object as long as that is stored.';
 
 create table superstoryboard.entity_links (
   storyboard_id text,

@@ -13,7 +13,8 @@ begin
   select s.send into new_id from pgmq.send(p_job.queue, p_body, p_delay_seconds) as s (send);
   execute format('select enqueued_at from pgmq.%I where msg_id = $1', 'q_' || p_job.queue) into enqueued using new_id;
   update superstoryboard.jobs
-  set msg_id = new_id, enqueued_at = enqueued, rank = floor(extract(epoch from clock_timestamp()) * 1000000)
+  set msg_id = new_id, enqueued_at = enqueued, rank = floor(extract(epoch from clock_timestamp()) * 1000000),
+      scheduled_at = clock_timestamp() + make_interval(secs => p_delay_seconds)
   where id = p_job.id
   returning * into queued;
   perform superstoryboard.emit_event(queued, p_message);
@@ -26,16 +27,20 @@ returns superstoryboard.jobs
 language plpgsql as $$
 declare
   adopted superstoryboard.jobs;
+  delayed_until timestamptz;
   is_object boolean := jsonb_typeof(p_body) = 'object';
 begin
+  execute format('select vt from pgmq.%I where msg_id = $1 and enqueued_at = $2 and read_ct = 0', 'q_' || p_queue)
+    into delayed_until using p_msg_id, p_enqueued_at;
   insert into superstoryboard.jobs (
-    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, max_attempts
+    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, scheduled_at, max_attempts
   )
   select superstoryboard.uuid_v7(), q.kind, p_owner, coalesce(p_body, 'null'),
     case when is_object then superstoryboard.plain_id(p_body ->> 'storyboardId') end,
     case when is_object then superstoryboard.plain_id(p_body ->> 'sceneId') end,
     case when is_object then superstoryboard.plain_id(p_body ->> 'characterId') end,
-    p_queue, p_msg_id, p_enqueued_at, floor(extract(epoch from p_enqueued_at) * 1000000), q.max_attempts
+    p_queue, p_msg_id, p_enqueued_at, floor(extract(epoch from p_enqueued_at) * 1000000),
+    greatest(p_enqueued_at, delayed_until), q.max_attempts
   from superstoryboard.queues q where q.name = p_queue
   on conflict (queue, msg_id, enqueued_at) do nothing
   returning * into adopted;
