@@ -68,38 +68,20 @@ $$;
 
 -- SPEC A1: messages without a job get one, so that they are seen before a worker takes them.
 create function superstoryboard.sweep_adopt_messages(p_limit integer) returns bigint
-language plpgsql as $$
-declare
-  q record;
-  message record;
-  adopted superstoryboard.jobs;
-  swept bigint := 0;
-begin
-  for q in select name from superstoryboard.queues loop
-    for message in execute format(
-      'select m.msg_id, m.enqueued_at, m.message from pgmq.%I m
-       where not exists (select from superstoryboard.jobs j
-         where j.queue = $1 and j.msg_id = m.msg_id and j.enqueued_at = m.enqueued_at)
-       order by m.msg_id limit $2 for update of m skip locked', 'q_' || q.name) using q.name, p_limit
-    loop
-      adopted := superstoryboard.adopt_message_v1(q.name, message.msg_id, message.enqueued_at, message.message, 'sql');
-      swept := swept + (adopted.id is not null)::integer;
-    end loop;
-  end loop;
-  return swept;
-end
+language sql as $$
+  select coalesce(sum(superstoryboard.adopt_messages(name, 0, p_limit)), 0)::bigint from superstoryboard.queues;
+$$;
+
+-- Jobs whose worker stopped: claims look for them too, but a queue without workers is swept.
+create function superstoryboard.sweep_expired_leases(p_limit integer) returns bigint
+language sql as $$
+  select coalesce(sum(superstoryboard.recover_leases(name, p_limit)), 0)::bigint from superstoryboard.queues;
 $$;
 
 -- Whether a worker holds the job now: its lease runs.
-create function superstoryboard.is_held(p_job superstoryboard.jobs) returns boolean
-language plpgsql as $$
-declare
-  held boolean;
-begin
-  execute format('select vt > now() from pgmq.%I where msg_id = $1 and enqueued_at = $2', 'q_' || p_job.queue)
-    into held using p_job.msg_id, p_job.enqueued_at;
-  return p_job.state = 'RUNNING' and held;
-end
+create function superstoryboard.is_held(p_job uuid) returns boolean
+language sql stable as $$
+  select exists (select from superstoryboard.turns where job = p_job and due_at is null and lease_until > now());
 $$;
 
 -- Jobs that nothing ends: older than the maximum age since they could first be claimed, whether due or waiting (as at a gate that
@@ -121,7 +103,7 @@ begin
   loop
     continue when not superstoryboard.try_lock_job(overdue);
     select * into job from superstoryboard.jobs where id = overdue;
-    continue when job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or superstoryboard.is_held(job);
+    continue when job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or superstoryboard.is_held(overdue);
     perform superstoryboard.bury_due_job(job, jsonb_build_object(
       'class', 'TRANSIENT', 'code', 'MAX_AGE', 'message', 'The job did not end within the maximum age'
     ), 'Dead letter: it did not end within the maximum age');
@@ -264,7 +246,7 @@ create type superstoryboard.sweep_limits as (
 -- The duties in the order in which they are run.
 create function superstoryboard.sweep_duties_v1() returns setof text
 language sql immutable as $$
-  values ('cancel_removed'), ('adopt_messages'), ('bury_overdue'), ('bury_staged'), ('discard_uploads'), ('delete_events'),
+  values ('cancel_removed'), ('adopt_messages'), ('recover_leases'), ('bury_overdue'), ('bury_staged'), ('discard_uploads'), ('delete_events'),
     ('discard_dead_letters'), ('delete_jobs'), ('delete_archives');
 $$;
 
@@ -279,6 +261,7 @@ begin
   return case p_duty
     when 'cancel_removed' then superstoryboard.sweep_removed_messages(1000)
     when 'adopt_messages' then superstoryboard.sweep_adopt_messages(1000)
+    when 'recover_leases' then superstoryboard.sweep_expired_leases(1000)
     when 'bury_overdue' then superstoryboard.sweep_overdue_jobs(p_limits.max_age, p_limits.max_claims, 1000)
     when 'bury_staged' then superstoryboard.sweep_long_staged(p_limits.max_age, 1000)
     when 'discard_uploads' then superstoryboard.sweep_orphaned_uploads('1 hour', 1000)
@@ -353,20 +336,33 @@ create function superstoryboard.queue_status_v1() returns table (
   in_flight bigint, staged bigint, dead_lettered bigint
 )
 language plpgsql as $$
-#variable_conflict use_column
 declare
   q superstoryboard.queues;
+  present timestamptz := clock_timestamp();
+  oldest timestamptz;
+  ready bigint;
+  late bigint;
+  waiting bigint;
+  expired bigint;
+  held bigint;
 begin
-  for q in select * from superstoryboard.queues order by name loop
-    return query execute format(
-      'select $1.name, $1.kind, $1.paused, m.depth, m.due, m.age, j.running, j.staged, j.dead
-       from (select count(*) as depth, count(*) filter (where vt <= clock_timestamp()) as due,
-               extract(epoch from clock_timestamp() - min(enqueued_at))::double precision as age from pgmq.%I) m,
-            (select count(*) filter (where state = ''RUNNING'') as running, count(*) filter (where state = ''STAGED'') as staged,
-               count(*) filter (where state = ''DEAD_LETTERED'') as dead
-             from superstoryboard.jobs where queue = $1.name
-               and state in (''QUEUED'', ''RUNNING'', ''STAGED'', ''RETRYING'', ''DEAD_LETTERED'')) j',
-      'q_' || q.name) using q;
+  for q in select * from superstoryboard.queues s order by s.name loop
+    execute format('select enqueued_at from pgmq.%I order by msg_id limit 1', 'q_' || q.name) into oldest;
+    select count(*) into ready from superstoryboard.turns t where t.queue = q.name and t.ready;
+    select count(*) filter (where t.due_at <= present), count(*) into late, waiting
+    from superstoryboard.turns t where t.queue = q.name and not t.ready and t.due_at is not null;
+    select count(*) filter (where t.lease_until <= present), count(*) into expired, held
+    from superstoryboard.turns t where t.queue = q.name and t.due_at is null;
+    name := q.name;
+    kind := q.kind;
+    paused := q.paused;
+    depth := ready + waiting + held;
+    due := ready + late + expired;
+    oldest_age_seconds := extract(epoch from present - oldest);
+    in_flight := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'RUNNING');
+    staged := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'STAGED');
+    dead_lettered := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'DEAD_LETTERED');
+    return next;
   end loop;
 end
 $$;
