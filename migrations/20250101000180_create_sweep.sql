@@ -156,11 +156,11 @@ $$;
 
 -- Events of jobs that ended long ago. The oldest come first, by an index: what is younger is not looked at.
 create function superstoryboard.sweep_old_events(p_older_than interval, p_limit integer) returns bigint
-language sql as $$
+language sql set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off as $$
   with old as (
     select e.sequence from superstoryboard.job_events e
     where e.created_at < now() - p_older_than
-      and exists (select from superstoryboard.jobs j where j.id = e.job_id and j.ended_at < now() - p_older_than)
+      and (select j.ended_at from superstoryboard.jobs j where j.id = e.job_id) < now() - p_older_than
     order by e.created_at limit p_limit for update of e skip locked
   ), deleted as (
     delete from superstoryboard.job_events e using old where e.sequence = old.sequence returning e.sequence

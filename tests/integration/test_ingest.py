@@ -326,9 +326,12 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
         "adopt_messages",
         "recover_leases",
         "bury_overdue",
+        "bury_staged",
         "discard_uploads",
         "delete_events",
+        "discard_dead_letters",
         "delete_jobs",
+        "delete_archives",
     ]
 
 
