@@ -75,8 +75,10 @@ comment on column superstoryboard.jobs.generation is 'What was asked for, model 
 create index jobs_owner_created on superstoryboard.jobs (owner, created_at desc, id desc);
 create index jobs_created on superstoryboard.jobs (created_at desc, id desc);
 create index jobs_storyboard on superstoryboard.jobs (storyboard_id, created_at desc, id desc);
-create index jobs_ended on superstoryboard.jobs (ended_at) where ended_at is not null;
+create index jobs_ended on superstoryboard.jobs (ended_at) where state in ('SUCCEEDED', 'FAILED', 'CANCELLED');
+create index jobs_dead_lettered on superstoryboard.jobs (ended_at) where state = 'DEAD_LETTERED';
 create index jobs_scheduled on superstoryboard.jobs (scheduled_at) where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING');
+create index jobs_claimed_often on superstoryboard.jobs (claim) where state in ('QUEUED', 'RUNNING', 'RETRYING') and claim > 5;
 create index jobs_active on superstoryboard.jobs (queue, state)
   where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'DEAD_LETTERED');
 
@@ -197,7 +199,7 @@ create index artifacts_staged on superstoryboard.artifacts (staged_at) where sta
 
 create table superstoryboard.assets (
   id uuid primary key,
-  job_id uuid not null unique references superstoryboard.jobs (id) on delete cascade,
+  job_id uuid unique references superstoryboard.jobs (id) on delete set null,
   bucket text not null,
   path text not null,
   url text not null,
@@ -211,7 +213,8 @@ create table superstoryboard.assets (
   created_at timestamptz not null default clock_timestamp(),
   unique (bucket, path)
 );
-comment on table superstoryboard.assets is 'Stored objects; the id is that of the artifact it came from.';
+comment on table superstoryboard.assets is
+  'Stored objects; the id is that of the artifact it came from. A row outlives its job: it names the object as long as that is stored.';
 
 create table superstoryboard.entity_links (
   storyboard_id text,

@@ -1,4 +1,44 @@
--- Periodic duties. Safe to run twice at once: each duty works on what it can lock.
+-- Periodic duties. Safe to run twice at once, and stopped by nobody: what another session holds is left for the next sweep.
+
+-- Locks message and job where nobody else holds either. False otherwise, and where the message is gone.
+create function superstoryboard.try_lock_job(p_job uuid) returns boolean
+language plpgsql as $$
+declare
+  wanted superstoryboard.jobs;
+  locked bigint;
+begin
+  select * into wanted from superstoryboard.jobs where id = p_job;
+  execute format('select msg_id from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked', 'q_' || wanted.queue)
+    into locked using wanted.msg_id, wanted.enqueued_at;
+  if locked is null then
+    return false;
+  end if;
+  perform from superstoryboard.jobs
+  where id = p_job and msg_id = wanted.msg_id and enqueued_at = wanted.enqueued_at for update skip locked;
+  return found;
+end
+$$;
+
+-- Cancels a job whose message is gone. False where it is not, or where somebody holds the job.
+create function superstoryboard.cancel_if_removed(p_job uuid) returns boolean
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+  is_there boolean;
+begin
+  select * into job from superstoryboard.jobs
+  where id = p_job and state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') for update skip locked;
+  if job.id is null then
+    return false;
+  end if;
+  execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || job.queue)
+    into is_there using job.msg_id, job.enqueued_at;
+  if not is_there then
+    perform superstoryboard.cancel_removed(job);
+  end if;
+  return not is_there;
+end
+$$;
 
 -- SPEC A9: jobs whose message somebody removed are cancelled.
 create function superstoryboard.sweep_removed_messages(p_limit integer) returns bigint
@@ -6,7 +46,6 @@ language plpgsql as $$
 declare
   q record;
   gone uuid;
-  locked record;
   swept bigint := 0;
 begin
   for q in select name from superstoryboard.queues loop
@@ -16,11 +55,11 @@ begin
          and not exists (select from pgmq.%I m where m.msg_id = j.msg_id and m.enqueued_at = j.enqueued_at)
        limit $2', 'q_' || q.name) using q.name, p_limit
     loop
-      select * into locked from superstoryboard.lock_job(gone);
-      if not locked.message_found and (locked.job).state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') then
-        perform superstoryboard.cancel_removed(locked.job);
-        swept := swept + 1;
-      end if;
+      begin
+        swept := swept + superstoryboard.cancel_if_removed(gone)::integer;
+      exception
+        when lock_not_available then null;
+      end;
     end loop;
   end loop;
   return swept;
@@ -39,32 +78,61 @@ language sql as $$
   select coalesce(sum(superstoryboard.recover_leases(name, p_limit)), 0)::bigint from superstoryboard.queues;
 $$;
 
--- Jobs that nothing ends: waiting longer than the maximum age, or claimed absurdly often. Those that a worker holds or that
--- are not due are left to their time.
+-- Whether a worker holds the job now: its lease runs.
+create function superstoryboard.is_held(p_job uuid) returns boolean
+language sql stable as $$
+  select exists (select from superstoryboard.turns where job = p_job and due_at is null and lease_until > now());
+$$;
+
+-- Jobs that nothing ends: older than the maximum age since they could first be claimed, whether due or waiting (as at a gate that
+-- never opens), or claimed absurdly often. Those that a worker holds are left to it.
 create function superstoryboard.sweep_overdue_jobs(p_max_age interval, p_max_claims bigint, p_limit integer) returns bigint
 language plpgsql as $$
 declare
-  q record;
   overdue uuid;
-  locked record;
+  job superstoryboard.jobs;
   swept bigint := 0;
 begin
-  for q in select name from superstoryboard.queues loop
-    for overdue in
-      select j.id from superstoryboard.turns t join superstoryboard.jobs j on j.id = t.job
-      where t.queue = q.name and j.state in ('QUEUED', 'RUNNING', 'RETRYING')
-        and (t.due_at <= now() or t.due_at is null and t.lease_until <= now())
-        and (j.scheduled_at < now() - p_max_age or j.claim > p_max_claims)
-      limit p_limit
-    loop
-      select * into locked from superstoryboard.lock_job(overdue);
-      if locked.message_found and (locked.job).state in ('QUEUED', 'RUNNING', 'RETRYING') then
-        perform superstoryboard.bury_due_job(locked.job, jsonb_build_object(
-          'class', 'TRANSIENT', 'code', 'MAX_AGE', 'message', 'The job did not end within the maximum age'
-        ), 'Dead letter: it did not end within the maximum age');
-        swept := swept + 1;
-      end if;
-    end loop;
+  for overdue in
+    (select id from superstoryboard.jobs
+     where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') and state <> 'STAGED' and scheduled_at < now() - p_max_age
+     order by scheduled_at limit p_limit)
+    union
+    (select id from superstoryboard.jobs
+     where state in ('QUEUED', 'RUNNING', 'RETRYING') and claim > 5 and claim > p_max_claims limit p_limit)
+  loop
+    continue when not superstoryboard.try_lock_job(overdue);
+    select * into job from superstoryboard.jobs where id = overdue;
+    continue when job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or superstoryboard.is_held(overdue);
+    perform superstoryboard.bury_due_job(job, jsonb_build_object(
+      'class', 'TRANSIENT', 'code', 'MAX_AGE', 'message', 'The job did not end within the maximum age'
+    ), 'Dead letter: it did not end within the maximum age');
+    swept := swept + 1;
+  end loop;
+  return swept;
+end
+$$;
+
+-- Jobs whose artifact could not be stored within the maximum age: dead letters that keep it, so that a redrive stores it unpaid.
+create function superstoryboard.sweep_long_staged(p_max_age interval, p_limit integer) returns bigint
+language plpgsql as $$
+declare
+  stale record;
+  swept bigint := 0;
+begin
+  for stale in
+    select a.id, a.job_id, j.error from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+    where a.state = 'STAGED' and a.staged_at < now() - p_max_age and j.state = 'STAGED'
+    order by a.staged_at limit p_limit
+  loop
+    continue when not superstoryboard.try_lock_job(stale.job_id);
+    begin
+      swept := swept + (superstoryboard.bury_artifact_v1(stale.id, coalesce(stale.error, jsonb_build_object(
+        'class', 'UNAVAILABLE_DEPENDENCY', 'code', 'STAGED_TOO_LONG', 'message', 'The asset was not stored within the maximum age'
+      ))) = 'DEAD_LETTERED')::integer;
+    exception
+      when lock_not_available then null;
+    end;
   end loop;
   return swept;
 end
@@ -76,9 +144,9 @@ create function superstoryboard.sweep_orphaned_uploads(p_older_than interval, p_
 language sql as $$
   with orphaned as (
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
-    where a.state = 'UPLOADING' and a.created_at < clock_timestamp() - p_older_than
+    where a.state = 'UPLOADING' and a.created_at < now() - p_older_than
       and (a.call_id is null and j.claim <> a.claim or j.state not in ('QUEUED', 'RUNNING', 'RETRYING'))
-    limit p_limit for update of a skip locked
+    order by a.created_at limit p_limit for update of a skip locked
   ), discarded as (
     update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
     from orphaned where a.id = orphaned.id
@@ -87,50 +155,149 @@ language sql as $$
   select count(*) from discarded;
 $$;
 
--- Events of jobs that ended long ago.
+-- Events of jobs that ended long ago. The oldest come first, by an index: what is younger is not looked at.
 create function superstoryboard.sweep_old_events(p_older_than interval, p_limit integer) returns bigint
-language sql as $$
+language sql set enable_hashjoin to off set enable_mergejoin to off set enable_seqscan to off as $$
   with old as (
-    select e.sequence from superstoryboard.job_events e join superstoryboard.jobs j on j.id = e.job_id
-    where e.created_at < clock_timestamp() - p_older_than and j.ended_at < clock_timestamp() - p_older_than
-    order by e.sequence limit p_limit
+    select e.sequence from superstoryboard.job_events e
+    where e.created_at < now() - p_older_than
+      and (select j.ended_at from superstoryboard.jobs j where j.id = e.job_id) < now() - p_older_than
+    order by e.created_at limit p_limit for update of e skip locked
   ), deleted as (
     delete from superstoryboard.job_events e using old where e.sequence = old.sequence returning e.sequence
   )
   select count(*) from deleted;
 $$;
 
--- Jobs that ended long ago, with their calls, artifacts and asset rows. Dead letters wait for a person, however long.
+-- Jobs that ended long ago, with their calls, artifacts and events. A row of assets stays: it names the object. So does a job
+-- whose artifacts still name objects to be removed. Dead letters wait for a person.
 create function superstoryboard.sweep_old_jobs(p_older_than interval, p_limit integer) returns bigint
-language sql as $$
-  with old as (
-    select id from superstoryboard.jobs
-    where state in ('SUCCEEDED', 'FAILED', 'CANCELLED') and ended_at < clock_timestamp() - p_older_than
-    limit p_limit for update skip locked
-  ), deleted as (
-    delete from superstoryboard.jobs j using old where j.id = old.id returning j.id
-  )
-  select count(*) from deleted;
+language plpgsql as $$
+declare
+  old uuid;
+  swept bigint := 0;
+begin
+  for old in
+    select j.id from superstoryboard.jobs j
+    where j.state in ('SUCCEEDED', 'FAILED', 'CANCELLED') and j.ended_at < now() - p_older_than
+      and not exists (select from superstoryboard.artifacts a where a.job_id = j.id and a.cleaned_at is null)
+    order by j.ended_at limit p_limit for update of j skip locked
+  loop
+    begin
+      delete from superstoryboard.jobs where id = old;
+      swept := swept + 1;
+    exception
+      when lock_not_available then null;
+    end;
+  end loop;
+  return swept;
+end
 $$;
 
--- Runs every duty once and counts what it changed. A second sweep at the same time finds the lock taken and does nothing.
+-- Gives up dead letters that nobody looked at for so long; null keeps them for ever. Their objects are removed like those of any
+-- cancelled job, and their rows after the age of jobs.
+create function superstoryboard.sweep_dead_letters(p_older_than interval, p_limit integer) returns bigint
+language plpgsql as $$
+declare
+  old uuid;
+  swept bigint := 0;
+begin
+  for old in
+    select id from superstoryboard.jobs where state = 'DEAD_LETTERED' and ended_at < now() - p_older_than
+    order by ended_at limit p_limit
+  loop
+    begin
+      perform from superstoryboard.jobs where id = old and state = 'DEAD_LETTERED' for update skip locked;
+      if found then
+        perform superstoryboard.discard_dead_letter_v1(old, 'the sweep');
+        swept := swept + 1;
+      end if;
+    exception
+      when lock_not_available then null;
+    end;
+  end loop;
+  return swept;
+end
+$$;
+
+-- Messages that were archived long ago.
+create function superstoryboard.sweep_archives(p_older_than interval, p_limit integer) returns bigint
+language plpgsql as $$
+declare
+  q record;
+  deleted bigint;
+  swept bigint := 0;
+begin
+  for q in select name from superstoryboard.queues loop
+    execute format(
+      'delete from pgmq.%1$I where ctid = any (array(
+         select ctid from pgmq.%1$I where archived_at < now() - $1 order by archived_at limit $2 for update skip locked))',
+      'a_' || q.name) using p_older_than, p_limit;
+    get diagnostics deleted = row_count;
+    swept := swept + deleted;
+  end loop;
+  return swept;
+end
+$$;
+
+create type superstoryboard.sweep_limits as (
+  max_age interval, max_claims bigint, event_age interval, job_age interval, archive_age interval, dead_letter_age interval
+);
+
+-- The duties in the order in which they are run.
+create function superstoryboard.sweep_duties_v1() returns setof text
+language sql immutable as $$
+  values ('cancel_removed'), ('adopt_messages'), ('recover_leases'), ('bury_overdue'), ('bury_staged'), ('discard_uploads'), ('discard_cancelled'),
+    ('delete_events'),
+    ('discard_dead_letters'), ('delete_jobs'), ('delete_archives');
+$$;
+
+-- Runs one duty, in a transaction of its own where the caller can: what it changed, or null where another sweep is at it. A row
+-- that another session holds costs it a moment.
+create function superstoryboard.sweep_duty_v1(p_duty text, p_limits superstoryboard.sweep_limits) returns bigint
+language plpgsql set lock_timeout = '20ms' as $$
+begin
+  if not pg_try_advisory_xact_lock(hashtext('superstoryboard.sweep.' || p_duty)) then
+    return null;
+  end if;
+  return case p_duty
+    when 'cancel_removed' then superstoryboard.sweep_removed_messages(1000)
+    when 'adopt_messages' then superstoryboard.sweep_adopt_messages(1000)
+    when 'recover_leases' then superstoryboard.sweep_expired_leases(1000)
+    when 'bury_overdue' then superstoryboard.sweep_overdue_jobs(p_limits.max_age, p_limits.max_claims, 1000)
+    when 'bury_staged' then superstoryboard.sweep_long_staged(p_limits.max_age, 1000)
+    when 'discard_uploads' then superstoryboard.sweep_orphaned_uploads('1 hour', 1000)
+    when 'discard_cancelled' then superstoryboard.sweep_cancelled_artifacts('1 day', 1000)
+    when 'delete_events' then superstoryboard.sweep_old_events(p_limits.event_age, 5000)
+    when 'discard_dead_letters' then superstoryboard.sweep_dead_letters(p_limits.dead_letter_age, 1000)
+    when 'delete_jobs' then superstoryboard.sweep_old_jobs(p_limits.job_age, 1000)
+    when 'delete_archives' then superstoryboard.sweep_archives(p_limits.archive_age, 5000)
+  end;
+end
+$$;
+
+-- Runs every duty once, for those who call SQL only (pg_cron): each with what it changed, or the error that stopped it and nothing
+-- else. A duty that another sweep is at is left out. The ages are those of RETENTION_… and JOB_MAX_AGE_DAYS for the other callers.
 create function superstoryboard.sweep(
   p_max_age interval default '7 days', p_max_claims bigint default 1000, p_event_age interval default '30 days',
-  p_job_age interval default '400 days'
-) returns table (duty text, changed bigint)
+  p_job_age interval default '400 days', p_archive_age interval default '90 days', p_dead_letter_age interval default null
+) returns table (duty text, changed bigint, error text)
 language plpgsql as $$
 begin
-  if not pg_try_advisory_xact_lock(hashtext('superstoryboard.sweep')) then
-    return;
-  end if;
-  return query select 'cancel_removed', superstoryboard.sweep_removed_messages(1000);
-  return query select 'adopt_messages', superstoryboard.sweep_adopt_messages(1000);
-  return query select 'recover_leases', superstoryboard.sweep_expired_leases(1000);
-  return query select 'bury_overdue', superstoryboard.sweep_overdue_jobs(p_max_age, p_max_claims, 1000);
-  return query select 'discard_uploads', superstoryboard.sweep_orphaned_uploads('1 hour', 1000);
-  return query select 'discard_cancelled', superstoryboard.sweep_cancelled_artifacts('1 day', 1000);
-  return query select 'delete_events', superstoryboard.sweep_old_events(p_event_age, 5000);
-  return query select 'delete_jobs', superstoryboard.sweep_old_jobs(p_job_age, 1000);
+  for duty in select superstoryboard.sweep_duties_v1() loop
+    begin
+      error := null;
+      changed := superstoryboard.sweep_duty_v1(
+        duty, row(p_max_age, p_max_claims, p_event_age, p_job_age, p_archive_age, p_dead_letter_age)::superstoryboard.sweep_limits);
+    exception when others then
+      changed := null;
+      error := format('%s (SQLSTATE %s)', sqlerrm, sqlstate);
+      raise warning 'the duty % of the sweep failed: %', duty, error;
+    end;
+    if changed is not null or error is not null then
+      return next;
+    end if;
+  end loop;
 end
 $$;
 
@@ -151,8 +318,8 @@ language sql as $$
   with due as (
     select a.id from superstoryboard.artifacts a
     where a.cleaned_at is null and a.state in ('DISCARDED', 'WRITTEN')
-      and a.ended_at < clock_timestamp() - make_interval(secs => p_older_than_seconds)
-      and (a.lease_until is null or a.lease_until <= clock_timestamp())
+      and a.ended_at < now() - make_interval(secs => p_older_than_seconds)
+      and (a.lease_until is null or a.lease_until <= now())
     order by a.ended_at limit p_limit for update skip locked
   )
   update superstoryboard.artifacts a set lease_until = clock_timestamp() + interval '5 minutes'

@@ -37,8 +37,10 @@ def sweep(*, as_json: Json = False) -> None:
         answer = stub.Sweep(api.SweepRequest(), timeout=SWEEP_SECONDS, metadata=caller_metadata())
     if as_json:
         print_proto(answer)
-        return
-    for duty in answer.duties:
-        print_line(f"{duty.name}: {duty.count}")
-    if not answer.duties:
-        print_line("Another sweep is running.")
+    else:
+        for duty in answer.duties:
+            print_line(f"{duty.name}: failed ({duty.error})" if duty.error else f"{duty.name}: {duty.count}")
+        if not answer.duties:
+            print_line("Another sweep is running.")
+    if any(duty.error for duty in answer.duties):
+        raise typer.Exit(1)

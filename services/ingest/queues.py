@@ -15,6 +15,7 @@ from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.records import kind_value
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.rpc.errors import not_found
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
@@ -29,8 +30,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class QueueService(DeadLetterCalls, QueueServiceServicer):
     """Queues, dead letters and sweeps."""
 
-    def __init__(self, store: JobStore, steering: Steering, submissions: Submissions, sweeps: SweepMetrics) -> None:
+    def __init__(
+        self, store: JobStore, steering: Steering, submissions: Submissions, sweeper: Sweeper, sweeps: SweepMetrics
+    ) -> None:
         super().__init__(store, steering, submissions)
+        self._sweeper = sweeper
         self._sweeps = sweeps
 
     async def ListQueues(self, request: api.ListQueuesRequest, context: Context) -> api.ListQueuesResponse:
@@ -53,9 +57,11 @@ class QueueService(DeadLetterCalls, QueueServiceServicer):
     async def Sweep(self, request: api.SweepRequest, context: Context) -> api.SweepResponse:
         """Run the periodic duties once."""
         del request, context
-        changed = {row["duty"]: row["changed"] for row in await self._store.sweep()}
-        self._sweeps.swept(changed)
-        return api.SweepResponse(duties=[api.SweepDuty(name=duty, count=count) for duty, count in changed.items()])
+        duties = await self._sweeper.sweep()
+        self._sweeps.swept({duty.name: duty.changed for duty in duties}, [duty.name for duty in duties if duty.error])
+        return api.SweepResponse(
+            duties=[api.SweepDuty(name=duty.name, count=duty.changed, error=duty.error) for duty in duties]
+        )
 
     async def _pause(self, name: str, *, paused: bool) -> api.Queue:
         if not await self._steering.pause(name, paused=paused, actor=caller().subject):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field, SecretStr
 
 from superstoryboard.config.models import ModelSettings
 from superstoryboard.config.settings import Port
+from superstoryboard.jobs.sweeps import Ages
 
 
 class IngestSettings(ModelSettings):
@@ -17,3 +20,19 @@ class IngestSettings(ModelSettings):
     video_model: str = ""
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     drain_seconds: float = Field(default=10, ge=0)
+    job_max_age_days: float = Field(default=7, gt=0)
+    retention_events_days: float = Field(default=30, gt=0)
+    retention_jobs_days: float = Field(default=400, gt=0)
+    retention_archive_days: float = Field(default=90, gt=0)
+    retention_dead_letters_days: float | None = Field(default=None, gt=0)
+
+    def ages(self) -> Ages:
+        """After how long the sweep deletes what has ended and gives up what has not."""
+        dead_letters = self.retention_dead_letters_days
+        return Ages(
+            job_max_age=timedelta(days=self.job_max_age_days),
+            events=timedelta(days=self.retention_events_days),
+            jobs=timedelta(days=self.retention_jobs_days),
+            archives=timedelta(days=self.retention_archive_days),
+            dead_letters=None if dead_letters is None else timedelta(days=dead_letters),
+        )

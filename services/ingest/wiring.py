@@ -16,6 +16,7 @@ from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
@@ -61,7 +62,7 @@ async def run(settings: IngestSettings) -> bool:
     server.add(
         "superstoryboard.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-        QueueService(store, steering, submissions, SweepMetrics(registry)),
+        QueueService(store, steering, submissions, Sweeper(database, settings.ages()), SweepMetrics(registry)),
     )
     await page.start()
     await server.start(reflect=settings.grpc_reflection)

@@ -1,9 +1,9 @@
 """Follows the event log without skipping: numbers are drawn before they commit, so a lower one may appear later.
 
 Who draws a number holds RowExclusiveLock on the table of events until the end of its transaction, and lets it go after
-its events can be seen. So a gap is passed when none of those is left who held the lock after the gap was seen: the events
-of whoever had let it go before are seen by the next look. Transactions that only read, that write elsewhere, or that
-belong to another database hold no such lock and delay nobody.
+its events can be seen. So a gap is passed when none of those is left who held the lock after the gap was seen: the
+events of whoever had let it go before are seen by the next look. Transactions that only read, that write elsewhere, or
+that belong to another database hold no such lock and delay nobody.
 """
 
 from __future__ import annotations

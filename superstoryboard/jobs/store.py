@@ -1,4 +1,4 @@
-"""What ingest does with jobs: accept, read, list; queues and sweeps."""
+"""What ingest does with jobs: accept, read, list; queues."""
 
 from __future__ import annotations
 
@@ -135,7 +135,3 @@ class JobStore:
             " from superstoryboard.gates where closed_until > clock_timestamp()",
             patience_seconds=PATIENCE_SECONDS,
         )
-
-    async def sweep(self) -> list[dict[str, Any]]:
-        """Run the periodic duties once; each with what it changed."""
-        return await self._database.fetch("select * from superstoryboard.sweep()")

@@ -34,9 +34,14 @@ class SweepMetrics:
         self._changed = Counter(
             "superstoryboard_sweep_changed_total", "What each duty of the sweeps changed", ["duty"], registry=registry
         )
+        self._failed = Counter(
+            "superstoryboard_sweep_failed_total", "Times that a duty of a sweep failed", ["duty"], registry=registry
+        )
 
-    def swept(self, changed: Mapping[str, int]) -> None:
-        """A sweep ended with these counts by duty; none where another sweep was running."""
+    def swept(self, changed: Mapping[str, int], failed: Iterable[str] = ()) -> None:
+        """A sweep ended with these counts by duty, none where another sweep was running, and these duties failed."""
+        for duty in failed:
+            self._failed.labels(duty).inc()
         self._runs.labels("ran" if changed else "busy").inc()
         for duty, count in changed.items():
             self._changed.labels(duty).inc(count)

@@ -123,12 +123,14 @@ class SweepRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class SweepDuty(_message.Message):
-    __slots__ = ("name", "count")
+    __slots__ = ("name", "count", "error")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     count: int
-    def __init__(self, name: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+    error: str
+    def __init__(self, name: _Optional[str] = ..., count: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class SweepResponse(_message.Message):
     __slots__ = ("duties",)

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from devstack.postgres import Postgres
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.migrate import migrate
+from superstoryboard.jobs.sweeps import Sweeper
 from tests.faults.race_actors import BOARD, BY_HAND, Actor, RaceReport, Table
 from tests.faults.race_checks import CHECKS, MOVES, PREPARE
 from tests.integration.helpers import KV, expire_lease, finish
@@ -87,7 +88,7 @@ async def _drain(table: Table, actor: Actor) -> None:
         ):
             await finish(actor.database, artifact.id, f"http://storage/{artifact.id}")
         await actor.take("age", actor.age())
-        await actor.store.sweep()
+        await Sweeper(actor.database).sweep()
         if not await actor.open_jobs():
             return
 

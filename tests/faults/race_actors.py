@@ -25,6 +25,7 @@ from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, Provi
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Edit, Steering, Way
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from tests.integration.helpers import (
     FACTS,
@@ -483,9 +484,10 @@ class Actor:
 
     async def sweep(self) -> Outcome:
         """Two at once, one of which finds that jobs were claimed too often."""
-        strict = "select * from superstoryboard.sweep(p_max_claims => 9)"
-        for duties in await asyncio.gather(self.store.sweep(), self.database.fetch(strict)):
-            self.table.report.won.update(f"sweep: {row['duty']}" for row in duties if row["changed"])
+        for duties in await asyncio.gather(
+            Sweeper(self.database).sweep(), Sweeper(self.database, max_claims=9).sweep()
+        ):
+            self.table.report.won.update(f"sweep: {duty.name}" for duty in duties if duty.changed)
         return False
 
     async def remove(self) -> Outcome:

@@ -200,7 +200,6 @@ def test_a_tail_passes_a_gap_only_when_all_who_could_fill_it_have_ended() -> Non
     assert tail.advance([13, 14], A | B) == 11
     assert tail.advance([13, 14], B) == 11
     assert tail.advance([12, 13, 14], B) == 14, "a gap that is filled waits for nobody"
-    assert not tail.waits
     assert tail.advance([16], NOBODY) == 14
     assert tail.advance([16], A) == 14
     assert tail.advance([16], B) == 16, "who came later cannot fill it"

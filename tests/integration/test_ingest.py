@@ -326,10 +326,13 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
         "adopt_messages",
         "recover_leases",
         "bury_overdue",
+        "bury_staged",
         "discard_uploads",
         "discard_cancelled",
         "delete_events",
+        "discard_dead_letters",
         "delete_jobs",
+        "delete_archives",
     ]
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError
-from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Ages, Sweeper
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL
 from tests.integration.helpers import (
     IMAGE_QUEUE,
@@ -27,7 +29,7 @@ from tests.integration.helpers import (
 
 
 async def sweep(database: Database) -> dict[str, int]:
-    return {duty["duty"]: duty["changed"] for duty in await JobStore(database).sweep() if duty["changed"]}
+    return {duty.name: duty.changed for duty in await Sweeper(database).sweep() if duty.changed}
 
 
 def age(sql: psycopg.Connection, job_id: UUID, interval: str) -> None:
@@ -46,18 +48,126 @@ def age(sql: psycopg.Connection, job_id: UUID, interval: str) -> None:
 
 
 async def test_a_job_that_nothing_ends_becomes_a_dead_letter(database: Database, sql: psycopg.Connection) -> None:
-    old, young, held, scheduled = [await accept(database, delay_seconds=60 if n == 3 else 0) for n in range(4)]
+    """Also one that is hidden all the time, as at a gate that never opens. Who holds a job is left to it."""
+    held = await accept(database)
+    await claim_one(image_queue(database))
+    old, hidden, young = [await accept(database) for _ in range(3)]
     sql.execute(
-        "update superstoryboard.turns set ready = false, due_at = null, claim = 0,"
-        " lease_until = now() + interval '60 s' where job = %s",
-        (held,),
+        "select superstoryboard.set_due(j, 400000000) from superstoryboard.jobs j where id = any (%s)",
+        ([hidden, young],),
     )
-    for job_id in (old, held, scheduled):
+    for job_id in (old, held, hidden):
         age(sql, job_id, "8 days")
+    assert await sweep(database) == {"bury_overdue": 2}
+    for job_id in (old, hidden):
+        buried = await row(database, job_id)
+        assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "MAX_AGE")
+    assert [(await row(database, job_id))["state"] for job_id in (young, held)] == ["QUEUED", "RUNNING"]
+
+
+@pytest.mark.parametrize("by_sql", [False, True])
+async def test_a_scheduled_job_counts_its_age_from_its_time(
+    database: Database, sql: psycopg.Connection, by_sql: bool
+) -> None:
+    ten_days = 864_000
+    if by_sql:
+        sql.execute("select pgmq.send('image_generation_queue', '{}', %s)", (ten_days,))
+        await sweep(database)
+    else:
+        await accept(database, delay_seconds=ten_days)
+    found = sql.execute("select id from superstoryboard.jobs").fetchone()
+    assert found is not None
+    age(sql, found[0], "8 days")
+    assert await sweep(database) == {}, "its time has not come"
+    age(sql, found[0], "8 days")
+    assert await sweep(database) == {}, "it is six days old"
+    age(sql, found[0], "2 days")
     assert await sweep(database) == {"bury_overdue": 1}
-    buried = await row(database, old)
-    assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "MAX_AGE")
-    assert [(await row(database, job_id))["state"] for job_id in (young, held, scheduled)] == ["QUEUED"] * 3
+
+
+async def test_a_job_staged_too_long_becomes_a_dead_letter_that_keeps_its_artifact(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    stale, young = await accept(database), await accept(database)
+    work = image_queue(database)
+    artifact = await stage(database, await claim_one(work))
+    await stage(database, await claim_one(work))
+    sql.execute(
+        "update superstoryboard.artifacts set staged_at = staged_at - interval '8 days' where id = %s", (artifact,)
+    )
+    assert await sweep(database) == {"bury_staged": 1}
+    buried = await row(database, stale)
+    assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "STAGED_TOO_LONG")
+    assert (await row(database, young))["state"] == "STAGED"
+    assert sql.execute("select state from superstoryboard.artifacts where id = %s", (artifact,)).fetchone() == (
+        "STAGED",
+    )
+    redriven = sql.execute(
+        "select superstoryboard.redrive_job_v1(%s, null, 'x', array['DEAD_LETTERED'], false, null, null, null, null)",
+        (stale,),
+    ).fetchone()
+    assert redriven == ("WRITE_AGAIN",)
+    claimed = await Artifacts(database).claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0)
+    assert artifact in [one.id for one in claimed]
+
+
+HOLDS = {
+    "job": "select from superstoryboard.jobs where id = %s for update",
+    "message": "select from pgmq.q_image_generation_queue q join superstoryboard.jobs j using (msg_id) where j.id = %s"
+    " for update of q",
+    "artifact": "select from superstoryboard.artifacts where job_id = %s for update",
+    "event": "select from superstoryboard.job_events where job_id = %s for update",
+}
+
+
+@pytest.mark.parametrize("held", HOLDS)
+async def test_what_another_session_holds_is_left_and_delays_no_duty(
+    database: Database, database_url: str, sql: psycopg.Connection, held: str
+) -> None:
+    """Two jobs for each duty; of each the first is locked from outside."""
+    work = image_queue(database)
+    ended = [await accept(database) for _ in range(2)]
+    for _ in ended:
+        await finish(database, await stage(database, await claim_one(work)))
+    staged = [await accept(database) for _ in range(2)]
+    for _ in staged:
+        await stage(database, await claim_one(work))
+    removed, old = [await accept(database) for _ in range(2)], [await accept(database) for _ in range(2)]
+    sql.execute("update superstoryboard.artifacts set staged_at = staged_at - interval '8 days' where state = 'STAGED'")
+    sql.execute("update superstoryboard.artifacts set cleaned_at = now() where state = 'WRITTEN'")
+    for job_id in (*ended, *old):
+        age(sql, job_id, "401 days")
+    for job_id in removed:
+        sql.execute("select pgmq.delete(queue, msg_id) from superstoryboard.jobs where id = %s", (job_id,))
+    sql.execute("update superstoryboard.job_events set created_at = created_at - interval '31 days'")
+    with psycopg.connect(database_url) as outside:
+        for first, _ in (ended, staged, removed, old):
+            outside.execute(HOLDS[held], (first,))
+        during = {duty.name: duty for duty in await Sweeper(database).sweep()}
+    assert [duty.error for duty in during.values()] == [""] * len(during)
+    for name in ("cancel_removed", "bury_overdue", "bury_staged", "delete_jobs"):
+        assert during[name].changed >= 1, name
+    after = await sweep(database)
+    for name in ("cancel_removed", "bury_overdue", "bury_staged", "delete_jobs"):
+        assert during[name].changed + after.get(name, 0) == 2, name
+
+
+async def test_a_duty_that_fails_is_told_and_stops_no_other(database: Database, sql: psycopg.Connection) -> None:
+    await accept(database)
+    sql.execute("select pgmq.purge_queue('image_generation_queue')")
+    sql.execute(
+        "create or replace function superstoryboard.sweep_adopt_messages(p_limit integer) returns bigint"
+        " language plpgsql as $$ begin raise exception 'broken'; end $$"
+    )
+    by_sql: dict[str, str | None] = dict(sql.execute("select duty, error from superstoryboard.sweep()").fetchall())
+    assert by_sql.pop("adopt_messages") == "broken (SQLSTATE P0001)"
+    assert set(by_sql.values()) == {None}
+    await accept(database)
+    sql.execute("select pgmq.purge_queue('image_generation_queue')")
+    duties = {duty.name: duty for duty in await Sweeper(database).sweep()}
+    assert duties.pop("adopt_messages").error == "SQLSTATE P0001"
+    assert duties["cancel_removed"].changed == 1
+    assert {duty.error for duty in duties.values()} == {""}
 
 
 async def test_a_job_claimed_without_end_becomes_a_dead_letter(database: Database, sql: psycopg.Connection) -> None:
@@ -85,20 +195,41 @@ async def test_uploads_without_a_worker_are_discarded(database: Database, sql: p
 
 
 async def test_history_goes_after_its_time_and_dead_letters_stay(database: Database, sql: psycopg.Connection) -> None:
-    done, dead, young = [await accept(database) for _ in range(3)]
+    done, uncleaned, dead, young = [await accept(database) for _ in range(4)]
     work = image_queue(database)
+    asset = await stage(database, await claim_one(work))
+    await finish(database, asset)
     await finish(database, await stage(database, await claim_one(work)))
     await work.bury(await claim_one(work), JobError(ErrorClass.UNKNOWN_OUTCOME, "CODE", "m"))
     await finish(database, await stage(database, await claim_one(work)))
-    for job_id in (done, dead):
+    sql.execute("update superstoryboard.artifacts set cleaned_at = now() where job_id <> %s", (uncleaned,))
+    for job_id in (done, uncleaned, dead):
         age(sql, job_id, "401 days")
     sql.execute("update superstoryboard.job_events set created_at = created_at - interval '31 days'")
+    sql.execute(
+        "update pgmq.a_image_generation_queue set archived_at = archived_at - interval '91 days' where msg_id = 1"
+    )
     swept = await sweep(database)
-    assert swept["delete_jobs"] == 1
+    assert (swept["delete_jobs"], swept["delete_archives"]) == (1, 1)
     assert swept["delete_events"] > 0
     left = sql.execute("select id from superstoryboard.jobs").fetchall()
-    assert {found[0] for found in left} == {dead, young}
+    assert {found[0] for found in left} == {uncleaned, dead, young}, "objects that are still to be removed stay named"
+    named = sql.execute("select job_id, bucket from superstoryboard.assets where id = %s", (asset,)).fetchone()
+    assert named == (None, "storyboard-images"), "the stored object is still named"
     assert sql.execute("select count(*) from superstoryboard.job_events where job_id = %s", (young,)).fetchone() != (0,)
+
+
+async def test_dead_letters_are_given_up_only_where_an_age_is_set(database: Database, sql: psycopg.Connection) -> None:
+    job_id = await accept(database)
+    artifact = await stage(database, await claim_one(image_queue(database)))
+    await Artifacts(database).bury(artifact, JobError(ErrorClass.CONFIG, "CODE", "m"))
+    age(sql, job_id, "4000 days")
+    assert await sweep(database) == {}
+    ages = Ages(dead_letters=timedelta(days=3000))
+    assert {duty.name for duty in await Sweeper(database, ages).sweep() if duty.changed} == {"discard_dead_letters"}
+    assert (await row(database, job_id))["state"] == "CANCELLED"
+    state = sql.execute("select state from superstoryboard.artifacts where id = %s", (artifact,)).fetchone()
+    assert state == ("DISCARDED",), "its objects are removed"
 
 
 async def test_objects_of_ended_artifacts_are_handed_out_once_and_only_after_their_time(

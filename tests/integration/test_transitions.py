@@ -12,6 +12,7 @@ from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import (
     FACTS,
@@ -137,7 +138,7 @@ async def test_workers_that_vanish_before_their_calls_spend_nothing_and_bury_the
     for _ in range(10):
         assert (await claim_one(work)).attempt == 1
         await expire_lease(database, IMAGE_QUEUE)
-        await JobStore(database).sweep()
+        await Sweeper(database).sweep()
         await expire_lease(database, IMAGE_QUEUE)
     assert await work.claim(1, 60) == []
     dead = await row(database, job_id)
@@ -284,7 +285,7 @@ async def test_two_artifacts_of_one_millisecond_get_two_paths(database: Database
 async def test_a_message_removed_by_hand_cancels_its_job(database: Database, sql: psycopg.Connection, how: str) -> None:
     job_id = await accept(database)
     sql.execute(f"select pgmq.{how}('image_generation_queue', 1::bigint)")
-    swept = {duty["duty"]: duty["changed"] for duty in await JobStore(database).sweep()}
+    swept = {duty.name: duty.changed for duty in await Sweeper(database).sweep()}
     assert swept["cancel_removed"] == 1
     cancelled = await row(database, job_id)
     assert (cancelled["state"], cancelled["warnings"]) == ("CANCELLED", ["message removed"])
@@ -305,8 +306,8 @@ async def test_two_sweeps_at_once_do_no_harm(database: Database, sql: psycopg.Co
         await accept(database)
         sql.execute("select pgmq.send('image_generation_queue', '{}')")
     sql.execute("delete from pgmq.q_image_generation_queue where msg_id <= 10")
-    await asyncio.gather(*(JobStore(database).sweep() for _ in range(4)))
-    await JobStore(database).sweep()
+    await asyncio.gather(*(Sweeper(database).sweep() for _ in range(4)))
+    await Sweeper(database).sweep()
     counts = sql.execute(
         "select owner, state, count(*) from superstoryboard.jobs group by 1, 2 order by 1, 2"
     ).fetchall()

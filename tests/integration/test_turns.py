@@ -10,6 +10,7 @@ import pytest
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.worker import Limits, Worker
 from tests.integration.helpers import (
@@ -107,7 +108,7 @@ async def test_the_sweep_adopts_what_was_sent_long_before_what_claims_look_at(
     sql.execute("select pgmq.send(%s, '{}') from generate_series(1, 3)", (IMAGE_QUEUE,))
     sql.execute("update superstoryboard.queues set adopted_msg_id = 2000")
     assert await image_queue(database).claim(5, 60) == []
-    await JobStore(database).sweep()
+    await Sweeper(database).sweep()
     assert len(await image_queue(database).claim(5, 60)) == 3
 
 
@@ -126,7 +127,7 @@ async def test_a_holder_keeps_an_expired_lease_that_nobody_claimed(database: Dat
     work = image_queue(database)
     job = await claim_one(work)
     await expire_lease(database, IMAGE_QUEUE)
-    await JobStore(database).sweep()
+    await Sweeper(database).sweep()
     assert turn(sql, job_id) == (True, True, False, 1)
     assert await work.extend([job], 60) == {job_id}
     assert turn(sql, job_id) == (False, False, True, 1)

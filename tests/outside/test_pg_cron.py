@@ -94,7 +94,7 @@ def send(cron: psycopg.Connection, call: str, queue: str) -> int:
 
 def sweep(connection: psycopg.Connection) -> dict[str, int]:
     """Sweep by hand: what each duty changed, empty where another sweep runs."""
-    return dict(connection.execute("select * from superstoryboard.sweep()").fetchall())
+    return dict(connection.execute("select duty, changed from superstoryboard.sweep()").fetchall())
 
 
 def jobs(cron: psycopg.Connection) -> list[tuple[str, str, list[str]]]:

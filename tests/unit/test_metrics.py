@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from devstack.ports import free_port
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.runtime.paid_calls import counted
-from superstoryboard.telemetry.feed_metrics import FeedMetrics
+from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
@@ -58,6 +58,7 @@ def everything() -> CollectorRegistry:
     SweepMetrics(registry)
     QueueMetrics(registry)
     FeedMetrics(registry)
+    GapMetrics(registry)
     WorkerMetrics(registry=registry)
     CallMetrics([MODEL], registry)
     HintMetrics(registry)

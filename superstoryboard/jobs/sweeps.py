@@ -1,0 +1,73 @@
+"""Periodic duties, each in a transaction of its own: one that fails or waits for others stops no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+
+from superstoryboard.jobs.database import Database, DatabaseUnavailableError
+from superstoryboard.telemetry.logs import get_logger
+
+log = get_logger("sweep")
+
+
+@dataclass(frozen=True)
+class Ages:
+    """After how long what is ended goes, and what does not end is given up; the defaults are those of SQL."""
+
+    job_max_age: timedelta = timedelta(days=7)
+    events: timedelta = timedelta(days=30)
+    jobs: timedelta = timedelta(days=400)
+    archives: timedelta = timedelta(days=90)
+    dead_letters: timedelta | None = None
+    """None keeps them until a person decides."""
+
+    def values(self) -> dict[str, Any]:
+        """Values of the statement that runs a duty."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What one duty changed, or why it failed."""
+
+    name: str
+    changed: int
+    error: str = ""
+
+
+class Sweeper:
+    """Runs the duties."""
+
+    def __init__(self, database: Database, ages: Ages | None = None, *, max_claims: int = 1000) -> None:
+        self._database = database
+        self._values = (ages or Ages()).values() | {"max_claims": max_claims}
+
+    async def sweep(self) -> list[Duty]:
+        """Run every duty once, save those that another sweep is at.
+
+        Raises:
+            DatabaseUnavailableError: the database is away; what was done until then stays done.
+        """
+        names = await self._database.fetch("select superstoryboard.sweep_duties_v1() as name")
+        ran = [await self._run(row["name"]) for row in names]
+        return [duty for duty in ran if duty is not None]
+
+    async def _run(self, name: str) -> Duty | None:
+        try:
+            row = await self._database.fetch_one(
+                "select superstoryboard.sweep_duty_v1(%(name)s, row(%(job_max_age)s::interval, %(max_claims)s::bigint,"
+                " %(events)s::interval, %(jobs)s::interval, %(archives)s::interval, %(dead_letters)s::interval"
+                ")::superstoryboard.sweep_limits) as changed",
+                self._values | {"name": name},
+            )
+        except (psycopg.Error, DatabaseUnavailableError) as error:
+            if type(error) is DatabaseUnavailableError:
+                raise
+            reason = f"SQLSTATE {error.sqlstate}" if isinstance(error, psycopg.Error) else str(error)
+            log.exception("A duty of the sweep failed; the others go on", duty=name)
+            return Duty(name, 0, reason)
+        return None if row["changed"] is None else Duty(name, row["changed"])
