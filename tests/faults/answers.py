@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.emulators.storage_fixture import STAGING_BUCKET
-from tests.faults.outside import google_rows, statuses_of, storage_rows
+from tests.faults.outside import google_rows, staged_job, statuses_of, storage_rows
 from tests.faults.strikes import HELD_SECONDS
 from tests.faults.world import World
 
 OFTEN = 1_000_000
+KILLS = 4
 NOT_FOUND = {"error": {"code": 404, "message": "Requested entity was not found.", "status": "NOT_FOUND"}}
 ODD_CONTENT = {"role": "model", "parts": [{"pictureReference": {"id": "p1"}}]}
 ODD_CANDIDATE = {"content": ODD_CONTENT, "finishReason": "STOP", "index": 0}
@@ -99,10 +100,17 @@ def mend_staging(world: World) -> None:
 
 
 def kill_while_staging_is_away(world: World) -> None:
-    """The image worker is killed again and again, with pictures in hand that staging does not take."""
-    for _ in range(3):
-        seen = storage_gives("upload", 503)(world)
-        world.wait_until(lambda seen=seen: storage_gives("upload", 503)(world) > seen, "an upload that fails")  # type: ignore[misc]
+    """The image worker is killed more often than a job has attempts, with pictures that staging does not take."""
+
+    def refused() -> int:
+        images = "select id::text from superstoryboard.jobs where storyboard_id = %s and kind = 'image'"
+        jobs = {row[0] for row in world.running.sql.execute(images, (world.row,)).fetchall()}
+        tried = [row for row in storage_rows(world.running) if (row["on"], row["status"]) == ("upload", 503)]
+        return len([row for row in tried if staged_job(row["path"]) in jobs])
+
+    for _ in range(KILLS):
+        seen = refused()
+        world.wait_until(lambda seen=seen: refused() > seen, "a picture that staging does not take")  # type: ignore[misc]
         world.struck += 1
         world.kill("image_worker")
     world.mend_storage()

@@ -79,10 +79,15 @@ def first_staged(running: Pipeline) -> dict[str, float]:
     """Unix time at which Storage had first taken bytes of a job into staging, by job id."""
     found: dict[str, float] = {}
     for row in storage_rows(running):
-        staged = _STAGED_OBJECT.search(row["path"]) if (row["on"], row["status"]) == ("upload", 200) else None
-        if staged is not None:
-            found.setdefault(staged[1], row["time"])
+        if (row["on"], row["status"]) == ("upload", 200):
+            found.setdefault(staged_job(row["path"]), row["time"])
     return found
+
+
+def staged_job(path: str) -> str:
+    """The job whose bytes lie under this path of staging; empty for every other path."""
+    found = _STAGED_OBJECT.search(path)
+    return found[1] if found else ""
 
 
 def hashes_of(urls: Iterable[str]) -> dict[str, str]:

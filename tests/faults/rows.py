@@ -100,9 +100,10 @@ STORAGE = [
         answers.kill_while_staging_is_away,
         partial(answers.refuse_staging, answer={"status": 503}),
         dead=frozenset({"WORKER_LOST"}) | UNKNOWN,
-        discards=3 * IMAGES_AT_ONCE,
+        discards=answers.KILLS * IMAGES_AT_ONCE,
         leases=3,
         extra_seconds=20,
+        factor=0.25,
     ),
     Row(
         "Storage answers 503 at a rescue",
