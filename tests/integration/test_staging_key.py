@@ -128,16 +128,17 @@ def test_the_role_has_no_right_outside_storage(emulator: RunningEmulator, sql: p
 @pytest.mark.parametrize(
     ("key", "api_key", "words"),
     [
-        (minted(seconds=-1), ANON_KEY, "has not expired"),
-        (minted(role="nobody_here"), ANON_KEY, "workers one that may use the staging bucket"),
-        (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "does not know this key"),
+        (minted(seconds=-1), ANON_KEY, "because the key has expired: mint"),
+        (minted(role="nobody_here"), ANON_KEY, "because the database has no such role as the key names"),
+        (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "because the key is not signed by this"),
+        (minted(), None, "set SUPABASE_ANON_KEY to the publishable or anon key"),
         (minted(), "unknown-api-key", "does not know this key"),
         (minted(), minted(), "does not know this key"),
     ],
-    ids=["expired", "no such role", "another project", "unknown apikey", "minted key as apikey"],
+    ids=["expired", "no such role", "another project", "no apikey", "unknown apikey", "minted key as apikey"],
 )
 async def test_a_wrong_key_says_what_to_do(
-    emulator: RunningEmulator, owner: ObjectStore, key: str, api_key: str, words: str
+    emulator: RunningEmulator, owner: ObjectStore, key: str, api_key: str | None, words: str
 ) -> None:
     assert owner
     store = await connect(emulator, key, api_key)
