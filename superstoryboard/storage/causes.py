@@ -24,5 +24,6 @@ _WORDS = (
 
 
 def cause_of(text: str) -> Cause | None:
-    """The cause that a refusal's text names, None where it names none."""
-    return next((cause for pattern, cause in _WORDS if pattern.search(text)), None)
+    """The cause that a refusal's text names, None where it names none; the text may be JSON."""
+    plain = text.replace('\\"', '"')
+    return next((cause for pattern, cause in _WORDS if pattern.search(plain)), None)

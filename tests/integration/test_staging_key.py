@@ -148,6 +148,43 @@ async def test_a_wrong_key_says_what_to_do(
     await store.aclose()
 
 
+WRONG = minted(secret="another-secret-that-is-long-enough-too")
+
+
+@pytest.mark.parametrize(
+    ("key", "api_key", "answers"),
+    [
+        (WRONG, ANON_KEY, [(400, "signature verification failed"), (400, "Bucket not found")]),
+        (minted(seconds=-1), ANON_KEY, [(400, '"exp" claim timestamp check failed')] * 2),
+        (minted("nobody_here"), ANON_KEY, [(500, 'role "nobody_here" does not exist')] * 2),
+        (minted(), None, [(401, "No API key found in request")] * 2),
+        (minted(), minted(), [(401, "Invalid API key")] * 2),
+    ],
+    ids=["another project", "expired", "no such role", "no apikey", "minted key as apikey"],
+)
+def test_the_emulator_refuses_a_key_in_the_words_of_the_real_server(
+    emulator: RunningEmulator, owner: ObjectStore, key: str, api_key: str | None, answers: list[tuple[int, str]]
+) -> None:
+    assert owner
+    headers = {"authorization": f"Bearer {key}"} | ({"apikey": api_key} if api_key else {})
+    with httpx.Client(base_url=f"{emulator.url}/storage/v1/object", headers=headers, timeout=20) as client:
+        upload = client.post(f"/{STAGING_BUCKET}/a", content=PNG, headers={"content-type": "image/png"})
+        info = client.get(f"/info/{STAGING_BUCKET}/a")
+    assert [(answer.status_code, answer.json()["message"]) for answer in (upload, info)] == answers
+    if upload.status_code == 500:
+        assert upload.json()["code"] == upload.json()["error"] == "DatabaseError"
+
+
+async def test_a_wrong_signature_that_storage_calls_a_missing_bucket_is_told(
+    emulator: RunningEmulator, owner: ObjectStore
+) -> None:
+    assert owner
+    store = await connect(emulator, WRONG, ANON_KEY)
+    with pytest.raises(StorageError, match="or the key is signed for another project"):
+        await store.stat(STAGING_BUCKET, "a")
+    await store.aclose()
+
+
 @pytest.mark.parametrize("role", ["service_role", "anon"])
 async def test_older_api_keys_are_jwts_of_the_project(emulator: RunningEmulator, owner: ObjectStore, role: str) -> None:
     assert owner
