@@ -21,6 +21,7 @@ from tests.emulators.storage_fixture import (
     RunningEmulator,
     embedded_database,
     running_emulator,
+    wait_healthy,
 )
 
 IMAGES, VIDEOS = "storyboard-images", "storyboard-videos"
@@ -38,6 +39,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
         embedded_database(directory) as database_url,
         running_emulator(database_url, directory / "state") as running,
     ):
+        wait_healthy(running)
         yield running
 
 
@@ -208,6 +210,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulato
         embedded_database(directory) as database_url,
         running_emulator(database_url, directory / "state", "--jwt-secret", JWT_SECRET) as running,
     ):
+        wait_healthy(running)
         headers = {"apikey": SECRET_KEY, "Authorization": f"Bearer {SECRET_KEY}"}
         with httpx.Client(base_url=f"{running.url}/storage/v1", headers=headers, timeout=20) as client:
             for name, rules in GOOD.items():

@@ -18,6 +18,7 @@ from tests.emulators.storage_fixture import (
     RunningEmulator,
     embedded_database,
     running_emulator,
+    wait_healthy,
 )
 
 PNG = b"\x89PNG not really"
@@ -32,6 +33,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
         embedded_database(directory) as database_url,
         running_emulator(database_url, directory / "state", *limit) as running,
     ):
+        wait_healthy(running)
         yield running
 
 

@@ -16,7 +16,14 @@ from superstoryboard.storage.buckets import IMAGES, ensure_buckets
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.keys import STAGING_ROLE
 from superstoryboard.storage.objects import ObjectStat, ObjectStore
-from tests.emulators.storage_fixture import ANON_KEY, SECRET_KEY, STAGING_BUCKET, RunningEmulator, running_emulator
+from tests.emulators.storage_fixture import (
+    ANON_KEY,
+    SECRET_KEY,
+    STAGING_BUCKET,
+    RunningEmulator,
+    running_emulator,
+    wait_healthy,
+)
 
 KV = "kv_store_7ee7668a"
 JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -32,7 +39,7 @@ def minted(role: str = STAGING_ROLE, seconds: int = 3600, secret: str = JWT_SECR
 def emulator(database_url: str, tmp_path: Path) -> Iterator[RunningEmulator]:
     """Storage on a migrated database, which then gets its policies by the next `storyboard migrate`."""
     with running_emulator(database_url, tmp_path / "storage", "--jwt-secret", JWT_SECRET) as running:
-        httpx.get(f"{running.url}/health", timeout=20).raise_for_status()
+        wait_healthy(running)
         assert migrate(database_url, kv_table=KV) == [f"The staging role may use the bucket {STAGING_BUCKET}."]
         yield running
 
