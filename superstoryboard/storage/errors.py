@@ -55,8 +55,8 @@ _SENTENCES = {
     StorageErrorKind.UNAVAILABLE: "Storage cannot answer now",
 }
 _NO_BUCKET = (
-    "Storage shows this key no such bucket: it is missing (the asset_writer creates its buckets at start), or the key"
-    " is signed for another project, to which Storage answers the same"
+    "Storage shows this key no such bucket: create it, or restart the asset_writer, which creates its buckets at start."
+    " If it is there, the key is signed for another project: Storage says the same then"
 )
 _BAD_KEY = "Storage does not know this key: check that it is whole, not revoked, and of the project of SUPABASE_URL"
 _NO_RIGHT = (

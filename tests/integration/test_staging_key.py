@@ -187,7 +187,7 @@ async def test_a_wrong_signature_that_storage_calls_a_missing_bucket_is_told(
 ) -> None:
     assert owner
     store = await connect(emulator, WRONG, ANON_KEY)
-    with pytest.raises(StorageError, match="or the key is signed for another project"):
+    with pytest.raises(StorageError, match="If it is there, the key is signed for another project"):
         await store.stat(STAGING_BUCKET, "a")
     await store.aclose()
 
