@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from devstack.storage_emulator.errors import GatewayError, WireError
+from devstack.storage_emulator.errors import GatewayError, WireError, WrongSignatureError
 from devstack.storage_emulator.signing import verified_claims
 
 
@@ -28,6 +28,38 @@ class Caller:
 
     role: Role | None
     database_role: str | None = None
+
+
+@dataclass(frozen=True)
+class Access:
+    """A database role whose policies decide about each object; without one the key itself has decided.
+
+    Where objects are `hidden`, they are missing to whoever reads, and nothing can be written: row-level security
+    refuses no reading, it shows no rows.
+    """
+
+    database_role: str | None = None
+    hidden: bool = False
+
+    def to_read(self) -> str | None:
+        """The database role to read with.
+
+        Raises:
+            WireError: no object is there for this caller.
+        """
+        if self.hidden:
+            raise WireError.no_such_object()
+        return self.database_role
+
+    def to_write(self) -> str | None:
+        """The database role to write with.
+
+        Raises:
+            WireError: row-level security refuses the new row.
+        """
+        if self.hidden:
+            raise WireError.row_level_security()
+        return self.database_role
 
 
 @dataclass(frozen=True)
@@ -54,22 +86,23 @@ class Keys:
         return _caller_of_claims(claims) if claims is not None else None
 
     def authenticate(self, request: Request) -> Caller:
-        """Who sends the request: `apikey` must be an API key, `Authorization` decides.
+        """Who sends the request: `apikey` must be an API key, `Authorization` decides where it is there.
 
         Raises:
-            GatewayError: no key, one that is not known, or a token of an own role as `apikey`.
+            GatewayError: no `apikey`, one that is not known, or a token of an own role in its place.
+            WireError: a bearer token that is not of this project.
         """
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         api_key = request.headers.get("apikey", "")
-        caller = None
-        if api_key:
-            caller = self.caller_of(api_key)
-            if caller is None or caller.database_role is not None:
-                raise GatewayError
+        if not api_key:
+            raise GatewayError("No API key found in request")
+        caller = self.caller_of(api_key)
+        if caller is None or caller.database_role is not None:
+            raise GatewayError
         if scheme.lower() == "bearer" and bearer:
             caller = self.caller_of(bearer)
-        if caller is None:
-            raise GatewayError
+            if caller is None:
+                raise WrongSignatureError if bearer.count(".") == 2 else WrongSignatureError("Invalid Compact JWS")
         return caller
 
     def require_bucket_admin(self, request: Request) -> None:
@@ -77,17 +110,14 @@ class Keys:
         if self.authenticate(request).role is not Role.SERVICE:
             raise WireError.row_level_security()
 
-    def require_objects_of(self, request: Request, *bucket_ids: str) -> str | None:
-        """Refuse a caller who may not work with objects of these buckets.
-
-        Returns the database role whose policies decide about each object, None where the key itself does.
-        """
+    def objects_of(self, request: Request, *bucket_ids: str) -> Access:
+        """What the caller may do with objects of these buckets."""
         caller = self.authenticate(request)
         if caller.database_role is not None or caller.role is Role.SERVICE:
-            return caller.database_role
+            return Access(caller.database_role)
         if caller.role is Role.STAGING and all(bucket == self.staging_bucket for bucket in bucket_ids):
-            return None
-        raise WireError.row_level_security()
+            return Access()
+        return Access(hidden=True)
 
 
 def _caller_of_claims(claims: dict[str, Any]) -> Caller:

@@ -38,7 +38,7 @@ class DownloadRoutes:
 
     async def authenticated(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        role = self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.objects_of(request, bucket_id).to_read()
         await self._metadata.bucket(bucket_id)
         return await self._answer(request, bucket_id, name, role)
 

@@ -1,6 +1,6 @@
 """The error answers of Supabase Storage, as they look on the wire."""
 
-from typing import Any, Self
+from typing import Self
 
 from starlette.responses import JSONResponse, Response
 
@@ -8,9 +8,8 @@ from starlette.responses import JSONResponse, Response
 class WireError(Exception):
     """A request that Storage refuses. Nearly all go out as HTTP 400 with the real code in the body."""
 
-    def __init__(self, status: int, error: str, code: str, message: str, *, plain: bool = False) -> None:
+    def __init__(self, status: int, error: str, code: str, message: str) -> None:
         super().__init__(message)
-        self._plain = plain
         self.status = status
         self.error = error
         self.code = code
@@ -18,7 +17,7 @@ class WireError(Exception):
 
     @property
     def http_status(self) -> int:
-        return self.status if self.status >= 500 or self._plain else 400
+        return self.status if self.status >= 500 else 400
 
     def response(self) -> Response:
         body = {
@@ -83,7 +82,7 @@ class WireError(Exception):
 
     @classmethod
     def no_such_role(cls, role: str) -> Self:
-        return cls(403, "Unauthorized", "AccessDenied", f'role "{role}" does not exist', plain=True)
+        return cls(500, "DatabaseError", "DatabaseError", f'role "{role}" does not exist')
 
     @classmethod
     def database_away(cls) -> Self:
@@ -91,9 +90,18 @@ class WireError(Exception):
 
 
 class GatewayError(Exception):
-    """The API gateway in front of Storage does not know the key: HTTP 401 in the gateway's own form."""
+    """The API gateway in front of Storage lets nothing through: HTTP 401 in the gateway's own form."""
 
-    body: dict[str, Any] = {"message": "Invalid API key"}  # noqa: RUF012
+    def __init__(self, message: str = "Invalid API key") -> None:
+        super().__init__(message)
+        self._body = {"message": message}
 
     def response(self) -> Response:
-        return JSONResponse(self.body, status_code=401)
+        return JSONResponse(self._body, status_code=401)
+
+
+class WrongSignatureError(WireError):
+    """The bearer token is not signed by this project."""
+
+    def __init__(self, message: str = "signature verification failed") -> None:
+        super().__init__(403, "Unauthorized", "AccessDenied", message)

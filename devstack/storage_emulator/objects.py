@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from devstack.storage_emulator.access import Keys
-from devstack.storage_emulator.errors import WireError
+from devstack.storage_emulator.errors import WireError, WrongSignatureError
 from devstack.storage_emulator.files import ObjectFiles
 from devstack.storage_emulator.incoming import Upload, receive_json, receive_upload
 from devstack.storage_emulator.metadata import Metadata
@@ -57,7 +57,7 @@ class ObjectRoutes:
 
     async def upload(self, request: Request) -> Response:
         """Store a body; its bucket's limits are checked after it was read, as the real server does."""
-        role = self._keys.require_objects_of(request, request.path_params["bucket"])
+        role = self._keys.objects_of(request, request.path_params["bucket"]).to_write()
         upload = await receive_upload(request, self._files.uploads)
         try:
             bucket_id, name = target_of(request)
@@ -84,23 +84,30 @@ class ObjectRoutes:
 
     async def info(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        role = self._keys.require_objects_of(request, bucket_id)
+        try:
+            role = self._keys.objects_of(request, bucket_id).to_read()
+        except WrongSignatureError as error:
+            # To this call alone the real server answers a wrong signature like that.
+            raise WireError.no_such_bucket() from error
         await self._metadata.bucket(bucket_id)
         return JSONResponse(object_info(await self._metadata.object_row(bucket_id, name, role)))
 
     async def remove(self, request: Request) -> Response:
         bucket_id = request.path_params["bucket"]
-        role = self._keys.require_objects_of(request, bucket_id)
+        access = self._keys.objects_of(request, bucket_id)
         prefixes = (await receive_json(request)).get("prefixes")
         if not isinstance(prefixes, list) or not 0 < len(prefixes) <= MAX_REMOVED_AT_ONCE:
             raise WireError.invalid_request("body/prefixes must NOT have more than 1000 items")
-        rows = await self._metadata.delete_objects(bucket_id, [str(prefix) for prefix in prefixes], role)
+        if access.hidden:
+            return JSONResponse([])
+        names = [str(prefix) for prefix in prefixes]
+        rows = await self._metadata.delete_objects(bucket_id, names, access.database_role)
         await asyncio.to_thread(self._files.remove, [row["version"] for row in rows])
         return JSONResponse([plain(row) for row in rows])
 
     async def remove_one(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        role = self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.objects_of(request, bucket_id).to_read()
         rows = await self._metadata.delete_objects(bucket_id, [name], role)
         if not rows:
             raise WireError.no_such_object()
@@ -109,7 +116,7 @@ class ObjectRoutes:
 
     async def sign(self, request: Request) -> Response:
         bucket_id, name = target_of(request)
-        role = self._keys.require_objects_of(request, bucket_id)
+        role = self._keys.objects_of(request, bucket_id).to_read()
         try:
             seconds = int((await receive_json(request)).get("expiresIn", ""))
         except ValueError as error:
@@ -120,7 +127,7 @@ class ObjectRoutes:
 
     async def list(self, request: Request) -> Response:
         bucket_id = request.path_params["bucket"]
-        role = self._keys.require_objects_of(request, bucket_id)
+        access = self._keys.objects_of(request, bucket_id)
         body = await receive_json(request)
         sort = body.get("sortBy") or {}
         column, order = sort.get("column", "name"), sort.get("order", "asc")
@@ -133,14 +140,17 @@ class ObjectRoutes:
             "limit": int(body.get("limit", 100)),
             "offset": int(body.get("offset", 0)),
         }
-        rows = await self._metadata.list_level(bucket_id, query, column, order, role)
+        if access.hidden:
+            return JSONResponse([])
+        rows = await self._metadata.list_level(bucket_id, query, column, order, access.database_role)
         return JSONResponse([plain(row) for row in rows])
 
     async def _source_and_target(self, request: Request) -> tuple[tuple[str, str], tuple[str, str], str | None]:
         body = await receive_json(request)
         source_bucket = str(body.get("bucketId", ""))
         target_bucket = str(body.get("destinationBucket") or source_bucket)
-        role = self._keys.require_objects_of(request, source_bucket, target_bucket)
+        self._keys.objects_of(request, source_bucket).to_read()
+        role = self._keys.objects_of(request, source_bucket, target_bucket).to_write()
         source = source_bucket, normalised_key(str(body.get("sourceKey", "")))
         target = target_bucket, normalised_key(str(body.get("destinationKey", "")))
         await self._metadata.bucket(target_bucket)

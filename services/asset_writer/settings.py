@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from superstoryboard.config.addresses import ProjectUrl, PublicUrl
 from superstoryboard.config.server import ServerSettings
 from superstoryboard.config.settings import Identifier, Port
 from superstoryboard.storage.buckets import UrlKind
@@ -17,8 +18,8 @@ class AssetWriterSettings(ServerSettings):
 
     grpc_listen: Port = "127.0.0.1:50054"
     amqp_url: SecretStr | None = None
-    supabase_url: str
-    supabase_public_url: str | None = None
+    supabase_url: ProjectUrl
+    supabase_public_url: PublicUrl | None = None
     supabase_secret_key: SecretStr = Field(
         validation_alias=AliasChoices("supabase_secret_key", "supabase_service_role_key", "supabase_service_key")
     )

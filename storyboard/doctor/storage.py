@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from storyboard.doctor.environment import host_of, is_inside, secret_key, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import describe_storage_key, read_token
+from storyboard.errors import ExitCode
 from storyboard.settings import secret
+from superstoryboard.config.addresses import address_problem
 from superstoryboard.storage.buckets import (
     FINAL_BUCKETS,
+    IMAGES,
     VIDEOS,
     BucketDefinition,
     UrlKind,
     final_buckets,
     staging_bucket,
 )
+from superstoryboard.storage.causes import Cause
 from superstoryboard.storage.inspection import (
     PROBE_TYPE,
     Bucket,
@@ -53,6 +57,10 @@ async def check_storage() -> list[Finding]:
 
 
 async def _address(name: str, setting: str, url: str) -> Finding:
+    problem = address_problem(url, path_allowed=setting == "SUPABASE_PUBLIC_URL")
+    if problem is not None:
+        found, _, right = problem.partition("; ")
+        return failed(name, f"{setting}: {found}", f"{right[:1].upper()}{right[1:]}", ExitCode.USAGE)
     mend = f"Set {setting} to the project's URL, such as https://PROJECT.supabase.co, without a path."
     try:
         async with inspect_storage(url) as inspection:
@@ -81,6 +89,8 @@ async def _secret_key(inspection: StorageInspection) -> list[Finding]:
         return [failed("secret key", f"{setting} holds no secret key but a {sort}", mend)]
     buckets = await inspection.buckets(key) if _can_be_sent(key) else Rights.BAD_KEY
     if isinstance(buckets, Rights):
+        if buckets.cause is not None:
+            return [_refused(setting, "secret key", key, buckets.cause)]
         words = "is refused" if buckets is Rights.BAD_KEY else "may not list buckets"
         return [failed("secret key", f"{setting} ({sort}) {words}", mend)]
     return [ok("secret key", f"{setting} ({sort}) lists {len(buckets)} buckets"), *_buckets(buckets)]
@@ -108,6 +118,10 @@ def _bucket(wanted: BucketDefinition, found: Bucket | None) -> Finding:
     if found.public != wanted.public:
         if wanted.public:
             return failed(name, f"it is private, so nobody can read the URLs of its assets ({text})", "Make it public.")
+        if wanted.allowed_mime_types is not None:
+            setting = "IMAGES_URL" if wanted.id == IMAGES.id else "VIDEOS_URL"
+            mend = f"Make it private, or set {setting}=public."
+            return warning(name, f"it is public, although {setting}=signed: anyone reads it unsigned ({text})", mend)
         return warning(name, f"it is public: anyone reads unchecked artifacts ({text})", "Make it private.")
     lacking = _lacking_types(wanted, found)
     if lacking:
@@ -118,8 +132,8 @@ def _bucket(wanted: BucketDefinition, found: Bucket | None) -> Finding:
 
 def _limit(name: str, wanted: BucketDefinition, found: Bucket, text: str) -> Finding:
     limit = found.file_size_limit
-    if limit is not None and (wanted.file_size_limit is None or limit < wanted.file_size_limit):
-        enough = wanted.file_size_limit or VIDEOS.file_size_limit
+    enough = wanted.file_size_limit or VIDEOS.file_size_limit or 0
+    if limit is not None and limit < enough:
         mend = f"Raise its limit to {enough} bytes: larger assets become dead letters."
         return warning(name, f"it takes at most {limit} bytes ({text})", mend)
     if limit is None and wanted.file_size_limit is not None:
@@ -173,8 +187,11 @@ def _broken_staging(done: ProbeResult, bucket: str, key: str) -> Finding | None:
     )
     if done.write is Rights.BAD_KEY:
         return _refused_staging_key(key)
+    if done.write.cause is not None:
+        return _refused("SUPABASE_STAGING_KEY", "staging key", key, done.write.cause)
     if done.write is Rights.MISSING:
-        return failed("staging key", f"the bucket {bucket} is missing", START_WRITER)
+        other = "or the key is signed for another project, which looks the same"
+        return failed("staging key", f"the bucket {bucket} is missing, {other}", START_WRITER)
     if done.write is Rights.OTHER_LIMITS:
         mend = "Take its limits of size and media type away, or name another one in STAGING_BUCKET."
         return failed("staging key", f"the bucket {bucket} does not take a small PNG", mend)
@@ -207,6 +224,11 @@ async def _only_staging(inspection: StorageInspection, key: str, cleaner: str, b
 def _refused_staging_key(key: str) -> Finding:
     mend = "Mint it anew for this project (its JWT secret must be this project's), and see that it has not expired."
     return failed("staging key", f"SUPABASE_STAGING_KEY ({describe_storage_key(key)}) is refused", mend)
+
+
+def _refused(setting: str, name: str, key: str, cause: Cause) -> Finding:
+    why, _, mend = str(cause).partition(": ")
+    return failed(name, f"{setting} ({describe_storage_key(key)}) is refused: {why}", f"{mend[:1].upper()}{mend[1:]}")
 
 
 def _can_be_sent(key: str) -> bool:

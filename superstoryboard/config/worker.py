@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
+from superstoryboard.config.addresses import ProjectUrl, PublicUrl
 from superstoryboard.config.models import ModelSettings
 from superstoryboard.storage.keys import key_problem
 
@@ -29,8 +30,8 @@ class WorkerSettings(ModelSettings):
     amqp_url: SecretStr | None = None
     google_gemini_base_url: str = "https://generativelanguage.googleapis.com"
     google_api_version: str = "v1beta"
-    supabase_url: str
-    supabase_public_url: str | None = None
+    supabase_url: ProjectUrl
+    supabase_public_url: PublicUrl | None = None
     supabase_staging_key: SecretStr = Field(
         validation_alias=AliasChoices(
             "supabase_staging_key", "supabase_secret_key", "supabase_service_role_key", "supabase_service_key"

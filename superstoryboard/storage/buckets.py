@@ -79,7 +79,10 @@ def misfits(wanted: BucketDefinition, found: BucketRules) -> list[str]:
             " make it public, or set its URLs to signed"
         )
     if found.public and not wanted.public:
-        sentences.append(f"The bucket {wanted.id} is public, so that anyone reads it without a key: make it private")
+        sentences.append(
+            f"The bucket {wanted.id} is public, so that anyone reads its objects without a key or a signed URL:"
+            " make it private" + (", or set its URLs to public" if wanted.allowed_mime_types else "")
+        )
     # Staging holds whatever goes into the final buckets.
     needed = wanted.file_size_limit or (None if wanted.allowed_mime_types else VIDEOS.file_size_limit)
     if found.file_size_limit is not None and needed is not None and found.file_size_limit < needed:

@@ -82,6 +82,6 @@ async def _refusal_of(response: httpx.Response) -> StorageError:
             break
     try:
         body = json.loads(raw)
-        return refusal(str(body["statusCode"]), str(body["error"]))
+        return refusal(str(body["statusCode"]), str(body["error"]), str(body.get("message", "")))
     except (ValueError, KeyError, TypeError):
-        return refusal(response.status_code, "InternalError")
+        return refusal(response.status_code, "InternalError", raw.decode(errors="replace"))

@@ -8,6 +8,8 @@ from enum import StrEnum
 import httpx
 from storage3.exceptions import StorageApiError
 
+from superstoryboard.storage.causes import cause_of
+
 _WORD = re.compile(r"[\w \-]{1,60}", re.ASCII)
 _PASSING_STATUSES = (408, 423, 425, 429)
 
@@ -52,7 +54,10 @@ _SENTENCES = {
     StorageErrorKind.CONFIG: "Storage refused the call",
     StorageErrorKind.UNAVAILABLE: "Storage cannot answer now",
 }
-_NO_BUCKET = "Storage has no such bucket: create it, or restart the asset_writer, which creates its buckets at start"
+_NO_BUCKET = (
+    "Storage shows this key no such bucket: create it, or restart the asset_writer, which creates its buckets at start."
+    " If it is there, the key is signed for another project: Storage says the same then"
+)
 _BAD_KEY = "Storage does not know this key: check that it is whole, not revoked, and of the project of SUPABASE_URL"
 _NO_RIGHT = (
     "Storage does not let this key do that: the asset_writer needs a secret key, workers one that may use the staging"
@@ -66,7 +71,7 @@ def storage_error(error: Exception) -> StorageError:
     Any other error means an answer that could not be read: something other than Storage replied.
     """
     if isinstance(error, StorageApiError):
-        return refusal(error.status, error.code)
+        return refusal(error.status, error.code, error.message)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return StorageError(StorageErrorKind.UNAVAILABLE, "Storage did not answer in time")
     if isinstance(error, httpx.HTTPError):
@@ -74,11 +79,18 @@ def storage_error(error: Exception) -> StorageError:
     return StorageError(StorageErrorKind.UNAVAILABLE, "Storage gave an answer that cannot be read")
 
 
-def refusal(status: int | str, code: str) -> StorageError:
-    """The error for a status and code: a text status is Storage's own, a number that of a gateway before it."""
+def refusal(status: int | str, code: str, message: str = "") -> StorageError:
+    """The error for a status and code: a text status is Storage's own, a number that of a gateway before it.
+
+    `message` is read for what is wrong with the key, and goes nowhere.
+    """
     number = int(status) if str(status).isdecimal() else 500
     kind = _kind_of(number, code, own=isinstance(status, str))
     detail = f"{status} {code}" if _WORD.fullmatch(code) else str(status)
+    cause = cause_of(message)
+    if cause is not None:
+        # Also where the status is 500: a role that does not exist stays away.
+        return StorageError(StorageErrorKind.CONFIG, f"Storage refused the call because {cause} ({detail})")
     return StorageError(kind, f"{_sentence(kind, number, code)} ({detail})")
 
 

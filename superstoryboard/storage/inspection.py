@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 
+from superstoryboard.storage.causes import Cause, cause_of
 from superstoryboard.storage.keys import key_headers
 
 TIMEOUT_SECONDS = 10.0
@@ -41,6 +42,16 @@ class Rights(StrEnum):
     """The bucket or object is not there, or the key may not see it."""
     OTHER_LIMITS = "OTHER_LIMITS"
     """The bucket does not take a small PNG."""
+    EXPIRED = "EXPIRED"
+    SIGNATURE = "SIGNATURE"
+    ROLE = "ROLE"
+    NO_API_KEY = "NO_API_KEY"
+    """The last four: the key is refused for the `Cause` of that name."""
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why the key is refused, where Storage or its gateway says so."""
+        return Cause.__members__.get(self.name)
 
 
 @dataclass(frozen=True)
@@ -167,19 +178,17 @@ def _rights(response: httpx.Response) -> Rights:
     if response.is_success:
         return Rights.ALLOWED
     body = _body(response)
+    cause = cause_of(response.text)
+    if cause is not None:
+        return Rights[cause.name]
     own = body if isinstance(body, Mapping) and "statusCode" in body else None
     status = str(own["statusCode"]) if own else str(response.status_code)
-    if status == "401" or (status == "400" and "jwt" in str(own).lower()):
+    if status == "401" or (status in ("400", "403") and "jwt" in str(own).lower()):
         return Rights.BAD_KEY
-    if status == "403" and own is not None:
-        text = f"{own.get('error')} {own.get('message')}".lower()
-        return Rights.BAD_KEY if "jwt" in text or "jws" in text or "signature" in text else Rights.REFUSED
-    if status in ("413", "415"):
-        return Rights.OTHER_LIMITS
-    if status == "404":
-        return Rights.MISSING
-    if status in ("400", "403"):
-        return Rights.REFUSED
+    named = {"413": Rights.OTHER_LIMITS, "415": Rights.OTHER_LIMITS, "404": Rights.MISSING}
+    named |= {"400": Rights.REFUSED, "403": Rights.REFUSED}
+    if status in named:
+        return named[status]
     raise _busy(int(status) if status.isdecimal() else response.status_code)
 
 

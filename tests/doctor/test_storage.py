@@ -21,6 +21,7 @@ from tests.emulators.storage_fixture import (
     RunningEmulator,
     embedded_database,
     running_emulator,
+    wait_healthy,
 )
 
 IMAGES, VIDEOS = "storyboard-images", "storyboard-videos"
@@ -38,6 +39,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
         embedded_database(directory) as database_url,
         running_emulator(database_url, directory / "state") as running,
     ):
+        wait_healthy(running)
         yield running
 
 
@@ -126,6 +128,8 @@ def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None
         (VIDEOS, {"file_size_limit": None}, "warning", "it has no limit of its own"),
         (VIDEOS, {"allowed_mime_types": ["video/*"]}, "ok", "video/*"),
         (STAGING_BUCKET, {"public": True}, "warning", "Make it private"),
+        (STAGING_BUCKET, {"file_size_limit": 104857599}, "warning", "Raise its limit to 104857600 bytes"),
+        (STAGING_BUCKET, {"file_size_limit": 104857600}, "ok", "104857600 bytes"),
         (STAGING_BUCKET, {"allowed_mime_types": ["image/*"]}, "failed", "it does not take video/mp4, video/webm"),
     ],
 )
@@ -170,6 +174,84 @@ def test_a_worker_without_the_secret_key_is_checked_for_its_own(doctor: Doctor, 
     doctor.set(SUPABASE_SECRET_KEY="")
     result = doctor()
     assert (result.code, result.state("secret key"), result.state("staging key")) == (0, "not set", "ok")
+
+
+def test_a_public_bucket_whose_urls_are_signed(doctor: Doctor, storage: httpx.Client) -> None:
+    del storage
+    doctor.set(IMAGES_URL="signed")
+    result = doctor()
+    assert (result.code, result.state(f"bucket {IMAGES}"), result.state(f"bucket {VIDEOS}")) == (0, "warning", "ok")
+    assert "it is public, although IMAGES_URL=signed" in result.sentence(f"bucket {IMAGES}")
+    assert "Make it private, or set IMAGES_URL=public" in result.sentence(f"bucket {IMAGES}")
+
+
+@pytest.mark.parametrize("path", ["/", "/rest/v1", "/storage/v1/", "/project", "?x=1"])
+def test_an_address_with_a_path(doctor: Doctor, storage: httpx.Client, emulator: RunningEmulator, path: str) -> None:
+    del storage
+    doctor.set(SUPABASE_URL=f"{emulator.url}{path}")
+    result = doctor()
+    if path == "/":
+        assert (result.code, result.state("storage")) == (0, "ok")
+        return
+    assert (result.code, result.failed) == (2, ["storage"])
+    assert f"it has a path, but the paths of the APIs are added to it. Set it to {emulator.url}" in result.sentence(
+        "storage"
+    )
+
+
+JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
+    """Storage that takes minted keys, and has its three buckets."""
+    directory = tmp_path_factory.mktemp("project")
+    with (
+        embedded_database(directory) as database_url,
+        running_emulator(database_url, directory / "state", "--jwt-secret", JWT_SECRET) as running,
+    ):
+        wait_healthy(running)
+        headers = {"apikey": SECRET_KEY, "Authorization": f"Bearer {SECRET_KEY}"}
+        with httpx.Client(base_url=f"{running.url}/storage/v1", headers=headers, timeout=20) as client:
+            for name, rules in GOOD.items():
+                remake(client, name, **rules)
+        yield running
+
+
+STAGING_CLAIMS = {"role": "superstoryboard_staging", "exp": 2_000_000_000}
+
+
+@pytest.mark.parametrize(
+    ("key", "api_key", "words"),
+    [
+        (jwt.encode(STAGING_CLAIMS, "x" * 32), ANON_KEY, "the key is not signed by this project. Sign it"),
+        (jwt.encode(STAGING_CLAIMS | {"exp": 1_000_000_000}, JWT_SECRET), ANON_KEY, "the key has expired. Mint or"),
+        (
+            jwt.encode(STAGING_CLAIMS | {"role": "nobody"}, JWT_SECRET),
+            ANON_KEY,
+            "key names. Run `storyboard migrate`",
+        ),
+        (jwt.encode(STAGING_CLAIMS, JWT_SECRET), "", "an API key of the project too. Set SUPABASE_ANON_KEY"),
+    ],
+    ids=["signature", "expired", "role", "apikey"],
+)
+def test_the_true_cause_of_a_refused_staging_key(
+    doctor: Doctor, project: RunningEmulator, key: str, api_key: str, words: str
+) -> None:
+    doctor.hide(key)
+    doctor.set(SUPABASE_URL=project.url, SUPABASE_SECRET_KEY=SECRET_KEY, SUPABASE_STAGING_KEY=key)
+    doctor.set(SUPABASE_ANON_KEY=api_key)
+    result = doctor()
+    assert (result.code, result.failed) == (1, ["staging key"])
+    assert "SUPABASE_STAGING_KEY (JWT of role " in result.sentence("staging key")
+    assert words in result.sentence("staging key")
+
+
+def test_the_true_cause_of_a_refused_secret_key(doctor: Doctor, project: RunningEmulator) -> None:
+    key = jwt.encode({"role": "service_role", "exp": 1_000_000_000}, JWT_SECRET)
+    doctor.hide(key)
+    doctor.set(SUPABASE_URL=project.url, SUPABASE_SECRET_KEY=key)
+    assert "is refused: the key has expired" in doctor().sentence("secret key")
 
 
 def test_nobody_there_exits_3(doctor: Doctor, storage: httpx.Client) -> None:

@@ -6,12 +6,15 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import httpx
 
 SECRET_KEY = "emulator-secret-key"
 STAGING_KEY = "emulator-staging-key"
@@ -48,6 +51,14 @@ def start_emulator(database_url: str, state_dir: Path, *extra: str) -> RunningEm
     first = lines.get(timeout=START_SECONDS)
     assert first["event"] == "listening"
     return RunningEmulator(f"http://127.0.0.1:{first['port']}", process, database_url, state_dir)
+
+
+def wait_healthy(emulator: RunningEmulator) -> None:
+    """Wait until its database answers: a machine with other work may take seconds to open the first connection."""
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(base_url=emulator.url, timeout=START_SECONDS, trust_env=False) as client:
+        while not (answer := client.get("/health")).is_success:
+            assert time.monotonic() < deadline, answer.text
 
 
 def stop_emulator(emulator: RunningEmulator) -> int:

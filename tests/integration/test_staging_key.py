@@ -16,7 +16,14 @@ from superstoryboard.storage.buckets import IMAGES, ensure_buckets
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.keys import STAGING_ROLE
 from superstoryboard.storage.objects import ObjectStat, ObjectStore
-from tests.emulators.storage_fixture import ANON_KEY, SECRET_KEY, STAGING_BUCKET, RunningEmulator, running_emulator
+from tests.emulators.storage_fixture import (
+    ANON_KEY,
+    SECRET_KEY,
+    STAGING_BUCKET,
+    RunningEmulator,
+    running_emulator,
+    wait_healthy,
+)
 
 KV = "kv_store_7ee7668a"
 JWT_SECRET = "a-secret-of-the-tests-that-is-long-enough"
@@ -32,7 +39,7 @@ def minted(role: str = STAGING_ROLE, seconds: int = 3600, secret: str = JWT_SECR
 def emulator(database_url: str, tmp_path: Path) -> Iterator[RunningEmulator]:
     """Storage on a migrated database, which then gets its policies by the next `storyboard migrate`."""
     with running_emulator(database_url, tmp_path / "storage", "--jwt-secret", JWT_SECRET) as running:
-        httpx.get(f"{running.url}/health", timeout=20).raise_for_status()
+        wait_healthy(running)
         assert migrate(database_url, kv_table=KV) == [f"The staging role may use the bucket {STAGING_BUCKET}."]
         yield running
 
@@ -128,22 +135,60 @@ def test_the_role_has_no_right_outside_storage(emulator: RunningEmulator, sql: p
 @pytest.mark.parametrize(
     ("key", "api_key", "words"),
     [
-        (minted(seconds=-1), ANON_KEY, "has not expired"),
-        (minted(role="nobody_here"), ANON_KEY, "workers one that may use the staging bucket"),
-        (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "does not know this key"),
+        (minted(seconds=-1), ANON_KEY, "because the key has expired: mint"),
+        (minted(role="nobody_here"), ANON_KEY, "because the database has no such role as the key names"),
+        (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "because the key is not signed by this"),
+        (minted(), None, "set SUPABASE_ANON_KEY to the publishable or anon key"),
         (minted(), "unknown-api-key", "does not know this key"),
         (minted(), minted(), "does not know this key"),
     ],
-    ids=["expired", "no such role", "another project", "unknown apikey", "minted key as apikey"],
+    ids=["expired", "no such role", "another project", "no apikey", "unknown apikey", "minted key as apikey"],
 )
 async def test_a_wrong_key_says_what_to_do(
-    emulator: RunningEmulator, owner: ObjectStore, key: str, api_key: str, words: str
+    emulator: RunningEmulator, owner: ObjectStore, key: str, api_key: str | None, words: str
 ) -> None:
     assert owner
     store = await connect(emulator, key, api_key)
     with pytest.raises(StorageError, match=words) as caught:
         await store.upload(STAGING_BUCKET, "a", PNG, "image/png")
     assert caught.value.kind is StorageErrorKind.CONFIG
+    await store.aclose()
+
+
+WRONG = minted(secret="another-secret-that-is-long-enough-too")
+
+
+@pytest.mark.parametrize(
+    ("key", "api_key", "answers"),
+    [
+        (WRONG, ANON_KEY, [(400, "signature verification failed"), (400, "Bucket not found")]),
+        (minted(seconds=-1), ANON_KEY, [(400, '"exp" claim timestamp check failed')] * 2),
+        (minted("nobody_here"), ANON_KEY, [(500, 'role "nobody_here" does not exist')] * 2),
+        (minted(), None, [(401, "No API key found in request")] * 2),
+        (minted(), minted(), [(401, "Invalid API key")] * 2),
+    ],
+    ids=["another project", "expired", "no such role", "no apikey", "minted key as apikey"],
+)
+def test_the_emulator_refuses_a_key_in_the_words_of_the_real_server(
+    emulator: RunningEmulator, owner: ObjectStore, key: str, api_key: str | None, answers: list[tuple[int, str]]
+) -> None:
+    assert owner
+    headers = {"authorization": f"Bearer {key}"} | ({"apikey": api_key} if api_key else {})
+    with httpx.Client(base_url=f"{emulator.url}/storage/v1/object", headers=headers, timeout=20) as client:
+        upload = client.post(f"/{STAGING_BUCKET}/a", content=PNG, headers={"content-type": "image/png"})
+        info = client.get(f"/info/{STAGING_BUCKET}/a")
+    assert [(answer.status_code, answer.json()["message"]) for answer in (upload, info)] == answers
+    if upload.status_code == 500:
+        assert upload.json()["code"] == upload.json()["error"] == "DatabaseError"
+
+
+async def test_a_wrong_signature_that_storage_calls_a_missing_bucket_is_told(
+    emulator: RunningEmulator, owner: ObjectStore
+) -> None:
+    assert owner
+    store = await connect(emulator, WRONG, ANON_KEY)
+    with pytest.raises(StorageError, match="If it is there, the key is signed for another project"):
+        await store.stat(STAGING_BUCKET, "a")
     await store.aclose()
 
 

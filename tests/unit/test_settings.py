@@ -118,6 +118,33 @@ def test_authentication_is_off_only_on_loopback(monkeypatch: pytest.MonkeyPatch)
         IngestSettings.read()
 
 
+@pytest.mark.parametrize("kind", [ImageWorkerSettings, VideoWorkerSettings, AssetWriterSettings])
+@pytest.mark.parametrize("path", ["/rest/v1", "/storage/v1/", "/project", "?a=b"])
+def test_a_project_address_with_a_path_is_refused_with_the_right_form(
+    kind: type[Settings], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPABASE_URL", f"https://user:pass@project.supabase.co:8443{path}")
+    with pytest.raises(SettingsError, match=r"SUPABASE_URL: .*set it to https://project.supabase.co:8443$") as caught:
+        kind.read()
+    assert "pass" not in str(caught.value)
+
+
+def test_a_project_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_URL", "https://project.supabase.co/")
+    monkeypatch.setenv("SUPABASE_PUBLIC_URL", "https://cdn.example.com/media/")
+    settings = AssetWriterSettings.read()
+    assert (settings.supabase_url, settings.supabase_public_url) == (
+        "https://project.supabase.co",
+        "https://cdn.example.com/media",
+    )
+    monkeypatch.setenv("SUPABASE_PUBLIC_URL", "https://project.supabase.co/storage/v1")
+    with pytest.raises(SettingsError, match="SUPABASE_PUBLIC_URL"):
+        AssetWriterSettings.read()
+    monkeypatch.setenv("SUPABASE_PUBLIC_URL", "no-url")
+    with pytest.raises(SettingsError, match="no http or https URL"):
+        AssetWriterSettings.read()
+
+
 @pytest.mark.parametrize("service", KINDS)
 def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
     command = [sys.executable, "-m", f"services.{service}", "--check-config"]

@@ -90,7 +90,7 @@ def test_each_misfit_says_what_to_do() -> None:
     assert "make it public, or set its URLs to signed" in private
     signed, _ = final_buckets(UrlKind.SIGNED, UrlKind.PUBLIC)
     (public,) = misfits(signed, rules())
-    assert "make it private" in public
+    assert "make it private, or set its URLs to public" in public
     small, narrow = misfits(VIDEOS, rules(limit=52_428_800, types=("video/mp4",)))
     assert "raise its limit to 104857600" in small
     assert "does not take video/webm" in narrow
