@@ -11,7 +11,7 @@ from uuid import UUID
 import grpc
 import psycopg
 
-from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
+from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
 from services.ingest.steering import SteeringCalls
 from services.ingest.submissions import CreateRequest, Submissions
 from superstoryboard.auth.interceptor import caller
@@ -80,11 +80,14 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """One page of jobs, newest first."""
         del context
         check(request)
+        wanted = _filter(request)
+
+        async def read(limit: int, before: Place | None) -> list[Row]:
+            return await self._store.search(wanted, limit=limit, before=before)
+
         size = request.page_size or DEFAULT_PAGE
-        before = read_page_token(request.page_token)
-        rows = await self._store.search(_filter(request), limit=size + 1, before=before)
-        token = page_token(rows[size - 1]) if len(rows) > size else ""
-        return api.ListJobsResponse(jobs=[job_message(row) for row in rows[:size]], next_page_token=token)
+        jobs, token = await read_page(read, job_message, size=size, token=request.page_token)
+        return api.ListJobsResponse(jobs=jobs, next_page_token=token)
 
     async def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> AsyncIterator[api.WatchJobsResponse]:
         """Events of jobs: past ones, then live ones."""

@@ -16,4 +16,5 @@ class IngestSettings(ModelSettings):
     image_model: str = ""
     video_model: str = ""
     max_attempts: int | None = Field(default=None, ge=1, le=100)
+    watches_per_owner: int = Field(default=64, ge=1)
     drain_seconds: float = Field(default=30, ge=0)

@@ -29,6 +29,8 @@ class WorkerSettings(ModelSettings):
     storage_timeout_seconds: float = Field(default=300, gt=0)
     source_url_allowed_hosts: str = ""
     drain_seconds: float = Field(default=30, ge=0)
+    grpc_connection_grace_seconds: float = Field(default=3600, ge=1)
+    """ProcessQueue lasts as long as a video does."""
     retry_delay_seconds: int = Field(default=30, ge=0)
     """Longest wait before the second attempt; it doubles with each further one."""
 

@@ -17,7 +17,7 @@ from tests.running import base_env
 
 COMPLETE = {
     "DATABASE_URL": "postgresql://db",
-    "SUPABASE_JWT_SECRET": "jwt-secret",
+    "SUPABASE_JWT_SECRET": "a-jwt-secret-of-at-least-32-bytes",
     "SUPABASE_URL": "http://127.0.0.1:1",
     "SUPABASE_SECRET_KEY": "storage-secret",
     "SUPABASE_STAGING_KEY": "staging-secret",
