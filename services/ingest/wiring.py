@@ -55,7 +55,7 @@ async def run(settings: IngestSettings) -> bool:
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
-        GenerationService(store, steering, EventLog(database, feed), submissions),
+        GenerationService(store, steering, EventLog(database, feed), submissions, settings.watches_per_owner),
     )
     server.add(
         "superstoryboard.v1.QueueService",

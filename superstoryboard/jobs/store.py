@@ -98,6 +98,16 @@ class JobStore:
         )
         return [read_record(row) for row in rows]
 
+    async def visible(self, job_ids: list[UUID], owner: str | None) -> set[UUID]:
+        """Those of the ids that are ids of jobs which the owner may see."""
+        rows = await self._database.fetch(
+            "select id from superstoryboard.jobs"
+            " where id = any (%(ids)s::uuid[]) and (%(owner)s::text is null or owner = %(owner)s)",
+            {"ids": job_ids, "owner": owner},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return {row["id"] for row in rows}
+
     async def search(
         self, wanted: JobFilter, *, limit: int, before: tuple[datetime, UUID] | None
     ) -> list[dict[str, Any]]:

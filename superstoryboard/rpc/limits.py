@@ -13,6 +13,8 @@ from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.wire import MEBIBYTE
 
 MAX_MESSAGE_BYTES = 16 * MEBIBYTE
+MAX_ANSWER_BYTES = 4 * MAX_MESSAGE_BYTES
+"""Of a batch: its jobs hold what was asked for, and more."""
 MAX_REQUEST_BYTES = {"/superstoryboard.v1.GenerationService/BatchCreateJobs": MAX_MESSAGE_BYTES}
 """By method; every other request has at most one MiB."""
 UNTIMED = frozenset({"/superstoryboard.v1.WorkerService/ProcessQueue"})
@@ -43,7 +45,7 @@ class ServerLimits:
         """The part that gRPC itself holds to."""
         return [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
             ("grpc.max_allowed_incoming_connections", self.connections),
             ("grpc.max_concurrent_streams", self.streams_per_connection),
             ("grpc.max_metadata_size", MAX_METADATA_BYTES),
