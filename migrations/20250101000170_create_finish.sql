@@ -162,10 +162,12 @@ begin
 end
 $$;
 
--- A document as text for those who show it; null where it is too large to be shown with others.
+-- A document as text for those who show it; null where it is too large to be shown with others, compressed or not.
 create function superstoryboard.shown_document(p_document jsonb) returns text
 language sql immutable as $$
-  select case when pg_column_size(p_document) <= 262144 then p_document::text end;
+  select case when pg_column_size(p_document) <= 262144 then
+    (select t.body from (select p_document::text as body) t where octet_length(t.body) <= 262144)
+  end;
 $$;
 
 -- A job as callers see it. Documents are text, since a client may fail to read what somebody put in by SQL; the raw body

@@ -29,6 +29,9 @@ from superstoryboard.telemetry.metrics import RpcMetrics
 Context = grpc.aio.ServicerContext[Any, Any]
 Deserialize = Callable[[bytes], Message]
 
+REFUSED_VALUES = ("22", "54")
+"""Classes of SQLSTATE that speak of a value: wrong in its kind, or too large or deep."""
+
 log = get_logger("rpc")
 
 
@@ -165,7 +168,7 @@ def _as_api_error(method: str, error: Exception) -> ApiError:
         return ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"{method} is not offered by this server")
     if isinstance(error, DatabaseUnavailableError):
         return unavailable("the database is not reachable at the moment")
-    if isinstance(error, psycopg.DataError):
+    if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in REFUSED_VALUES:
         log.error("The database refused a value of a request", method=method, sqlstate=error.sqlstate)
         return invalid([("request", "holds a value that the database cannot keep")])
     log.error("Call failed", method=method, exc_info=error)

@@ -118,6 +118,15 @@ def test_authentication_is_off_only_on_loopback(monkeypatch: pytest.MonkeyPatch)
         IngestSettings.read()
 
 
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_a_secret_that_can_be_guessed_is_refused(kind: type[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "x" * 31)
+    with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET is shorter than 32 bytes"):
+        kind.read()
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "x" * 32)
+    kind.read()
+
+
 @pytest.mark.parametrize("service", KINDS)
 def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
     command = [sys.executable, "-m", f"services.{service}", "--check-config"]
