@@ -15,16 +15,59 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 TEXTS = (
-    *("", " ", "\0", "a\0b", "\x1b[31m", "\u202e", "\N{SNOWMAN}", "\U0010ffff", "a\n", "..", "a/b", "%s%n", "'; --", "\\"),
-    *("x" * 128, "x" * 129, "x" * 600, "x" * 40_000, "\N{SNOWMAN}" * 3000, "9" * 5000, "1e100000", "null", "{", "[" * 5000),
+    *(
+        "",
+        " ",
+        "\0",
+        "a\0b",
+        "\x1b[31m",
+        "\u202e",
+        "\N{SNOWMAN}",
+        "\U0010ffff",
+        "a\n",
+        "..",
+        "a/b",
+        "%s%n",
+        "'; --",
+        "\\",
+    ),
+    *(
+        "x" * 128,
+        "x" * 129,
+        "x" * 600,
+        "x" * 40_000,
+        "\N{SNOWMAN}" * 3000,
+        "9" * 5000,
+        "1e100000",
+        "null",
+        "{",
+        "[" * 5000,
+    ),
     *("board", "scene-1", "a fox", "16:9", "9:16", "7:5", "4", "8", "8.0", "-8", "720p", "1080p"),
     *("image_generation_queue", "video_generation_queue", "a_image_generation_queue"),
     *("veo-3.1-fast-generate-preview", "gemini-2.5-flash-image-preview", "models/../x"),
-    *("https://[::1", "https://xn--a/", "https://\N{LATIN SMALL LETTER E WITH ACUTE}.jp/", "https://a:99999/", "https://"),
+    *(
+        "https://[::1",
+        "https://xn--a/",
+        "https://\N{LATIN SMALL LETTER E WITH ACUTE}.jp/",
+        "https://a:99999/",
+        "https://",
+    ),
     *("https://\N{ROMAN NUMERAL EIGHT}.com/", "http://169.254.169.254/", "https://example.com/a.png", "file:///x"),
     *("00000000-0000-0000-0000-000000000000", "{00000000000000000000000000000000}", "urn:uuid:x", "0" * 32),
 )
-SECONDS = (0, 1, -1, -62_135_596_801, -62_135_596_800, 253_402_300_799, 253_402_300_800, 4_000_000_000, 2**63 - 1, -(2**63))
+SECONDS = (
+    0,
+    1,
+    -1,
+    -62_135_596_801,
+    -62_135_596_800,
+    253_402_300_799,
+    253_402_300_800,
+    4_000_000_000,
+    2**63 - 1,
+    -(2**63),
+)
 NANOS = (0, 1, -1, 999_999_999, 1_000_000_000, 2**31 - 1, -(2**31))
 INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (0, 1, 2, 100, 101, 1000, 1001, -1, 2**31 - 1, -(2**31)),
@@ -49,7 +92,7 @@ class Fuzzer:
     """Makes requests; the same seed makes the same ones. `ids` are jobs that exist, which some requests name."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - inputs of a test
+        self._random = random.Random(seed)
         self.ids: list[str] = []
 
     def request(self, method: MethodDescriptor) -> bytes:
@@ -74,15 +117,15 @@ class Fuzzer:
 
     def _fill(self, message: Any, field: FieldDescriptor) -> None:
         held = getattr(message, field.name)
-        is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
-        if is_message and field.message_type.GetOptions().map_entry:
+        kind = field.message_type
+        if kind is not None and kind.GetOptions().map_entry:
             for _ in range(self._random.randrange(MOST_ITEMS)):
                 held[self._text("")] = self._text("")
         elif field.is_repeated:
             for _ in range(self._random.randrange(MOST_ITEMS)):
-                held.append(self._message(field.message_type) if is_message else self._value(field))
-        elif is_message:
-            held.CopyFrom(self._message(field.message_type))
+                held.append(self._message(kind) if kind is not None else self._value(field))
+        elif kind is not None:
+            held.CopyFrom(self._message(kind))
         else:
             setattr(message, field.name, self._value(field))
 

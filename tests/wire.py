@@ -19,7 +19,7 @@ MEBIBYTE = 1024 * 1024
 
 def raw_call(channel: grpc.Channel, method: str) -> Callable[..., bytes]:
     """A method with one answer, called with any bytes."""
-    return channel.unary_unary(f"/superstoryboard.v1.{method}")
+    return channel.unary_unary(f"/superstoryboard.v1.{method}", bytes, bytes)
 
 
 def refused(call: Callable[[], Any]) -> grpc.RpcError:

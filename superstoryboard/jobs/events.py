@@ -150,7 +150,9 @@ class Wanted:
         return [
             row
             for row in rows
-            if (row["job_id"] in self._jobs or (self.storyboard_id != "" and row["storyboard_id"] == self.storyboard_id))
+            if (
+                row["job_id"] in self._jobs or (self.storyboard_id != "" and row["storyboard_id"] == self.storyboard_id)
+            )
             and (self.owner is None or row["owner"] == self.owner)
         ]
 

@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
-import psycopg
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from superstoryboard.auth.interceptor import Authenticator
 from superstoryboard.auth.tokens import Principal
 from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.jobs.refused_values import refuses_a_value
 from superstoryboard.rpc.errors import ApiError, invalid, unavailable
 from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
 from superstoryboard.rpc.wire import MEBIBYTE, parse
@@ -29,18 +29,13 @@ from superstoryboard.telemetry.metrics import RpcMetrics
 Context = grpc.aio.ServicerContext[Any, Any]
 Deserialize = Callable[[bytes], Message]
 
-REFUSED_VALUES = ("22", "54")
-"""Classes of SQLSTATE that speak of a value: wrong in its kind, or too large or deep."""
-
 log = get_logger("rpc")
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Wraps unary and server-streaming handlers."""
 
-    def __init__(
-        self, authenticator: Authenticator, metrics: RpcMetrics, limits: ServerLimits | None = None
-    ) -> None:
+    def __init__(self, authenticator: Authenticator, metrics: RpcMetrics, limits: ServerLimits | None = None) -> None:
         self._authenticator = authenticator
         self._metrics = metrics
         self._limits = limits or ServerLimits()
@@ -66,9 +61,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(
-        self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], deserialize: Deserialize
-    ) -> Any:
+    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], deserialize: Deserialize) -> Any:
         async def handle(requests: Any, context: Context) -> Any:
             del requests
             started = time.monotonic()
@@ -168,8 +161,8 @@ def _as_api_error(method: str, error: Exception) -> ApiError:
         return ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"{method} is not offered by this server")
     if isinstance(error, DatabaseUnavailableError):
         return unavailable("the database is not reachable at the moment")
-    if isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in REFUSED_VALUES:
-        log.error("The database refused a value of a request", method=method, sqlstate=error.sqlstate)
+    if refuses_a_value(error):
+        log.error("The database refused a value of a request", method=method, exc_info=error)
         return invalid([("request", "holds a value that the database cannot keep")])
     log.error("Call failed", method=method, exc_info=error)
     return ApiError(grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from protovalidate import ValidationError, Validator, Violation
 
+from buf.validate import validate_pb2
 from superstoryboard.rpc.errors import invalid
 
 LATEST_SECONDS = 253_402_300_799

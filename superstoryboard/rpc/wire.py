@@ -46,7 +46,9 @@ def parse(raw: bytes, deserialize: Callable[[bytes], Message], limit_bytes: int)
         reason = str(error).rpartition(": ")[2]
         raise invalid([("request", f"is not a valid {name} in protobuf encoding: {reason}")]) from None
     field = descriptor.fields_by_number.get(crowded) if descriptor is not None else None
-    raise invalid([(field.name if field is not None else f"field {crowded}", f"must hold at most {MAX_ELEMENTS} items")])
+    raise invalid(
+        [(field.name if field is not None else f"field {crowded}", f"must hold at most {MAX_ELEMENTS} items")]
+    )
 
 
 def _crowded_field(raw: bytes) -> int | None:
@@ -79,6 +81,6 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
     value = 0
     for index, byte in enumerate(raw[at : at + _LONGEST_VARINT]):
         value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:  # noqa: PLR2004 - the last byte has no high bit
+        if byte < 0x80:
             return value, at + index + 1
     raise ValueError("Wire format was corrupt")

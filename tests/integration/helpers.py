@@ -7,8 +7,8 @@ from uuid import UUID
 
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
+from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import JobStore, Submission
 from superstoryboard.jobs.work import ClaimedJob, Gate, GateLimits, WorkQueue
 

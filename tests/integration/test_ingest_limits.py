@@ -1,4 +1,4 @@
-"""What one caller can do to ingest: a real process, real connections, and raw bytes where a client would not send them."""
+"""What one caller can do to ingest: a real process, real connections, and raw bytes that no client would send."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from itertools import repeat
-from pathlib import Path
 from uuid import uuid4
 
 import grpc
@@ -27,6 +26,7 @@ from tests.wire import MEBIBYTE, details, memory_of, raw_call, reason, refused, 
 
 LIMITS = {"GRPC_CALLS_PER_TOKEN": "16", "WATCHES_PER_OWNER": "3"}
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+PING_SECONDS = 5
 WATCH = api.WatchJobsRequest(storyboard_id="watched")
 
 
@@ -47,7 +47,7 @@ def ingest(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def channel(ingest: Service) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(ingest.address, UNLIMITED) as opened:
-        opened.unary_unary("/superstoryboard.v1.GenerationService/ListJobs")(b"", metadata=ALICE)  # all is imported
+        raw_call(opened, "GenerationService/ListJobs")(b"", metadata=ALICE)  # all is imported
         yield opened
 
 
@@ -68,7 +68,7 @@ def test_a_request_without_a_token_is_never_read(ingest: Service, channel: grpc.
         for method in ("GenerationService/BatchCreateJobs", "GenerationService/WatchJobs", "QueueService/ListQueues"):
             error = refused(lambda: raw_call(channel, method)(crowd))  # noqa: B023 - called at once
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-        stream = channel.stream_unary("/superstoryboard.v1.GenerationService/BatchCreateJobs")
+        stream = channel.stream_unary("/superstoryboard.v1.GenerationService/BatchCreateJobs", bytes, bytes)
         error = refused(lambda: stream(repeat(crowd, 25)))
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
     assert growth() < 60 * MEBIBYTE
@@ -100,11 +100,8 @@ def test_a_batch_of_too_many_items_is_refused_before_it_is_parsed(
 @pytest.mark.parametrize("count", [1001, 26_000])
 def test_a_million_ids_are_refused_by_their_number(channel: grpc.Channel, count: int) -> None:
     watch = api.WatchJobsRequest(job_ids=[f"{index:036}" for index in range(count)]).SerializeToString()
-    error = refused(
-        lambda: next(
-            iter(channel.unary_stream("/superstoryboard.v1.GenerationService/WatchJobs")(watch, metadata=ALICE))
-        )
-    )
+    call = channel.unary_stream("/superstoryboard.v1.GenerationService/WatchJobs", bytes, bytes)
+    error = refused(lambda: next(iter(call(watch, metadata=ALICE))))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert list(wrong_fields(error)) == ["job_ids"]
 
@@ -129,7 +126,7 @@ def test_bytes_that_are_no_message_are_named(channel: grpc.Channel, ingest: Serv
 
 
 def test_a_call_without_a_request_is_told_so(channel: grpc.Channel) -> None:
-    call = channel.stream_unary("/superstoryboard.v1.GenerationService/GetJob")
+    call = channel.stream_unary("/superstoryboard.v1.GenerationService/GetJob", bytes, bytes)
     error = refused(lambda: call(iter(()), metadata=ALICE))
     assert (error.code(), list(wrong_fields(error))) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"])
 
@@ -145,7 +142,7 @@ def test_a_caller_has_so_many_calls_open_at_once(stub: GenerationServiceStub) ->
     assert details(error, error_details_pb2.RetryInfo).retry_delay.seconds > 0
     assert stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=ALICE).job == job, "others go on"
     for watch in watches:
-        watch.cancel()
+        watch.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
     wait_ok(lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=service))
 
 
@@ -162,7 +159,7 @@ def test_an_owner_has_so_many_watches_open_at_once(stub: GenerationServiceStub) 
     other = stub.WatchJobs(WATCH, metadata=dave)
     next(iter(other))
     for watch in (*watches, other):
-        watch.cancel()
+        watch.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
     wait_ok(lambda: next(iter(stub.WatchJobs(WATCH, metadata=carol))))
 
 
@@ -189,19 +186,16 @@ def test_a_watch_ends_with_its_token(stub: GenerationServiceStub) -> None:
     assert refused(lambda: list(late)).code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-@pytest.mark.parametrize("seconds", [5])
-def test_an_idle_watch_lives_with_the_pings_of_its_client(
-    ingest: Service, stub: GenerationServiceStub, seconds: int
-) -> None:
+def test_an_idle_watch_lives_with_the_pings_of_its_client(ingest: Service) -> None:
     options = [
-        ("grpc.keepalive_time_ms", seconds * 1000),
+        ("grpc.keepalive_time_ms", PING_SECONDS * 1000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.use_local_subchannel_pool", 1),
     ]
     with grpc.insecure_channel(ingest.address, options) as channel:
-        error = refused(
-            lambda: list(GenerationServiceStub(channel).WatchJobs(WATCH, metadata=ALICE, timeout=seconds * 6))
-        )
+        request = api.WatchJobsRequest(storyboard_id="idle")
+        stub = GenerationServiceStub(channel)
+        error = refused(lambda: list(stub.WatchJobs(request, metadata=ALICE, timeout=PING_SECONDS * 6)))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
@@ -258,7 +252,7 @@ def test_odd_claims_are_refused(stub: GenerationServiceStub, claims: dict[str, o
     signed = jwt.PyJWS().encode(_json(whole), SECRET)
     error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=bearer(signed)))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert word in str(error.details())  # type: ignore[attr-defined]  # an error of a call is a call
+    assert word in str(error.details())
 
 
 def _json(value: object) -> bytes:

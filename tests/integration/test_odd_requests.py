@@ -17,7 +17,7 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, worker_service_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tests.fuzzing import Fuzzer
-from tests.running import ALICE, SERVICE, Service, running
+from tests.running import ALICE, SERVICE, Metadata, Service, running
 
 CONTRACTS = (api, queue_service_pb2, worker_service_pb2)
 """Read by now, so that the pool of descriptors holds every service."""
@@ -52,14 +52,14 @@ def methods(channel: grpc.Channel) -> list[MethodDescriptor]:
     return [method for name in names for method in pool.FindServiceByName(name).methods]
 
 
-def ends_as(channel: grpc.Channel, method: MethodDescriptor, raw: bytes, metadata: object) -> grpc.StatusCode:
+def ends_as(channel: grpc.Channel, method: MethodDescriptor, raw: bytes, metadata: Metadata) -> grpc.StatusCode:
     path = f"/{method.containing_service.full_name}/{method.name}"
     try:
         if method.server_streaming:
-            for _ in channel.unary_stream(path)(raw, metadata=metadata, timeout=STREAM_SECONDS):
+            for _ in channel.unary_stream(path, bytes, bytes)(raw, metadata=metadata, timeout=STREAM_SECONDS):
                 pass
         else:
-            channel.unary_unary(path)(raw, metadata=metadata, timeout=CALL_SECONDS)
+            channel.unary_unary(path, bytes, bytes)(raw, metadata=metadata, timeout=CALL_SECONDS)
     except grpc.RpcError as error:
         code: grpc.StatusCode = error.code()
         return code

@@ -45,9 +45,7 @@ async def collect(log: EventLog, wanted: Wanted, quantity: int) -> list[int]:
     raise AssertionError("the log ended")
 
 
-async def test_many_watchers_share_one_read(
-    database: Database, database_url: str, counting: CountingDatabase
-) -> None:
+async def test_many_watchers_share_one_read(database: Database, database_url: str, counting: CountingDatabase) -> None:
     wakeups = Wakeups(database_url, EVENTS_CHANNEL)
     feed = EventFeed(counting, wakeups)
     log = EventLog(counting, feed)

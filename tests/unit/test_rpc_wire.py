@@ -94,9 +94,13 @@ def test_a_forged_page_token_is_refused(token: str) -> None:
 
 def test_a_share_is_given_back() -> None:
     shares = Shares(2, "calls")
-    with shares.hold("alice"), shares.hold("alice"), shares.hold("bob", 2):
-        with pytest.raises(ApiError, match="at most 2"), shares.hold("alice"):
-            pass
+    with (
+        shares.hold("alice", 2),
+        shares.hold("bob", 2),
+        pytest.raises(ApiError, match="at most 2"),
+        shares.hold("alice"),
+    ):
+        pass
     with shares.hold("alice", 2):
         pass
 
