@@ -22,6 +22,7 @@ from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.refused_values import refuses_a_value
 from superstoryboard.rpc.errors import ApiError, invalid, unavailable
 from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
+from superstoryboard.rpc.open_services import OpenServices
 from superstoryboard.rpc.wire import MEBIBYTE, parse
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import RpcMetrics
@@ -39,6 +40,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._authenticator = authenticator
         self._metrics = metrics
         self._limits = limits or ServerLimits()
+        self._open_services = OpenServices()
         self._open_calls = Shares(self._limits.calls_per_token, "calls at once")
 
     async def intercept_service(
@@ -49,8 +51,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         """The handler of a method, wrapped; None for an unknown method, which gRPC answers itself."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith("/grpc."):
-            return handler
+        if handler is None:
+            return None
+        if method.startswith("/grpc."):
+            return self._open_services.wrap(handler)
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
                 self._stream(method, handler.unary_stream, handler.request_deserializer),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from itertools import repeat
@@ -13,6 +14,7 @@ import jwt
 import psycopg
 import pytest
 from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from devstack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
@@ -72,6 +74,39 @@ def test_a_request_without_a_token_is_never_read(ingest: Service, channel: grpc.
         error = refused(lambda: stream(repeat(crowd, 25)))
         assert error.code() is grpc.StatusCode.UNAUTHENTICATED
     assert growth() < 60 * MEBIBYTE
+
+
+def test_open_services_hold_little_of_what_strangers_send(ingest: Service, channel: grpc.Channel) -> None:
+    check = channel.unary_unary("/grpc.health.v1.Health/Check", bytes, bytes)
+    junk = b"\x12\x80\x80\xc0\x07" + bytes(15 * MEBIBYTE)
+    with memory_of(ingest.pid) as growth:
+        calls = [check.future(junk, timeout=60) for _ in range(20)]
+        codes = {call.exception().code() for call in calls}
+        assert codes <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert growth() < 300 * MEBIBYTE
+    assert check(b"", timeout=30) == b"\x08\x01"
+    error = refused(lambda: check(b"\xff", timeout=30))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_reflection_has_few_callers_at_once(channel: grpc.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    finish = threading.Event()
+
+    def requests() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield request
+        finish.wait(60)
+
+    opened = [stub.ServerReflectionInfo(requests(), timeout=60) for _ in range(8)]
+    for call in opened:
+        assert next(iter(call)).list_services_response.service
+    error = refused(lambda: next(iter(stub.ServerReflectionInfo(iter([request]), timeout=30))))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    finish.set()
+    for call in opened:
+        assert not list(call)
+    wait_ok(lambda: next(iter(stub.ServerReflectionInfo(iter([request]), timeout=30))))
 
 
 def test_no_request_but_a_batch_is_longer_than_a_mebibyte(ingest: Service, channel: grpc.Channel) -> None:
