@@ -164,7 +164,20 @@ begin
 end
 $$;
 
--- A job as callers see it.
+-- A document as text for those who show it; null where it is too large to be shown with others, compressed or not.
+create function superstoryboard.shown_document(p_document jsonb) returns text
+language sql immutable as $$
+  select case when pg_column_size(p_document) <= 262144 then
+    (select t.body from (select p_document::text as body) t where octet_length(t.body) <= 262144)
+  end;
+$$;
+
+-- A job as callers see it. Documents are text, since a client may fail to read what somebody put in by SQL; the raw body
+-- of an adopted message is left out, since it may be of any size and belongs to no answer.
 create view superstoryboard.job_records as
-select j.*, to_jsonb(a) - 'job_id' as asset
+select j.id, j.kind, j.owner, j.request_id, j.storyboard_id, j.scene_id, j.character_id, j.queue, j.msg_id, j.enqueued_at,
+  j.rank, j.state, j.attempt, j.max_attempts, j.claim, j.worker, j.progress_percent, j.provider, j.model, j.warnings,
+  superstoryboard.shown_document(j.generation) as generation, superstoryboard.shown_document(j.labels) as labels,
+  superstoryboard.shown_document(j.error) as error, (to_jsonb(a) - 'job_id')::text as asset,
+  j.created_at, j.started_at, j.ended_at
 from superstoryboard.jobs j left join superstoryboard.assets a on a.job_id = j.id;

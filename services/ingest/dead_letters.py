@@ -7,7 +7,7 @@ from uuid import UUID
 
 import grpc
 
-from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
+from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
 from services.ingest.steering import refused
 from services.ingest.submissions import Submissions
 from superstoryboard.auth.interceptor import caller
@@ -40,14 +40,14 @@ class DeadLetterCalls:
         check(request)
         if request.queue and request.queue not in {row["name"] for row in await self._store.queues()}:
             raise not_found(f"queue {request.queue}")
-        size = request.page_size or DEFAULT_PAGE
-        before = read_page_token(request.page_token)
         job_ids = [UUID(job_id) for job_id in request.job_ids]
-        rows = await self._steering.dead_letters(request.queue, job_ids=job_ids, limit=size + 1, before=before)
-        token = page_token(rows[size - 1]) if len(rows) > size else ""
-        return api.ListDeadLettersResponse(
-            dead_letters=[_dead_letter(row) for row in rows[:size]], next_page_token=token
-        )
+
+        async def read(limit: int, before: Place | None) -> list[Row]:
+            return await self._steering.dead_letters(request.queue, job_ids=job_ids, limit=limit, before=before)
+
+        size = request.page_size or DEFAULT_PAGE
+        letters, token = await read_page(read, _dead_letter, size=size, token=request.page_token)
+        return api.ListDeadLettersResponse(dead_letters=letters, next_page_token=token)
 
     async def RedriveDeadLetters(
         self, request: api.RedriveDeadLettersRequest, context: Context

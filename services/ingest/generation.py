@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,15 +13,17 @@ from uuid import UUID
 import grpc
 import psycopg
 
-from services.ingest.pages import DEFAULT_PAGE, page_token, read_page_token
+from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
 from services.ingest.steering import SteeringCalls
 from services.ingest.submissions import CreateRequest, Submissions
 from superstoryboard.auth.interceptor import caller
+from superstoryboard.auth.tokens import Role
 from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
+from superstoryboard.rpc.limits import Shares
 from superstoryboard.rpc.validation import check
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.telemetry.logs import get_logger
@@ -28,8 +32,8 @@ from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
 MAX_BATCH = 1000
-LOOK_SECONDS = 1.0
-"""How often a watch looks whether its jobs had all ended before it began."""
+LOOK_SECONDS = 10.0
+"""How often a watch looks whether its jobs have all ended, besides at its first page and at each end of a job."""
 KINDS = {0: "", 1: "image", 2: "video"}
 
 log = get_logger("generation")
@@ -40,10 +44,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class GenerationService(SteeringCalls, GenerationServiceServicer):
     """What backends call."""
 
-    def __init__(self, store: JobStore, steering: Steering, events: EventLog, submissions: Submissions) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        steering: Steering,
+        events: EventLog,
+        submissions: Submissions,
+        watches_per_owner: int,
+    ) -> None:
         super().__init__(store, steering)
         self._events = events
         self._submissions = submissions
+        self._watches = Shares(watches_per_owner, "watches")
 
     async def CreateImageJob(self, request: api.CreateImageJobRequest, context: Context) -> api.CreateImageJobResponse:
         """Accept one image job."""
@@ -80,11 +92,14 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """One page of jobs, newest first."""
         del context
         check(request)
+        wanted = _filter(request)
+
+        async def read(limit: int, before: Place | None) -> list[Row]:
+            return await self._store.search(wanted, limit=limit, before=before)
+
         size = request.page_size or DEFAULT_PAGE
-        before = read_page_token(request.page_token)
-        rows = await self._store.search(_filter(request), limit=size + 1, before=before)
-        token = page_token(rows[size - 1]) if len(rows) > size else ""
-        return api.ListJobsResponse(jobs=[job_message(row) for row in rows[:size]], next_page_token=token)
+        jobs, token = await read_page(read, job_message, size=size, token=request.page_token)
+        return api.ListJobsResponse(jobs=jobs, next_page_token=token)
 
     async def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> AsyncIterator[api.WatchJobsResponse]:
         """Events of jobs: past ones, then live ones."""
@@ -92,12 +107,20 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         check(request)
         owner = caller().visible_owner
         job_ids = [UUID(job_id) for job_id in dict.fromkeys(request.job_ids)]
-        known = await self._store.get(job_ids, owner)
-        if len(known) < len(job_ids):
-            missing = set(job_ids) - {row["id"] for row in known}
+        missing = set(job_ids) - await self._store.visible(job_ids, owner)
+        if missing:
             raise not_found(f"job {min(missing)}")
-        wanted = Wanted(job_ids, request.storyboard_id, owner)
-        looked = time.monotonic()
+        with self._share():
+            async for answer in self._follow(Wanted(job_ids, request.storyboard_id, owner), request):
+                yield answer
+
+    def _share(self) -> AbstractContextManager[None]:
+        """One of the watches that its owner may have open; a service watches for many."""
+        who = caller()
+        return nullcontext() if who.role is Role.SERVICE_ROLE else self._watches.hold(who.subject)
+
+    async def _follow(self, wanted: Wanted, request: api.WatchJobsRequest) -> AsyncIterator[api.WatchJobsResponse]:
+        looked = -math.inf
         async for page in _kept(self._events.follow(wanted, request.after_sequence)):
             for row in page.rows:
                 yield api.WatchJobsResponse(event=event_message(row))

@@ -23,6 +23,8 @@ from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer
 
 GAUGE_SECONDS = 15.0
+LONGEST_AGE_SECONDS = 10_000 * 366 * 24 * 3600
+"""What a Duration can hold; messages whose time was set by hand may be older."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -96,7 +98,7 @@ def _queue(row: dict[str, Any], gates: list[api.Gate]) -> api.Queue:
         gates=gates,
     )
     if row["oldest_age_seconds"] is not None:
-        queue.oldest_age.FromTimedelta(timedelta(seconds=row["oldest_age_seconds"]))
+        queue.oldest_age.FromTimedelta(timedelta(seconds=min(max(row["oldest_age_seconds"], 0), LONGEST_AGE_SECONDS)))
     return queue
 
 

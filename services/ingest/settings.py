@@ -19,6 +19,7 @@ class IngestSettings(ModelSettings):
     image_model: str = ""
     video_model: str = ""
     max_attempts: int | None = Field(default=None, ge=1, le=100)
+    watches_per_owner: int = Field(default=64, ge=1)
     drain_seconds: float = Field(default=10, ge=0)
     job_max_age_days: float = Field(default=7, gt=0)
     retention_events_days: float = Field(default=30, gt=0)

@@ -104,12 +104,8 @@ class Submissions:
         found = [pair for pair in violations(request) if pair[0].split(".")[0] != kind or not request.HasField(kind)]
         if request.HasField(kind):
             found += self._rules(kind, _generation(request, kind))
-        found += [
-            (f"labels[{key}]", "must not contain U+0000")
-            for key, value in request.labels.items()
-            if "\0" in key or "\0" in value
-        ]
-        if _delay(request.schedule_time) > MAX_SCHEDULE_SECONDS:
+        is_time = all(field != "schedule_time" for field, _ in found)
+        if is_time and _delay(request.schedule_time) > MAX_SCHEDULE_SECONDS:
             found.append(("schedule_time", "must be at most 366 days ahead"))
         return found
 

@@ -53,11 +53,11 @@ async def run(settings: IngestSettings) -> bool:
     steering = Steering(database)
     submissions = Submissions(settings.catalogue(), settings)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry))
+    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry), settings.server_limits())
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
-        GenerationService(store, steering, EventLog(database, feed), submissions),
+        GenerationService(store, steering, EventLog(database, feed), submissions, settings.watches_per_owner),
     )
     server.add(
         "superstoryboard.v1.QueueService",

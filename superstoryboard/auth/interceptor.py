@@ -9,7 +9,6 @@ import grpc
 from superstoryboard.auth.tokens import InvalidTokenError, Principal, Role, TokenVerifier
 from superstoryboard.rpc.errors import ApiError
 
-OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 USER_SERVICES = ("/superstoryboard.v1.GenerationService/",)
 LOCAL = Principal("local", Role.SERVICE_ROLE)
 
@@ -27,23 +26,26 @@ class Authenticator:
     def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
 
-    def admit(self, method: str, metadata: tuple[tuple[str, str | bytes], ...]) -> None:
-        """Set the caller of the running call.
+    def admit(self, method: str, metadata: tuple[tuple[str, str | bytes], ...]) -> Principal:
+        """The caller of the running call, also for `caller()`.
 
         Raises:
             ApiError: UNAUTHENTICATED or PERMISSION_DENIED.
         """
-        if method.startswith(OPEN_SERVICES):
-            return
         principal = LOCAL if self._verifier is None else self._verify(self._verifier, metadata)
         if not method.startswith(USER_SERVICES) and principal.role is not Role.SERVICE_ROLE:
             raise ApiError(grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", "this call needs the role service_role")
         _caller.set(principal)
+        return principal
 
     @staticmethod
     def _verify(verifier: TokenVerifier, metadata: tuple[tuple[str, str | bytes], ...]) -> Principal:
-        header = next((value for key, value in metadata if key == "authorization"), "")
-        scheme, _, token = str(header).partition(" ")
+        headers = [str(value) for key, value in metadata if key == "authorization"]
+        if len(headers) > 1:
+            raise ApiError(
+                grpc.StatusCode.UNAUTHENTICATED, "TOKEN_AMBIGUOUS", "send the metadata `authorization` only once"
+            )
+        scheme, _, token = "".join(headers).partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise ApiError(
                 grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "send the metadata `authorization: Bearer TOKEN`"

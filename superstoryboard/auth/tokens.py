@@ -8,9 +8,15 @@ from enum import StrEnum
 import jwt
 
 AUDIENCE = "authenticated"
-RESERVED_SUBJECTS = frozenset({"sql"})
-"""Owner of messages that came by plain SQL: no caller may bear its name."""
+RESERVED_SUBJECTS = frozenset({"sql", "service_role", "local"})
+"""Names that the system gives itself: owner of messages that came by plain SQL, a service without a subject, everyone
+where authentication is off. No caller may bear one."""
 LEEWAY_SECONDS = 30
+SHORTEST_SECRET_BYTES = 32
+LONGEST_SUBJECT = 128
+LONGEST_REASON = 200
+LATEST = 2**53
+"""A time that no process will see; a token that ends later ends then."""
 
 
 class Role(StrEnum):
@@ -26,10 +32,11 @@ class InvalidTokenError(Exception):
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller: the owner of the jobs it makes, and its role."""
+    """A caller: the owner of the jobs it makes, its role, and when its token ends in Unix seconds, if it does."""
 
     subject: str
     role: Role
+    expires_at: float | None = None
 
     @property
     def visible_owner(self) -> str | None:
@@ -58,20 +65,27 @@ class TokenVerifier:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "aud"]},
             )
+            expires_at = float(min(int(claims["exp"]), LATEST))
         except jwt.ExpiredSignatureError:
             raise InvalidTokenError("the token has expired") from None
         except jwt.PyJWTError as error:
-            raise InvalidTokenError(f"the token is not valid: {error}") from None
-        return _principal(claims.get("role"), claims.get("sub"))
+            raise InvalidTokenError(f"the token is not valid: {error}"[:LONGEST_REASON]) from None
+        except (ValueError, TypeError, ArithmeticError, RecursionError):  # claims that no JWT library foresees
+            raise InvalidTokenError("the token is not valid") from None
+        return Principal(*_identity(claims.get("role"), claims.get("sub")), expires_at)
 
 
-def _principal(role: object, subject: object) -> Principal:
+def _identity(role: object, subject: object) -> tuple[str, Role]:
     try:
         known = Role(str(role))
     except ValueError:
         raise InvalidTokenError("the token's role may not call this service") from None
-    if known is Role.SERVICE_ROLE and not subject:
-        subject = Role.SERVICE_ROLE.value
-    if not isinstance(subject, str) or not subject or subject in RESERVED_SUBJECTS:
-        raise InvalidTokenError("the token has no usable sub")
-    return Principal(subject, known)
+    if known is Role.SERVICE_ROLE and (subject is None or subject == ""):
+        return Role.SERVICE_ROLE.value, known
+    if not isinstance(subject, str) or not subject.strip():
+        raise InvalidTokenError("the token has no sub, or one that is not a text")
+    if len(subject) > LONGEST_SUBJECT or not subject.isprintable():
+        raise InvalidTokenError(f"the token's sub must be at most {LONGEST_SUBJECT} printable characters")
+    if subject in RESERVED_SUBJECTS:
+        raise InvalidTokenError("the token's sub is a reserved name")
+    return subject, known

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from superstoryboard.auth.interceptor import Authenticator
-from superstoryboard.auth.tokens import TokenVerifier
+from superstoryboard.auth.tokens import SHORTEST_SECRET_BYTES, TokenVerifier
 from superstoryboard.config.settings import Port, Settings
+from superstoryboard.rpc.limits import ServerLimits
 
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
 
 
 class ServerSettings(Settings):
-    """gRPC address and authentication."""
+    """gRPC address, authentication, and limits of the server."""
 
     grpc_listen: Port
     grpc_reflection: bool = True
     metrics_listen: Port | None = None
     supabase_jwt_secret: SecretStr | None = None
     auth_disabled: bool = False
+    grpc_max_connections: int = Field(default=2000, ge=1)
+    grpc_max_streams: int = Field(default=1000, ge=1)
+    grpc_calls_per_token: int = Field(default=512, ge=16)
+    grpc_call_seconds: float = Field(default=60, ge=1)
+    grpc_connection_age_seconds: float = Field(default=300, ge=1)
+    grpc_connection_grace_seconds: float = Field(default=60, ge=1)
 
     @model_validator(mode="after")
     def check_auth(self) -> Self:
         """Authentication is on, or switched off on loopback by an explicit setting."""
         if self.auth_disabled and not self.grpc_listen.startswith(LOOPBACK):
             raise ValueError("AUTH_DISABLED is allowed only where GRPC_LISTEN is a loopback address")
-        if not self.auth_disabled and self.supabase_jwt_secret is None:
+        secret = self.supabase_jwt_secret
+        if secret is not None and len(secret.get_secret_value().encode()) < SHORTEST_SECRET_BYTES:
+            raise ValueError(f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes: it can be guessed")
+        if not self.auth_disabled and secret is None:
             raise ValueError("SUPABASE_JWT_SECRET is required (or AUTH_DISABLED=true on loopback)")
         return self
 
@@ -36,3 +46,14 @@ class ServerSettings(Settings):
         if self.auth_disabled or self.supabase_jwt_secret is None:
             return Authenticator(None)
         return Authenticator(TokenVerifier(self.supabase_jwt_secret.get_secret_value()))
+
+    def server_limits(self) -> ServerLimits:
+        """What a connection and a caller may use at most."""
+        return ServerLimits(
+            connections=self.grpc_max_connections,
+            streams_per_connection=self.grpc_max_streams,
+            calls_per_token=self.grpc_calls_per_token,
+            call_seconds=self.grpc_call_seconds,
+            connection_age_seconds=self.grpc_connection_age_seconds,
+            connection_grace_seconds=self.grpc_connection_grace_seconds,
+        )

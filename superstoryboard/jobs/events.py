@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.event_feed import IDLE_SECONDS, PAGE, EventFeed
+from superstoryboard.jobs.recent_events import RecentEvents
 
 WATCH_PATIENCE_SECONDS = 60.0
 
@@ -33,6 +35,21 @@ class Wanted:
         """Values of a statement that asks for them."""
         return {"jobs": self.job_ids, "storyboard": self.storyboard_id, "owner": self.owner}
 
+    @cached_property
+    def _jobs(self) -> frozenset[UUID]:
+        return frozenset(self.job_ids)
+
+    def pick(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those among the events of everyone."""
+        return [
+            row
+            for row in rows
+            if (
+                row["job_id"] in self._jobs or (self.storyboard_id != "" and row["storyboard_id"] == self.storyboard_id)
+            )
+            and (self.owner is None or row["owner"] == self.owner)
+        ]
+
 
 @dataclass(frozen=True)
 class Page:
@@ -48,6 +65,7 @@ class EventLog:
     def __init__(self, database: Database, feed: EventFeed) -> None:
         self._database = database
         self._feed = feed
+        self._recent = RecentEvents(database)
 
     async def follow(self, wanted: Wanted, after: int) -> AsyncIterator[Page]:
         """Pages of events after a sequence, past ones first, then live; one without events about every second.
@@ -65,9 +83,17 @@ class EventLog:
                 yield Page([], given)
                 continue
             while given < position:
-                rows = await self._read(wanted, given, position)
-                given = rows[-1]["sequence"] if len(rows) == PAGE else position
-                yield Page(rows, given)
+                page = await self._page(wanted, given, position)
+                given = page.position
+                yield page
+
+    async def _page(self, wanted: Wanted, after: int, until: int) -> Page:
+        """From what is read once for all watchers; a watcher that is further behind reads the log by itself."""
+        recent = await self._recent.between(after, until)
+        if recent is not None:
+            return Page(wanted.pick(recent), until)
+        rows = await self._read(wanted, after, until)
+        return Page(rows, rows[-1]["sequence"] if len(rows) == PAGE else until)
 
     async def _check_kept(self, after: int) -> None:
         if after == 0:

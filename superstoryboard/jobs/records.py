@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from superstoryboard.v1 import job_pb2
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "DEAD_LETTERED", "CANCELLED"})
+DOCUMENTS = ("generation", "labels", "error", "asset")
+"""Columns of job_records that hold JSON as text, null also where it is too large to show."""
 
 
 def state_value(name: str) -> str:
@@ -28,8 +32,25 @@ def kind_value(name: str) -> str:
     return f"JOB_KIND_{name.upper()}"
 
 
+def read_record(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of superstoryboard.job_records with its documents read.
+
+    A document that is no object, too deep, or holds numbers of thousands of digits is None: whoever may write SQL may
+    have put it there, and it must not hide the other jobs.
+    """
+    return row | {name: _document(row[name]) for name in DOCUMENTS}
+
+
+def _document(text: str | None) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def job_message(row: dict[str, Any]) -> job_pb2.Job:
-    """A row of superstoryboard.job_records as Job."""
+    """A row as `read_record` gives it as Job."""
     job = job_pb2.Job(
         id=str(row["id"]),
         kind=kind_value(row["kind"]),
@@ -40,11 +61,14 @@ def job_message(row: dict[str, Any]) -> job_pb2.Job:
         msg_id=row["msg_id"],
         provider=row["provider"],
         model=row["model"],
-        warnings=row["warnings"],
-        labels=row["labels"],
+        warnings=[warning for warning in row["warnings"] if warning is not None],
+        labels={key: str(value) for key, value in (row["labels"] or {}).items()},
     )
     if row["generation"] is not None:
-        ParseDict(row["generation"], getattr(job, row["kind"]), ignore_unknown_fields=True)
+        generation = getattr(job, row["kind"])
+        generation.SetInParent()
+        with suppress(ParseError):
+            ParseDict(row["generation"], generation, ignore_unknown_fields=True)
     if row["asset"] is not None:
         _fill_asset(job.asset, row["asset"])
     if row["error"] is not None:
@@ -84,8 +108,11 @@ def _fill_asset(asset: job_pb2.Asset, row: dict[str, Any]) -> None:
 
 
 def _fill_error(error: job_pb2.JobError, row: dict[str, Any]) -> None:
-    name = f"ERROR_CLASS_{row.get('class', 'UNSPECIFIED')}"
-    setattr(error, "class", job_pb2.ErrorClass.Value(name))
-    error.code = row.get("code", "")
-    error.message = row.get("message", "")
-    error.provider_codes.extend(row.get("provider_codes") or [])
+    name = f"ERROR_CLASS_{row.get('class')}"
+    if name in job_pb2.ErrorClass.keys():  # noqa: SIM118 - an enum, no dict
+        setattr(error, "class", job_pb2.ErrorClass.Value(name))
+    error.code = str(row.get("code", ""))
+    error.message = str(row.get("message", ""))
+    codes = row.get("provider_codes")
+    if isinstance(codes, list):
+        error.provider_codes.extend(str(code) for code in codes)

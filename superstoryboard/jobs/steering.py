@@ -12,6 +12,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import PATIENCE_SECONDS
 
 ENDED_UNSTORED = ("FAILED", "DEAD_LETTERED", "CANCELLED")
@@ -124,7 +125,7 @@ class Steering:
         self, queue: str, *, job_ids: Sequence[UUID] = (), limit: int, before: tuple[datetime, UUID] | None
     ) -> list[dict[str, Any]]:
         """Rows of dead_letters, newest first, before a place in the list; no queue and no ids mean all."""
-        return await self._database.fetch(
+        rows = await self._database.fetch(
             "select * from superstoryboard.dead_letters where (%(queue)s = '' or queue = %(queue)s)"
             " and (%(jobs)s::uuid[] = '{}' or id = any (%(jobs)s::uuid[]))"
             " and (%(last_time)s::timestamptz is null or (created_at, id) < (%(last_time)s, %(last_id)s::uuid))"
@@ -138,6 +139,7 @@ class Steering:
             },
             patience_seconds=PATIENCE_SECONDS,
         )
+        return [read_record(row) for row in rows]
 
     async def _all_or_none(self, statement: Any, values: dict[str, Any]) -> Refused | None:
         row = await self._database.fetch_one(statement, values)

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ids import new_job_id
+from superstoryboard.jobs.records import read_record
 
 PATIENCE_SECONDS = 3.0
 
@@ -84,23 +85,34 @@ class JobStore:
             {"items": Jsonb(items)},
             patience_seconds=PATIENCE_SECONDS,
         )
-        return [Accepted(row.pop("outcome"), row) for row in rows]
+        return [Accepted(row.pop("outcome"), read_record(row)) for row in rows]
 
     async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
         """Rows of job_records with these ids that the owner may see, in the order asked."""
-        return await self._database.fetch(
+        rows = await self._database.fetch(
             "select r.* from unnest(%(ids)s::uuid[]) with ordinality as asked (id, place)"
             " join superstoryboard.job_records r on r.id = asked.id"
             " where %(owner)s::text is null or r.owner = %(owner)s order by asked.place",
             {"ids": job_ids, "owner": owner},
             patience_seconds=PATIENCE_SECONDS,
         )
+        return [read_record(row) for row in rows]
+
+    async def visible(self, job_ids: list[UUID], owner: str | None) -> set[UUID]:
+        """Those of the ids that are ids of jobs which the owner may see."""
+        rows = await self._database.fetch(
+            "select id from superstoryboard.jobs"
+            " where id = any (%(ids)s::uuid[]) and (%(owner)s::text is null or owner = %(owner)s)",
+            {"ids": job_ids, "owner": owner},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return {row["id"] for row in rows}
 
     async def search(
         self, wanted: JobFilter, *, limit: int, before: tuple[datetime, UUID] | None
     ) -> list[dict[str, Any]]:
         """Rows of job_records, newest first, after the row that `before` names by creation time and id."""
-        return await self._database.fetch(
+        rows = await self._database.fetch(
             "select * from superstoryboard.job_records"
             " where (%(owner)s::text is null or owner = %(owner)s)"
             " and (%(storyboard_id)s = '' or storyboard_id = %(storyboard_id)s)"
@@ -121,6 +133,7 @@ class JobStore:
             },
             patience_seconds=PATIENCE_SECONDS,
         )
+        return [read_record(row) for row in rows]
 
     async def queues(self) -> list[dict[str, Any]]:
         """Depth, age and work in flight of each queue."""
@@ -129,9 +142,9 @@ class JobStore:
         )
 
     async def gates(self) -> list[dict[str, Any]]:
-        """The closed gates; one closed for ever is closed until the last day that a timestamp can name."""
+        """The closed gates. One that is closed without end is closed until the last time that an answer can hold."""
         return await self._database.fetch(
-            "select provider, model, reason, least(closed_until, '9999-12-30 00:00:00+00') as closed_until"
+            "select provider, model, least(closed_until, timestamptz '9999-12-31 00:00:00+00') as closed_until, reason"
             " from superstoryboard.gates where closed_until > clock_timestamp()",
             patience_seconds=PATIENCE_SECONDS,
         )

@@ -1,22 +1,34 @@
-"""Around every call: authentication, errors as status, one log line, one count."""
+"""Around every call: authentication before the request is read, limits, errors as status, one log line, one count.
+
+Every method is registered as one that takes a stream of bytes: gRPC then reads nothing until it is asked to, so that
+the request of a refused call is never read.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from superstoryboard.auth.interceptor import Authenticator
+from superstoryboard.auth.tokens import Principal
 from superstoryboard.jobs.database import DatabaseUnavailableError
-from superstoryboard.rpc.errors import ApiError, unavailable
+from superstoryboard.jobs.refused_values import refuses_a_value
+from superstoryboard.rpc.errors import ApiError, invalid, unavailable
+from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
+from superstoryboard.rpc.open_services import OpenServices
+from superstoryboard.rpc.wire import MEBIBYTE, parse
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import RpcMetrics
 
-QUIET = ("/grpc.health.v1.Health/",)
 Context = grpc.aio.ServicerContext[Any, Any]
+Deserialize = Callable[[bytes], Message]
 
 log = get_logger("rpc")
 
@@ -24,9 +36,12 @@ log = get_logger("rpc")
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # not generic at run time
     """Wraps unary and server-streaming handlers."""
 
-    def __init__(self, authenticator: Authenticator, metrics: RpcMetrics) -> None:
+    def __init__(self, authenticator: Authenticator, metrics: RpcMetrics, limits: ServerLimits | None = None) -> None:
         self._authenticator = authenticator
         self._metrics = metrics
+        self._limits = limits or ServerLimits()
+        self._open_services = OpenServices()
+        self._open_calls = Shares(self._limits.calls_per_token, "calls at once")
 
     async def intercept_service(
         self,
@@ -36,27 +51,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         """The handler of a method, wrapped; None for an unknown method, which gRPC answers itself."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith("/grpc."):
-            return handler
+        if handler is None:
+            return None
+        if method.startswith("/grpc."):
+            return self._open_services.wrap(handler)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(method, handler.unary_stream, handler.request_deserializer),
                 response_serializer=handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
-            self._unary(method, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+        return grpc.stream_unary_rpc_method_handler(
+            self._unary(method, handler.unary_unary, handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        async def handle(request: Any, context: Context) -> Any:
+    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], deserialize: Deserialize) -> Any:
+        async def handle(requests: Any, context: Context) -> Any:
+            del requests
             started = time.monotonic()
             code = grpc.StatusCode.CANCELLED
             try:
-                self._authenticator.admit(method, tuple(context.invocation_metadata() or ()))
-                answer = await behaviour(request, context)
+                with self._admitted(method, context):
+                    request = await _read(method, context, deserialize)
+                    async with _time_limit(None if method in UNTIMED else self._limits.call_seconds):
+                        answer = await behaviour(request, context)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 refusal = _as_api_error(method, error)
                 code = refusal.code
@@ -70,13 +88,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
         return handle
 
-    def _stream(self, method: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
-        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+    def _stream(
+        self, method: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]], deserialize: Deserialize
+    ) -> Any:
+        async def handle(requests: Any, context: Context) -> None:
+            del requests
             code = grpc.StatusCode.CANCELLED
             try:
-                self._authenticator.admit(method, tuple(context.invocation_metadata() or ()))
-                async for answer in behaviour(request, context):
-                    yield answer
+                with self._admitted(method, context) as principal:
+                    request = await _read(method, context, deserialize)
+                    async with _until_token_ends(principal):
+                        async for answer in behaviour(request, context):
+                            await context.write(answer)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 refusal = _as_api_error(method, error)
                 code = refusal.code
@@ -88,6 +111,46 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 self._metrics.streamed(method, code.name)
 
         return handle
+
+    @contextmanager
+    def _admitted(self, method: str, context: Context) -> Iterator[Principal]:
+        """The caller, from the metadata alone, holding its share of the open calls."""
+        principal = self._authenticator.admit(method, tuple(context.invocation_metadata() or ()))
+        with self._open_calls.hold(principal.subject, request_bytes(method) // MEBIBYTE):
+            yield principal
+
+
+async def _read(method: str, context: Context, deserialize: Deserialize) -> Message:
+    limit = request_bytes(method)
+    async with _time_limit(READ_SECONDS):
+        raw = await context.read()
+    if not isinstance(raw, bytes):
+        raise invalid([("request", f"is missing, or longer than {limit} bytes")])
+    return parse(raw, deserialize, limit)
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        message = f"the call took longer than {seconds:g} s"
+        raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TIMEOUT", message) from None
+
+
+@asynccontextmanager
+async def _until_token_ends(principal: Principal) -> AsyncIterator[None]:
+    seconds = None if principal.expires_at is None else max(0.0, principal.expires_at - time.time())
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token has expired") from None
 
 
 async def _abort(context: Context, method: str, refusal: ApiError) -> None:
@@ -102,5 +165,8 @@ def _as_api_error(method: str, error: Exception) -> ApiError:
         return ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"{method} is not offered by this server")
     if isinstance(error, DatabaseUnavailableError):
         return unavailable(str(error))
+    if refuses_a_value(error):
+        log.error("The database refused a value of a request", method=method, exc_info=error)
+        return invalid([("request", "holds a value that the database cannot keep")])
     log.error("Call failed", method=method, exc_info=error)
     return ApiError(grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")

@@ -11,23 +11,20 @@ from grpc_reflection.v1alpha import reflection
 
 from superstoryboard.auth.interceptor import Authenticator
 from superstoryboard.rpc.interceptor import CallInterceptor
+from superstoryboard.rpc.limits import ServerLimits
 from superstoryboard.telemetry.metrics import RpcMetrics
-
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
 class Server:
     """One listening server of a process; its health starts as NOT_SERVING."""
 
-    def __init__(self, listen: str, authenticator: Authenticator, metrics: RpcMetrics) -> None:
+    def __init__(
+        self, listen: str, authenticator: Authenticator, metrics: RpcMetrics, limits: ServerLimits | None = None
+    ) -> None:
+        limits = limits or ServerLimits()
         self._listen = listen
         self.server = grpc.aio.server(
-            interceptors=[CallInterceptor(authenticator, metrics)],
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),
-            ],
+            interceptors=[CallInterceptor(authenticator, metrics, limits)], options=limits.options()
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in grpc-stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)

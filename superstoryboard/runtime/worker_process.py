@@ -107,7 +107,8 @@ async def run_worker(
     stop.listen()
     duties = Duties(stop)
     page = MetricsPage(settings.metrics_listen, connections.registry)
-    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(connections.registry))
+    metrics = RpcMetrics(connections.registry)
+    server = Server(settings.grpc_listen, settings.authenticator(), metrics, settings.server_limits())
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,

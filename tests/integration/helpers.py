@@ -12,6 +12,7 @@ from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
+from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import JobStore, Submission
 from superstoryboard.jobs.work import ClaimedJob, Gate, GateLimits, WorkQueue
 
@@ -93,7 +94,9 @@ async def finish(database: Database, artifact_id: UUID, url: str = "http://stora
 
 
 async def row(database: Database, job_id: UUID) -> dict[str, Any]:
-    return await database.fetch_one("select * from superstoryboard.job_records where id = %(id)s", {"id": job_id})
+    return read_record(
+        await database.fetch_one("select * from superstoryboard.job_records where id = %(id)s", {"id": job_id})
+    )
 
 
 async def expire_lease(database: Database, queue: str) -> None:

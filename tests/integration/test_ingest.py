@@ -114,7 +114,7 @@ BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "empty prompt": ({"prompt": ""}, "image.prompt"),
     "blank prompt": ({"prompt": " \n\t"}, "image.prompt"),
     "prompt over the model's limit": ({"prompt": "x" * 100_000}, "image.prompt"),
-    "prompt of 10 MB": ({"prompt": "x" * 10_000_000}, "image.prompt"),
+    "prompt of a million characters": ({"prompt": "x" * 1_000_000}, "image.prompt"),
     "U+0000": ({"prompt": "a\0b"}, "image.prompt"),
     "unknown aspect ratio": ({"aspect_ratio": "7:5"}, "image.aspect_ratio"),
     "unknown model": ({"model": "gpt"}, "image.model"),

@@ -17,7 +17,7 @@ from tests.running import base_env
 
 COMPLETE = {
     "DATABASE_URL": "postgresql://db",
-    "SUPABASE_JWT_SECRET": "jwt-secret",
+    "SUPABASE_JWT_SECRET": "a-jwt-secret-of-at-least-32-bytes",
     "SUPABASE_URL": "http://127.0.0.1:1",
     "SUPABASE_SECRET_KEY": "storage-secret",
     "SUPABASE_STAGING_KEY": "staging-secret",
@@ -143,6 +143,15 @@ def test_a_project_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SUPABASE_PUBLIC_URL", "no-url")
     with pytest.raises(SettingsError, match="no http or https URL"):
         AssetWriterSettings.read()
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_a_secret_that_can_be_guessed_is_refused(kind: type[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "x" * 31)
+    with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET is shorter than 32 bytes"):
+        kind.read()
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "x" * 32)
+    kind.read()
 
 
 @pytest.mark.parametrize("service", KINDS)
