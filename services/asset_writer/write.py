@@ -15,7 +15,7 @@ from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.media.types import MediaError
-from superstoryboard.media.verify import verify_file
+from superstoryboard.media.verify import probe
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.storage.buckets import UrlKind
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
@@ -102,7 +102,7 @@ class ArtifactWriter:
         if (found.size_bytes, found.sha256) != (artifact.size_bytes, artifact.sha256):
             raise WrongBytesError("the staged object has another size or hash than the worker staged")
         try:
-            facts = await asyncio.to_thread(verify_file, file)
+            facts = await probe(file)
         except MediaError as error:
             raise WrongBytesError(f"the staged object cannot be read: {error}") from error
         if facts.media_type.value != artifact.media_type:

@@ -8,6 +8,7 @@ from enum import StrEnum
 import httpx
 from storage3.exceptions import StorageApiError
 
+_STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _WORD = re.compile(r"[\w \-]{1,60}", re.ASCII)
 _PASSING_STATUSES = (408, 423, 425, 429)
 
@@ -76,9 +77,11 @@ def storage_error(error: StorageApiError | httpx.HTTPError | TimeoutError | Valu
 
 def refusal(status: int | str, code: str) -> StorageError:
     """The error for a status and code: a text status is Storage's own, a number that of a gateway before it."""
-    number = int(status) if str(status).isdecimal() else 500
+    known = _STATUS.fullmatch(str(status))
+    number = int(status) if known else 500
     kind = _kind_of(number, code, own=isinstance(status, str))
-    detail = f"{status} {code}" if _WORD.fullmatch(code) else str(status)
+    shown = str(status) if known else "no status"
+    detail = f"{shown} {code}" if _WORD.fullmatch(code) else shown
     return StorageError(kind, f"{_sentence(kind, number, code)} ({detail})")
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.media import MediaType
-from superstoryboard.providers.source import Address, SourceFetcher, is_public
+from superstoryboard.providers.addresses import Address, is_public
+from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, contexts, serve
 
 OBJECT = "/storage/v1/object/public/storyboard-images/a.png"
