@@ -17,6 +17,7 @@ from protovalidate import Validator
 
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.providers.catalogue import Catalogue, Model, UnknownModel
+from superstoryboard.providers.source_url import url_problem
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 Generation = ImageGeneration | VideoGeneration
@@ -93,9 +94,10 @@ def validate_generation(
     found = [
         *_constraint_violations(generation),
         *_nul_violations(generation),
+        *_url_violations(generation),
         *_model_violations(generation, catalogue, default_model),
     ]
-    return [_styled(violation, generation, style) for violation in found]
+    return [_styled(violation, generation, style) for violation in dict.fromkeys(found)]
 
 
 def freeze_generation(message: Message, catalogue: Catalogue, default_model: str) -> Generation:
@@ -198,6 +200,12 @@ def _nul_violations(message: Generation) -> Iterator[Violation]:
     for field, value in message.ListFields():
         if isinstance(value, str) and "\0" in value:
             yield Violation(field.name, "must not contain U+0000")
+
+
+def _url_violations(message: Generation) -> Iterator[Violation]:
+    problem = url_problem(message.source_image_url) if message.source_image_url else None
+    if problem is not None:
+        yield Violation("source_image_url", problem)
 
 
 def _model_violations(message: Generation, catalogue: Catalogue, default_model: str) -> Iterator[Violation]:
