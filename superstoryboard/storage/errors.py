@@ -67,7 +67,7 @@ def storage_error(error: StorageApiError | httpx.HTTPError | TimeoutError | Valu
     A ValueError or KeyError means an answer that could not be read: something other than Storage replied.
     """
     if isinstance(error, StorageApiError):
-        return refusal(error.status, error.code)
+        return refusal(error.status, str(error.code))  # annotated as text, yet taken from the answer as it is
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return StorageError(StorageErrorKind.UNAVAILABLE, "Storage did not answer in time")
     if isinstance(error, httpx.HTTPError):
