@@ -11,7 +11,7 @@ from superstoryboard.jobs.errors import ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
-from superstoryboard.media.verify import verify
+from superstoryboard.media.verify import verify_bytes
 from superstoryboard.providers.errors import damaged_image
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
 from superstoryboard.providers.source import SourceFetcher, SourceImage
@@ -67,16 +67,14 @@ class ImageGenerator:
             if rescued is not None:
                 return rescued
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            file = Path(folder) / "artifact"
-            facts = await self._call(job, generation, source, file)
-            await reached("answered")
-            return await self._hand_over(job, generation, file, facts)
+        data, facts = await self._call(job, generation, source)
+        await reached("answered")
+        return await self._hand_over(job, generation, data, facts)
 
     async def _call(
-        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None, file: Path
-    ) -> MediaFacts:
-        """Send the call between two entries of the ledger; its image goes to the file.
+        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None
+    ) -> tuple[bytes, MediaFacts]:
+        """Send the call between two entries of the ledger.
 
         A good answer is settled with the hand-off: only then its bytes are safe.
         """
@@ -91,31 +89,33 @@ class ImageGenerator:
         try:
             with counted(self._metrics, generation.model):
                 data = await self._provider.generate(call, timeout_seconds=self._timeout_seconds)
-                await asyncio.to_thread(file.write_bytes, data)
-                return await _verified(file)
+                return data, await _verified(data)
         except ProviderFailure as failure:
             await self._ledger.settle(call_id, failure)
             raise
 
-    async def _hand_over(self, job: ClaimedJob, generation: ImageGeneration, file: Path, facts: MediaFacts) -> str:
-        return await self._hand_off.hand_over(
-            job,
-            generation,
-            file,
-            ArtifactFacts(
-                media_type=facts.media_type.value,
-                extension=facts.media_type.extension,
-                size_bytes=facts.size_bytes,
-                sha256=facts.sha256,
-                width=facts.width,
-                height=facts.height,
-            ),
-        )
+    async def _hand_over(self, job: ClaimedJob, generation: ImageGeneration, data: bytes, facts: MediaFacts) -> str:
+        with tempfile.TemporaryDirectory(prefix="image-") as folder:
+            file = Path(folder) / "artifact"
+            await asyncio.to_thread(file.write_bytes, data)
+            return await self._hand_off.hand_over(
+                job,
+                generation,
+                file,
+                ArtifactFacts(
+                    media_type=facts.media_type.value,
+                    extension=facts.media_type.extension,
+                    size_bytes=facts.size_bytes,
+                    sha256=facts.sha256,
+                    width=facts.width,
+                    height=facts.height,
+                ),
+            )
 
 
-async def _verified(file: Path) -> MediaFacts:
+async def _verified(data: bytes) -> MediaFacts:
     """Refuse bytes that no image decoder reads: paid for, and of no use."""
     try:
-        return await verify(file, "image")
+        return await verify_bytes(data, "image")
     except MediaError as error:
         raise damaged_image() from error

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from superstoryboard.media.decoder import Decoder
 from superstoryboard.media.types import HEAD_BYTES, Kind, MediaError, MediaFacts, MediaShape, MediaType, sniff
 
 _decoder = Decoder()
-_NAMES = {"image": "PNG, JPEG or WebP image", "video": "MP4 or WebM video"}
+_NAMES = {"image": "a PNG, JPEG or WebP image", "video": "an MP4 or WebM video"}
 
 
 async def verify(path: Path, kind: Kind | None = None) -> MediaFacts:
@@ -24,6 +28,47 @@ async def verify(path: Path, kind: Kind | None = None) -> MediaFacts:
     """
     shape = await probe(path, kind)
     size_bytes, sha256 = await asyncio.to_thread(_digest, path)
+    return _facts(shape, size_bytes, sha256)
+
+
+async def verify_bytes(data: bytes, kind: Kind | None = None) -> MediaFacts:
+    """As `verify`, of bytes in memory; on Linux a full disk is no hindrance."""
+    shape = await probe_bytes(data, kind)
+    digest = await asyncio.to_thread(hashlib.sha256, data)
+    return _facts(shape, len(data), digest.hexdigest())
+
+
+async def probe(path: Path, kind: Kind | None = None) -> MediaShape:
+    """As `verify`, where the hash is known or not wanted."""
+    if kind is not None:
+        media_type = await asyncio.to_thread(_sniff, path)
+        if media_type is None or media_type.kind != kind:
+            raise MediaError(f"the file is not {_NAMES[kind]}")
+    return await _decoder.probe(path)
+
+
+async def probe_bytes(data: bytes, kind: Kind | None = None) -> MediaShape:
+    """As `probe`, of bytes in memory."""
+    with _empty_file() as file:
+        await asyncio.to_thread(file.write_bytes, data)
+        return await probe(file, kind)
+
+
+@contextmanager
+def _empty_file() -> Iterator[Path]:
+    """A file that the decoding process can open: in memory, where the system has such."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("media")
+        try:
+            yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryDirectory(prefix="probe-") as folder:
+            yield Path(folder) / "media"
+
+
+def _facts(shape: MediaShape, size_bytes: int, sha256: str) -> MediaFacts:
     return MediaFacts(
         kind=shape.media_type.kind,
         media_type=shape.media_type,
@@ -33,23 +78,6 @@ async def verify(path: Path, kind: Kind | None = None) -> MediaFacts:
         size_bytes=size_bytes,
         sha256=sha256,
     )
-
-
-async def probe(path: Path, kind: Kind | None = None) -> MediaShape:
-    """As `verify`, where the hash is known or not wanted."""
-    if kind is not None:
-        media_type = await asyncio.to_thread(_sniff, path)
-        if media_type is None or media_type.kind != kind:
-            raise MediaError(f"the file is not a {_NAMES[kind]}")
-    return await _decoder.probe(path)
-
-
-async def probe_bytes(data: bytes, kind: Kind | None = None) -> MediaShape:
-    """As `probe`, of bytes in memory."""
-    with tempfile.TemporaryDirectory(prefix="probe-") as folder:
-        file = Path(folder) / "media"
-        await asyncio.to_thread(file.write_bytes, data)
-        return await probe(file, kind)
 
 
 def _sniff(path: Path) -> MediaType | None:

@@ -1,6 +1,7 @@
 """The decoding process: limits, deaths and ends, seen from outside."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from PIL import Image
 from superstoryboard.media import MediaError, MediaType
 from superstoryboard.media.decoder import Decoder
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
-from superstoryboard.media.verify import probe_bytes, verify
+from superstoryboard.media.verify import probe_bytes, verify, verify_bytes
 from tests.running import base_env
 from tests.unit.pictures import png, write_rgba
 
@@ -213,6 +214,14 @@ async def test_animations_are_refused_by_name(tmp_path: Path, form: str) -> None
         await verify(file)
 
 
+async def test_bytes_in_memory_need_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    facts = await verify_bytes(PICTURE, "image")
+    assert (facts.width, facts.size_bytes) == (3, len(PICTURE))
+    assert facts.sha256 == hashlib.sha256(PICTURE).hexdigest()
+
+
 async def test_a_kind_that_was_not_asked_for_is_not_decoded() -> None:
-    with pytest.raises(MediaError, match="not a MP4 or WebM video"):
+    with pytest.raises(MediaError, match="not an MP4 or WebM video"):
         await probe_bytes(PICTURE, "video")
