@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from superstoryboard.media.decoder import Decoder
+from superstoryboard.media.decoder import RESTART_MAX_SECONDS, RESTART_MIN_SECONDS, Decoder
 from superstoryboard.media.types import HEAD_BYTES, Kind, MediaError, MediaFacts, MediaShape, MediaType, sniff
+from superstoryboard.telemetry.logs import get_logger
 
+log = get_logger("decoder")
 _decoder = Decoder()
 _NAMES = {"image": "a PNG, JPEG or WebP image", "video": "an MP4 or WebM video"}
 
@@ -48,10 +50,17 @@ async def probe(path: Path, kind: Kind | None = None) -> MediaShape:
 
 
 async def probe_bytes(data: bytes, kind: Kind | None = None) -> MediaShape:
-    """As `probe`, of bytes in memory."""
-    with _empty_file() as file:
-        await asyncio.to_thread(file.write_bytes, data)
-        return await probe(file, kind)
+    """As `probe`, of bytes in memory, which may be paid for: a system that is out of files is waited for."""
+    delay = RESTART_MIN_SECONDS
+    while True:
+        try:
+            with _empty_file() as file:
+                await asyncio.to_thread(file.write_bytes, data)
+                return await probe(file, kind)
+        except OSError as error:
+            log.error("Decoding is tried again", reason=f"no file can be made: {error.strerror}")
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, RESTART_MAX_SECONDS)
 
 
 @contextmanager

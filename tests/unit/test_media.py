@@ -15,6 +15,9 @@ from superstoryboard.media.images import probe_image
 from superstoryboard.media.verify import verify
 from superstoryboard.media.videos import probe_video
 
+EXIF = Image.Exif()
+EXIF[0x010E] = "a description"
+
 
 def picture(form: str, size: tuple[int, int] = (48, 32)) -> bytes:
     buffer = BytesIO()
@@ -94,6 +97,28 @@ def test_a_cut_image_is_damaged(form: str) -> None:
     data = picture(form)
     with pytest.raises(MediaError, match="damaged"):
         probe_image(data[: len(data) * 2 // 3])
+
+
+@pytest.mark.parametrize(
+    ("form", "mode", "options"),
+    [
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "L", {"progressive": True}),
+        ("JPEG", "RGB", {"exif": EXIF, "subsampling": 0}),
+        ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}),
+        ("WEBP", "RGB", {"exif": EXIF}),
+        ("WEBP", "RGBA", {}),
+        ("WEBP", "RGBA", {"lossless": True}),
+        ("WEBP", "RGBA", {"exif": EXIF}),
+        ("PNG", "RGBA", {"exif": EXIF}),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (301, 203)])
+def test_everyday_forms_are_read(form: str, mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    buffer = BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").convert(mode).save(buffer, form, **options)
+    shape = probe_image(buffer.getvalue())
+    assert (shape.width, shape.height) == size
 
 
 def test_bytes_that_only_begin_like_an_image_are_damaged() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
 from superstoryboard.media import MediaError, MediaType
 from superstoryboard.media.decoder import Decoder
@@ -220,6 +222,20 @@ async def test_bytes_in_memory_need_no_disk(monkeypatch: pytest.MonkeyPatch) -> 
     facts = await verify_bytes(PICTURE, "image")
     assert (facts.width, facts.size_bytes) == (3, len(PICTURE))
     assert facts.sha256 == hashlib.sha256(PICTURE).hexdigest()
+
+
+async def test_bytes_wait_for_a_system_that_is_out_of_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await probe_bytes(PICTURE)  # whatever the process opens once
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        with capture_logs() as lines:
+            task = asyncio.create_task(probe_bytes(PICTURE))
+            await until(lambda: lines)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert lines[0]["event"] == "Decoding is tried again"
+    assert (await task).width == 3
 
 
 async def test_a_kind_that_was_not_asked_for_is_not_decoded() -> None:
