@@ -13,10 +13,7 @@ _HOST_CHARACTERS = 253
 
 
 def url_problem(text: str) -> str | None:
-    """The rule that a URL breaks, as the end of a sentence that begins with the field; None for a good one.
-
-    Host names are ASCII: those of other scripts are written in punycode, as browsers send them.
-    """
+    """The rule that a URL breaks, as the end of a sentence that begins with the field; None for a good one."""
     if len(text) > MAX_CHARACTERS or not _BARE.fullmatch(text) or not text.lower().startswith(("http://", "https://")):
         return f"must be an http or https URL of at most {MAX_CHARACTERS} characters"
     try:
@@ -33,15 +30,27 @@ def _host_problem(parts: SplitResult, port: int | None) -> str | None:
     if port == 0 or parts.netloc.endswith(":"):
         return "must have a port from 1 to 65535, or none"
     if not _is_host(parts.hostname or "", bracketed=parts.netloc.startswith("[")):
-        return "must have a host name in ASCII (punycode for other scripts) or an IP address"
+        return "must have a valid host name or IP address"
     return None
 
 
 def _is_host(host: str, *, bracketed: bool) -> bool:
     if bracketed:
         return _is_ipv6(host)
-    name = host.removesuffix(".")
+    name = _ascii_name(host.removesuffix("."))
     return 0 < len(name) <= _HOST_CHARACTERS and all(_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def _ascii_name(name: str) -> str:
+    """A name of another script in punycode; empty where it has no such form, or is written in a wrong one."""
+    if name.isascii() and not any(label.startswith("xn--") for label in name.split(".")):
+        return name
+    import idna  # noqa: PLC0415 - large tables, seldom needed
+
+    try:
+        return idna.encode(idna.decode(name)).decode()
+    except UnicodeError:
+        return ""
 
 
 def _is_ipv6(host: str) -> bool:

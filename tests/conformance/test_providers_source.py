@@ -88,7 +88,16 @@ async def test_the_own_storage_is_allowed_over_http_and_at_a_private_address(sto
             "sourceImageUrl must be a readable image: the image/png file is damaged: it does not decode",
         ),
         (Answer(200, b""), "SOURCE_NOT_IMAGE", "sourceImageUrl must be a readable image: the file is not"),
-        (Answer(302, headers={"location": "https://xn--a/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must be in"),
+        (
+            Answer(302, headers={"location": "https://xn--a/x"}),
+            "SOURCE_NOT_ALLOWED",
+            "sourceImageUrl must have a valid",
+        ),
+        (
+            Answer(302, headers={"location": "https://xn--tude-9oa.example/x"}),
+            "SOURCE_NOT_ALLOWED",
+            "sourceImageUrl must be in",
+        ),
         (Answer(302, headers={"location": "https://[::1/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl is not a URL"),
         (Answer(302, headers={"location": "https://a:b@c/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must not carry"),
         (Answer(302, headers={"location": "file:///etc/passwd"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must be an"),

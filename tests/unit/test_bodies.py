@@ -67,11 +67,11 @@ def test_a_body_is_frozen_or_refused_and_nothing_else(kind: str, body: Any) -> N
         ("sourceImageUrl", "https://example.com:99999/x", "sourceImageUrl is not a URL that can be fetched"),
         ("sourceImageUrl", "https://example.com:0/x", "sourceImageUrl must have a port from 1 to 65535"),
         ("sourceImageUrl", "http://[::1/x", "sourceImageUrl is not a URL that can be fetched"),
-        ("sourceImageUrl", "http://[fe80::1%25eth0]/x", "sourceImageUrl must have a host name in ASCII"),
-        ("sourceImageUrl", "https://bücher.example/x", "sourceImageUrl must have a host name in ASCII"),
+        ("sourceImageUrl", "http://[fe80::1%25eth0]/x", "sourceImageUrl must have a valid host name"),
+        ("sourceImageUrl", "https://xn--a/x", "sourceImageUrl must have a valid host name"),
         ("sourceImageUrl", "https://exa\u3000mple.com/x", "sourceImageUrl must be an http or https URL"),
-        ("sourceImageUrl", f"https://{'a' * 64}.example/x", "sourceImageUrl must have a host name in ASCII"),
-        ("sourceImageUrl", "https:///x", "sourceImageUrl must have a host name in ASCII"),
+        ("sourceImageUrl", f"https://{'a' * 64}.example/x", "sourceImageUrl must have a valid host name"),
+        ("sourceImageUrl", "https:///x", "sourceImageUrl must have a valid host name"),
     ],
 )
 def test_the_field_and_its_rule_are_named_once(field: str, value: object, rule: str) -> None:
@@ -82,7 +82,9 @@ def test_the_field_and_its_rule_are_named_once(field: str, value: object, rule: 
     assert violation.field == field
 
 
-@pytest.mark.parametrize("host", ["xn--bcher-kva.example", "xn--a", "127.0.0.1", "[::1]", "kong:8000", "a_b.example."])
+@pytest.mark.parametrize(
+    "host", ["xn--bcher-kva.example", "bücher.example", "127.0.0.1", "[::1]", "kong:8000", "a_b.example."]
+)
 def test_hosts_that_only_a_fetch_can_judge_pass(host: str) -> None:
     assert freeze("image", GOOD | {"sourceImageUrl": f"https://{host}/x"})
 
