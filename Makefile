@@ -67,7 +67,7 @@ proto-baseline: $(DEV) ## Take the protos as they are as the released ones (only
 	$(PROTOS) --descriptor-set proto/baseline.binpb
 
 clean: ## Remove .venv, caches and the state of `make up` and `make demo`
-	rm -rf $(VENV) .devstack .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build ./*.egg-info
+	rm -rf $(VENV) .devstack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build ./*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -11,7 +11,8 @@ import httpx
 
 from devstack.demo_plan import Item, Plan, StoryDatabase
 from devstack.demo_run import Outcome
-from superstoryboard.media import MediaError, verify_file
+from superstoryboard.media import MediaError
+from superstoryboard.media.verify import verify
 from superstoryboard.v1.job_pb2 import Job, JobState
 
 FETCH_SECONDS = 60.0
@@ -99,7 +100,7 @@ async def _fetch(client: httpx.AsyncClient, item: Item, job: Job, folder: Path) 
     answer = (await client.get(job.asset.url)).raise_for_status()
     path = folder / job.id
     await asyncio.to_thread(path.write_bytes, answer.content)
-    facts = await asyncio.to_thread(verify_file, path)
+    facts = await verify(path)
     stated = (job.asset.media_type, job.asset.sha256, job.asset.width, job.asset.height)
     if stated != (facts.media_type, facts.sha256, facts.width, facts.height):
         raise MediaError(f"the stored object is not the one of the job: {facts}")

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devstack.postgres import Postgres
 from devstack.rabbitmq import ensure_rabbitmq
@@ -19,6 +20,12 @@ from superstoryboard.jobs.migrate import migrate
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"
 _numbers = itertools.count()
+
+# No time is measured, nothing is kept between runs, and the same examples are tried everywhere.
+settings.register_profile(
+    "project", deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

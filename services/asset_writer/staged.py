@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from superstoryboard.jobs.artifacts import StagedArtifact
 from superstoryboard.media.types import MediaError
-from superstoryboard.media.verify import verify_file
+from superstoryboard.media.verify import probe
 from superstoryboard.storage.download import Downloaded
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.objects import ObjectStore
@@ -37,7 +36,7 @@ async def fetch_staged(store: ObjectStore, artifact: StagedArtifact, file: Path)
     if not _same(read, artifact):
         raise await _doubt(store, artifact, read)
     try:
-        facts = await asyncio.to_thread(verify_file, file)
+        facts = await probe(file)
     except MediaError as error:
         raise UnusableBytesError(f"the staged object cannot be read: {error}") from error
     if facts.media_type.value != artifact.media_type:

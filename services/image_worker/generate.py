@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-
 from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.errors import CallOutcome
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
-from superstoryboard.media.images import probe_image
 from superstoryboard.media.types import MediaError
+from superstoryboard.media.verify import verify_bytes
 from superstoryboard.providers.errors import damaged_image
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
 from superstoryboard.providers.source import SourceFetcher, SourceImage
@@ -83,27 +80,26 @@ class ImageGenerator:
         with counted(self._metrics, generation.model):
             answer = self._provider.generate(call, timeout_seconds=self._timeout_seconds)
             data = await recorded(self._ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
-            measured = asyncio.to_thread(_measure, data)
-            facts = await recorded(self._ledger, intent.call_id, measured, CallOutcome.PAID)
+            facts = await recorded(self._ledger, intent.call_id, _measure(data), CallOutcome.PAID)
         await reached("answered")
         return await self._hand_off.hand_over_answer(job, generation, intent, data, facts)
 
 
-def _measure(data: bytes) -> ArtifactFacts:
+async def _measure(data: bytes) -> ArtifactFacts:
     """What the bytes are. In memory: a full disk must not lose them.
 
     Raises:
         ProviderFailure: no image decoder reads them; they are paid for and of no use.
     """
     try:
-        image = probe_image(data)
+        image = await verify_bytes(data, "image")
     except MediaError as error:
         raise damaged_image() from error
     return ArtifactFacts(
         media_type=image.media_type.value,
         extension=image.media_type.extension,
-        size_bytes=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=image.size_bytes,
+        sha256=image.sha256,
         width=image.width,
         height=image.height,
     )

@@ -13,7 +13,7 @@ from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFa
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
-from superstoryboard.media.verify import verify_file
+from superstoryboard.media.verify import verify
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.providers.video import OperationDone, VideoCall, VideoProvider
 from superstoryboard.runtime.adoption import Adoption
@@ -149,7 +149,7 @@ class VideoGenerator:
         raise ReleasedError
 
     async def _hand_over(self, job: ClaimedJob, generation: VideoGeneration, file: Path) -> str:
-        facts = await asyncio.to_thread(_verify, file)
+        facts = await _verified(file)
         await reached("downloaded")
         return await self._hand_off.hand_over(job, generation, file, facts_of(facts))
 
@@ -163,9 +163,9 @@ class VideoGenerator:
             raise
 
 
-def _verify(file: Path) -> MediaFacts:
+async def _verified(file: Path) -> MediaFacts:
     try:
-        return verify_file(file)
+        return await verify(file, "video")
     except MediaError as error:
         raise JobFailure(
             JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"the download is no readable video: {error}")

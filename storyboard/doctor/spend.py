@@ -15,7 +15,8 @@ from storyboard.doctor.google import KEY_SETTING, load_catalogue
 from storyboard.settings import secret
 from storyboard.views import SUCCEEDED, TERMINAL_STATES, error_text, state_word
 from superstoryboard.jobs.errors import ProviderFailure
-from superstoryboard.media import MediaError, probe_image
+from superstoryboard.media import MediaError
+from superstoryboard.media.verify import probe_bytes
 from superstoryboard.providers.catalogue import Catalogue, Model
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
 from superstoryboard.providers.google_files import GOOGLE
@@ -107,7 +108,7 @@ async def _straight(plan: Plan, begun: float) -> Finding:
     try:
         call = ImageCall(model=plan.model, prompt=PROMPT, aspect_ratio="1:1")
         data = await provider.generate(call, timeout_seconds=CALL_SECONDS)
-        picture = await asyncio.to_thread(probe_image, data)
+        picture = await probe_bytes(data, "image")
     except ProviderFailure as error:
         found = f"Google made none: {error.error.error_class}/{error.error.code}: {error.error.message}"
         return failed(NAME, found, "docs/STATES.md says what each class of error means.")

@@ -1,30 +1,25 @@
 """Images and videos as bytes: what they are, whether they decode, how large and how long they are.
 
-Every function here blocks; callers on an event loop go through `asyncio.to_thread`.
+`superstoryboard.media.verify` is the way in: foreign bytes are decoded in a process of their own, with little memory
+and time. The modules that decode are for that process alone; this package loads none of them.
 """
 
-from superstoryboard.media.images import probe_image
 from superstoryboard.media.types import (
     HEAD_BYTES,
-    ImageFacts,
     MediaError,
     MediaFacts,
+    MediaShape,
     MediaType,
     VideoFacts,
     sniff,
 )
-from superstoryboard.media.verify import verify_file
-from superstoryboard.media.videos import probe_video
 
 __all__ = [
     "HEAD_BYTES",
-    "ImageFacts",
     "MediaError",
     "MediaFacts",
+    "MediaShape",
     "MediaType",
     "VideoFacts",
-    "probe_image",
-    "probe_video",
     "sniff",
-    "verify_file",
 ]

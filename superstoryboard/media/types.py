@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from superstoryboard.media.limits import MEMORY_BYTES
+
 Kind = Literal["image", "video"]
 
 HEAD_BYTES = 64
@@ -41,12 +43,13 @@ class MediaError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFacts:
-    """Width and height are pixels."""
+class MediaShape:
+    """What a decode tells. Width and height are pixels; `duration_ms` is None for images."""
 
     media_type: MediaType
     width: int
     height: int
+    duration_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,11 @@ class MediaFacts:
     duration_ms: int | None
     size_bytes: int
     sha256: str
+
+
+def too_much_memory() -> MediaError:
+    """The error for media whose decoding would cost more than `MEMORY_BYTES`."""
+    return MediaError(f"the file needs more than {MEMORY_BYTES >> 20} MiB of memory to decode")
 
 
 def sniff(head: bytes) -> MediaType | None:

@@ -1,46 +1,100 @@
-"""Everything the pipeline records about a file before it hands it on."""
+"""Everything the pipeline asks and records about foreign bytes. The event loop never blocks."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from superstoryboard.media.images import probe_image
-from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaFacts, sniff
-from superstoryboard.media.videos import probe_video
+from superstoryboard.media.decoder import RESTART_MAX_SECONDS, RESTART_MIN_SECONDS, Decoder
+from superstoryboard.media.types import HEAD_BYTES, Kind, MediaError, MediaFacts, MediaShape, MediaType, sniff
+from superstoryboard.telemetry.logs import get_logger
+
+log = get_logger("decoder")
+_decoder = Decoder()
+_NAMES = {"image": "a PNG, JPEG or WebP image", "video": "an MP4 or WebM video"}
 
 
-def verify_file(path: Path) -> MediaFacts:
-    """Decode the file as what its bytes say it is, measure and hash it.
-
-    Blocks for as long as that takes: call it through `asyncio.to_thread`.
+async def verify(path: Path, kind: Kind | None = None) -> MediaFacts:
+    """Decode the file as what its bytes say it is, measure and hash it, each once.
 
     Raises:
-        MediaError: the bytes are no image or video of ours, or damaged.
+        MediaError: the bytes are no image or video of ours, not of the `kind` that is asked for, damaged, or above a
+            limit of `superstoryboard.media.limits`.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        media_type = sniff(file.read(HEAD_BYTES))
-        if media_type is None:
-            raise MediaError("the file is not a PNG, JPEG, WebP, MP4 or WebM")
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size_bytes = file.tell()
-    width, height, duration_ms = _measure(path, video=media_type.kind == "video")
+    shape = await probe(path, kind)
+    size_bytes, sha256 = await asyncio.to_thread(_digest, path)
+    return _facts(shape, size_bytes, sha256)
+
+
+async def verify_bytes(data: bytes, kind: Kind | None = None) -> MediaFacts:
+    """As `verify`, of bytes in memory; on Linux a full disk is no hindrance."""
+    shape = await probe_bytes(data, kind)
+    digest = await asyncio.to_thread(hashlib.sha256, data)
+    return _facts(shape, len(data), digest.hexdigest())
+
+
+async def probe(path: Path, kind: Kind | None = None) -> MediaShape:
+    """As `verify`, where the hash is known or not wanted."""
+    if kind is not None:
+        media_type = await asyncio.to_thread(_sniff, path)
+        if media_type is None or media_type.kind != kind:
+            raise MediaError(f"the file is not {_NAMES[kind]}")
+    return await _decoder.probe(path)
+
+
+async def probe_bytes(data: bytes, kind: Kind | None = None) -> MediaShape:
+    """As `probe`, of bytes in memory, which may be paid for: a system that is out of files is waited for."""
+    delay = RESTART_MIN_SECONDS
+    while True:
+        try:
+            with _empty_file() as file:
+                await asyncio.to_thread(file.write_bytes, data)
+                return await probe(file, kind)
+        except OSError as error:
+            log.warning("Decoding is tried again", reason=f"no file can be made: {error.strerror}")
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, RESTART_MAX_SECONDS)
+
+
+@contextmanager
+def _empty_file() -> Iterator[Path]:
+    """A file that the decoding process can open: in memory, where the system has such."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("media")
+        try:
+            yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryDirectory(prefix="probe-") as folder:
+            yield Path(folder) / "media"
+
+
+def _facts(shape: MediaShape, size_bytes: int, sha256: str) -> MediaFacts:
     return MediaFacts(
-        kind=media_type.kind,
-        media_type=media_type,
-        width=width,
-        height=height,
-        duration_ms=duration_ms,
+        kind=shape.media_type.kind,
+        media_type=shape.media_type,
+        width=shape.width,
+        height=shape.height,
+        duration_ms=shape.duration_ms,
         size_bytes=size_bytes,
         sha256=sha256,
     )
 
 
-def _measure(path: Path, *, video: bool) -> tuple[int, int, int | None]:
-    if video:
-        facts = probe_video(path)
-        return facts.width, facts.height, facts.duration_ms
-    image = probe_image(path)
-    return image.width, image.height, None
+def _sniff(path: Path) -> MediaType | None:
+    with path.open("rb") as file:
+        return sniff(file.read(HEAD_BYTES))
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest

@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
 import httpx
 
+from superstoryboard.foreign_json import decoded_json
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
-from superstoryboard.media import MediaError, MediaType, probe_image
+from superstoryboard.media import MediaError, MediaType
+from superstoryboard.media.verify import probe_bytes
+from superstoryboard.providers.addresses import Address, is_public
 from superstoryboard.providers.google_error import parse_seconds
+from superstoryboard.providers.source_url import url_problem
 
 FIELD = "sourceImageUrl"
 MAX_BYTES = 20 * 1024 * 1024
 MAX_REDIRECTS = 3
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PASSING = frozenset({408, 425, 429})
+_STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _CONTENT_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+_HEADERS = {
+    "accept": "image/png, image/jpeg, image/webp",
+    "accept-encoding": "identity",
+    "user-agent": "superstoryboard",
+}
 _ERROR_BODY_BYTES = 4096
 _NEEDS_SIGNATURE = ": a picture in a private bucket needs a signed URL that has not expired, since workers send no key"
 
@@ -50,18 +56,6 @@ class _Target:
 
     url: httpx.URL
     addresses: tuple[Address, ...] = ()
-
-
-def is_public(address: Address) -> bool:
-    """True for addresses of the public internet, also where IPv6 wraps an IPv4 one."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if address.sixtofour is not None or address.teredo is not None:
-            return False
-        if address in _NAT64:
-            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return address.is_global and not address.is_multicast
 
 
 class SourceFetcher:
@@ -86,19 +80,15 @@ class SourceFetcher:
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._address_allowed = address_allowed
-        timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds))
-        # Connections and cookies are kept per address, which hosts may share: nothing is carried over.
-        self._client = httpx.AsyncClient(
-            timeout=timeout,
-            verify=tls or True,
-            trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=0),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        self._timeout = httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)).as_dict()
+        # Not a client, which reads redirects and cookies by itself. No connection is kept: hosts may share an address.
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=tls or True, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
         )
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def fetch(self, url: str) -> SourceImage:
         """The picture at a URL, decoded once to be sure.
@@ -115,11 +105,11 @@ class SourceFetcher:
         except (httpx.HTTPError, OSError) as error:
             raise _unavailable("could not be reached") from error
         try:
-            facts = await asyncio.to_thread(probe_image, data)
+            shape = await probe_bytes(data, "image")
         except MediaError as error:
             came = f" (it answered {content_type})" if content_type else ""
             raise _invalid("SOURCE_NOT_IMAGE", f"must be a readable image: {error}{came}") from error
-        return SourceImage(facts.media_type, data)
+        return SourceImage(shape.media_type, data)
 
     async def _follow(self, url: str) -> tuple[bytes, str]:
         target = await self._check(url)
@@ -135,10 +125,11 @@ class SourceFetcher:
     async def _check(self, text: str, *, base: httpx.URL | None = None) -> _Target:
         try:
             url = base.join(text) if base is not None else httpx.URL(text)
+            problem = url_problem(str(url) if base is not None else text)
         except (httpx.InvalidURL, ValueError) as error:
             raise _invalid("SOURCE_NOT_ALLOWED", "is not a URL that can be fetched") from error
-        if url.userinfo:
-            raise _invalid("SOURCE_NOT_ALLOWED", "must not carry a user name or password")
+        if problem or url.userinfo:
+            raise _invalid("SOURCE_NOT_ALLOWED", problem or "must not carry a user name or password")
         if any(_is_within(url, storage) for storage in self._storages):
             return _Target(url)
         host = _ascii_host(url)
@@ -150,28 +141,32 @@ class SourceFetcher:
         return _Target(url, addresses)
 
     async def _send(self, target: _Target) -> httpx.Response:
-        headers = {"accept": "image/png, image/jpeg, image/webp", "accept-encoding": "identity"}
         if not target.addresses:
-            request = self._client.build_request("GET", target.url, headers=headers)
-            return await self._client.send(request, stream=True)
-        headers["host"] = target.url.netloc.decode("ascii")
+            return await self._ask(target.url, {})
         failure: httpx.TransportError | None = None
         for address in target.addresses[:3]:
             # Name and certificate are the host's, the connection goes to the address that was checked.
             pinned = target.url.copy_with(host=str(address))
             extensions = {"sni_hostname": _ascii_host(target.url)}
-            request = self._client.build_request("GET", pinned, headers=headers, extensions=extensions)
             try:
-                return await self._client.send(request, stream=True)
+                return await self._ask(pinned, extensions, host=target.url.netloc)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error
         raise failure or httpx.ConnectError("no address")
+
+    async def _ask(self, url: httpx.URL, extensions: dict[str, Any], *, host: bytes | None = None) -> httpx.Response:
+        headers = dict(_HEADERS) if host is None else {"host": host.decode("ascii"), **_HEADERS}
+        request = httpx.Request("GET", url, headers=headers, extensions={"timeout": self._timeout, **extensions})
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        return response
 
     async def _read(self, response: httpx.Response, *, own: bool) -> bytes:
         status = response.status_code
         if status != httpx.codes.OK:
             raise await _refused(response, own=own)
-        if int(response.headers.get("content-length", "0")) > self._max_bytes:
+        announced = response.headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > self._max_bytes:
             raise self._too_large()
         data = await _read_up_to(response, self._max_bytes)
         if data is None:
@@ -210,10 +205,9 @@ async def _refused(response: httpx.Response, *, own: bool) -> JobFailure:
 async def _real_status(response: httpx.Response) -> int:
     """Supabase Storage answers 400 and puts the real status into the body, as a string."""
     body = await _read_up_to(response, _ERROR_BODY_BYTES)
-    try:
-        return int(json.loads(body or b"")["statusCode"])
-    except (ValueError, KeyError, TypeError):
-        return response.status_code
+    answer = decoded_json(body or b"")
+    status = str(answer.get("statusCode")) if isinstance(answer, dict) else ""
+    return int(status) if _STATUS.fullmatch(status) else response.status_code
 
 
 async def _read_up_to(response: httpx.Response, limit: int) -> bytes | None:
@@ -228,7 +222,7 @@ async def _read_up_to(response: httpx.Response, limit: int) -> bytes | None:
 
 def _is_within(url: httpx.URL, storage: httpx.URL) -> bool:
     """True for objects of that Storage, not for other services behind the same gateway."""
-    same_origin = (url.scheme, url.host, _port(url)) == (storage.scheme, storage.host, _port(storage))
+    same_origin = (url.scheme, url.raw_host, _port(url)) == (storage.scheme, storage.raw_host, _port(storage))
     dots = {".", ".."} & set(url.path.split("/"))
     return same_origin and not dots and url.path.startswith(storage.path.rstrip("/") + "/storage/v1/")
 

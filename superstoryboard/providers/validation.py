@@ -94,10 +94,10 @@ def validate_generation(
     found = [
         *_constraint_violations(generation),
         *_nul_violations(generation),
-        *_source_violations(generation),
+        *_url_violations(generation),
         *_model_violations(generation, catalogue, default_model),
     ]
-    return [_styled(violation, generation, style) for violation in found]
+    return [_styled(violation, generation, style) for violation in dict.fromkeys(found)]
 
 
 def freeze_generation(message: Message, catalogue: Catalogue, default_model: str) -> Generation:
@@ -202,9 +202,8 @@ def _nul_violations(message: Generation) -> Iterator[Violation]:
             yield Violation(field.name, "must not contain U+0000")
 
 
-def _source_violations(message: Generation) -> Iterator[Violation]:
-    url = message.source_image_url
-    problem = url_problem(url) if url.startswith(("http://", "https://")) else None
+def _url_violations(message: Generation) -> Iterator[Violation]:
+    problem = url_problem(message.source_image_url) if message.source_image_url else None
     if problem is not None:
         yield Violation("source_image_url", problem)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.providers.bodies import parse_body
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.validation import InvalidGeneration, Violation, freeze_body
+from superstoryboard.providers.validation import freeze_body
 from superstoryboard.runtime.worker import StaleClaimError
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
@@ -34,9 +33,7 @@ class Adoption:
             message: Generation = ImageGeneration() if job.kind == "image" else VideoGeneration()
             ParseDict(job.generation, message, ignore_unknown_fields=True)
             return message
-        if job.raw_body is None:
-            raise InvalidGeneration([Violation("body", "must be at most 1048576 bytes and 200 levels deep")])
-        frozen = freeze_body(job.kind, json.loads(job.raw_body), self._catalogue, self._default_model)
+        frozen = freeze_body(job.kind, parse_body(job.raw_body), self._catalogue, self._default_model)
         model = self._catalogue.get(frozen.model)
         warning = model.retirement_warning()
         kept = await self._work.freeze(

@@ -16,7 +16,7 @@ from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Upload
 from superstoryboard.media.types import MediaError, MediaFacts
-from superstoryboard.media.verify import verify_file
+from superstoryboard.media.verify import verify
 from superstoryboard.runtime.adoption import Generation
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.intents import Intent
@@ -121,7 +121,7 @@ class HandOff:
         if got.size_bytes != found.size_bytes:
             raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage sent another number of bytes than it has")
         try:
-            facts = await asyncio.to_thread(verify_file, file)
+            facts = await verify(file)
         except MediaError:
             return None
         return None if upload.sha256 not in {None, facts.sha256} else facts_of(facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 import httpx
 
+from superstoryboard.foreign_json import decoded_json
 from superstoryboard.storage.errors import StorageError, StorageErrorKind, refusal
 
 _BLOCK_BYTES = 1 << 20
@@ -80,8 +80,7 @@ async def _refusal_of(response: httpx.Response) -> StorageError:
         raw += block
         if len(raw) >= _MAX_ERROR_BYTES:
             break
-    try:
-        body = json.loads(raw)
+    body = decoded_json(bytes(raw))
+    if isinstance(body, dict) and {"statusCode", "error"} <= body.keys():
         return refusal(str(body["statusCode"]), str(body["error"]), str(body.get("message", "")))
-    except (ValueError, KeyError, TypeError):
-        return refusal(response.status_code, "InternalError", raw.decode(errors="replace"))
+    return refusal(response.status_code, "InternalError", raw.decode(errors="replace"))

@@ -10,6 +10,7 @@ from storage3.exceptions import StorageApiError
 
 from superstoryboard.storage.causes import cause_of
 
+_STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _WORD = re.compile(r"[\w \-]{1,60}", re.ASCII)
 _PASSING_STATUSES = (408, 423, 425, 429)
 
@@ -71,7 +72,8 @@ def storage_error(error: Exception) -> StorageError:
     Any other error means an answer that could not be read: something other than Storage replied.
     """
     if isinstance(error, StorageApiError):
-        return refusal(error.status, error.code, error.message)
+        # Annotated as texts, yet taken from the answer as they are.
+        return refusal(error.status, str(error.code), str(error.message))
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return StorageError(StorageErrorKind.UNAVAILABLE, "Storage did not answer in time")
     if isinstance(error, httpx.HTTPError):
@@ -84,9 +86,11 @@ def refusal(status: int | str, code: str, message: str = "") -> StorageError:
 
     `message` is read for what is wrong with the key, and goes nowhere.
     """
-    number = int(status) if str(status).isdecimal() else 500
+    known = _STATUS.fullmatch(str(status))
+    number = int(status) if known else 500
     kind = _kind_of(number, code, own=isinstance(status, str))
-    detail = f"{status} {code}" if _WORD.fullmatch(code) else str(status)
+    shown = str(status) if known else "no status"
+    detail = f"{shown} {code}" if _WORD.fullmatch(code) else shown
     cause = cause_of(message)
     if cause is not None:
         # Also where the status is 500: a role that does not exist stays away.

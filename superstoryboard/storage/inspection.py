@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 
+from superstoryboard.foreign_json import decoded_json
 from superstoryboard.storage.causes import Cause, cause_of
 from superstoryboard.storage.keys import key_headers
 
@@ -197,10 +198,7 @@ def _busy(status: int) -> StorageInspectionError:
 
 
 def _body(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return None
+    return decoded_json(response.content)
 
 
 def _bucket(entry: Mapping[str, Any]) -> Bucket:

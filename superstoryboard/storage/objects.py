@@ -298,6 +298,8 @@ async def _translated(timeout_seconds: float) -> AsyncIterator[None]:
             yield
     except (StorageApiError, httpx.HTTPError, TimeoutError, *UNREADABLE) as error:
         raise storage_error(error) from None
+    except RecursionError:  # the client reads answers with Python's own JSON reader
+        raise storage_error(ValueError()) from None
 
 
 def _check_key(key: str) -> None:

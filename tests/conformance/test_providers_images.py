@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType, probe_image
+from superstoryboard.media import MediaType
+from superstoryboard.media.images import probe_image
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall, read_image
 from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, serve

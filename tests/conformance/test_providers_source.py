@@ -1,5 +1,6 @@
 """Source images: what is fetched, from where, and what each refusal says."""
 
+import gzip
 import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +12,8 @@ from PIL import Image
 
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.media import MediaType
-from superstoryboard.providers.source import Address, SourceFetcher, is_public
+from superstoryboard.providers.addresses import Address, is_public
+from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, contexts, serve
 
 OBJECT = "/storage/v1/object/public/storyboard-images/a.png"
@@ -86,6 +88,34 @@ async def test_the_own_storage_is_allowed_over_http_and_at_a_private_address(sto
             "sourceImageUrl must be a readable image: the image/png file is damaged: it does not decode",
         ),
         (Answer(200, b""), "SOURCE_NOT_IMAGE", "sourceImageUrl must be a readable image: the file is not"),
+        (
+            Answer(302, headers={"location": "https://xn--a/x"}),
+            "SOURCE_NOT_ALLOWED",
+            "sourceImageUrl must have a valid",
+        ),
+        (
+            Answer(302, headers={"location": "https://xn--tude-9oa.example/x"}),
+            "SOURCE_NOT_ALLOWED",
+            "sourceImageUrl must be in",
+        ),
+        (Answer(302, headers={"location": "https://[::1/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl is not a URL"),
+        (Answer(302, headers={"location": "https://a:b@c/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must not carry"),
+        (Answer(302, headers={"location": "file:///etc/passwd"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must be an"),
+        (
+            Answer(400, b'{"a":' * 700 + b"1" + b"}" * 700),
+            "SOURCE_NOT_READABLE",
+            "sourceImageUrl answered 400: a picture in",
+        ),
+        (
+            Answer(400, b'{"statusCode":' + b"9" * 4000 + b"}"),
+            "SOURCE_NOT_READABLE",
+            "sourceImageUrl answered 400: a picture in",
+        ),
+        (
+            Answer(200, gzip.compress(bytes(50_000_000)), {"content-encoding": "gzip", "content-type": "image/png"}),
+            "SOURCE_NOT_IMAGE",
+            "sourceImageUrl must be a readable image: the file is not a PNG, JPEG or WebP image (it answered image",
+        ),
         (Answer(302, headers={"location": "http://127.0.0.1:1/x"}), "SOURCE_NOT_ALLOWED", "sourceImageUrl must be in"),
         (Answer(302, headers={"location": OBJECT}), "SOURCE_NOT_READABLE", "sourceImageUrl redirects more than 3"),
     ],
@@ -178,6 +208,21 @@ async def test_reading_stops_at_the_limit(storage: Stub, length: int | None) -> 
         "https://[::1",
         "http://\u2028/",
         "",
+        "https://xn--/x.png",
+        "https://xn--a/x.png",
+        "https://xn--a.pictures.example/x.png",
+        "https://b\u00fccher.example/x.png",
+        "https://pictures.example:0/x.png",
+        "https://pictures.example:99999/x.png",
+        "https://pictures.example:/x.png",
+        "https://pictures.example\\@elsewhere.example/x.png",
+        "https://elsewhere.example/\ud800",
+        "https://[::1]/x.png",
+        "https://[::ffff:127.0.0.1]/x.png",
+        "https://[fe80::1%25eth0]/x.png",
+        "https://[not-an-address]/x.png",
+        "https://2130706433/x.png",
+        "https://" + "a." * 1000 + "example/x.png",
     ],
 )
 async def test_other_places_are_not_asked(storage: Stub, url: str) -> None:
@@ -261,6 +306,21 @@ async def test_a_certificate_of_another_name_is_not_accepted(storage: Stub, tmp_
         ("64:ff9b::808:808", True),
         ("2002:a00:1::", False),
         ("2001:0:53aa:64c::1", False),
+        ("64:ff9b:1::808:808", False),
+        ("fec0::1", False),
+        ("::127.0.0.1", False),
+        ("::8.8.8.8", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("::ffff:0:8.8.8.8", False),
+        ("3fff::1", False),
+        ("5f00::1", False),
+        ("192.88.99.1", False),
+        ("168.63.129.16", False),
+        ("192.0.0.192", False),
+        ("::ffff:168.63.129.16", False),
+        ("64:ff9b::a83f:8110", False),
+        ("100:1::1", False),
+        ("4000::1", False),
     ],
 )
 def test_public_addresses(text: str, public: bool) -> None:

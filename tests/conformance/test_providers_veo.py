@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType, probe_video
+from superstoryboard.media import MediaType
+from superstoryboard.media.videos import probe_video
 from superstoryboard.providers.rest import Timeouts
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.providers.veo import VeoGemini

@@ -18,7 +18,8 @@ from devstack.demo_run import Outcome
 from devstack.gallery import Card, Page, render
 from devstack.program import base_env
 from devstack.rabbitmq import locate
-from superstoryboard.media import probe_image, sniff
+from superstoryboard.media import sniff
+from superstoryboard.media.images import probe_image
 from superstoryboard.v1.job_pb2 import Asset, Job, JobState
 
 DEMO_SECONDS = 100.0

@@ -10,7 +10,13 @@ import av
 import pytest
 from PIL import Image
 
-from superstoryboard.media import HEAD_BYTES, MediaError, MediaType, probe_image, probe_video, sniff, verify_file
+from superstoryboard.media import HEAD_BYTES, MediaError, MediaType, sniff
+from superstoryboard.media.images import probe_image
+from superstoryboard.media.verify import verify
+from superstoryboard.media.videos import probe_video
+
+EXIF = Image.Exif()
+EXIF[0x010E] = "a description"
 
 
 def picture(form: str, size: tuple[int, int] = (48, 32)) -> bytes:
@@ -93,6 +99,28 @@ def test_a_cut_image_is_damaged(form: str) -> None:
         probe_image(data[: len(data) * 2 // 3])
 
 
+@pytest.mark.parametrize(
+    ("form", "mode", "options"),
+    [
+        ("JPEG", "CMYK", {}),
+        ("JPEG", "L", {"progressive": True}),
+        ("JPEG", "RGB", {"exif": EXIF, "subsampling": 0}),
+        ("MPO", "RGB", {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}),
+        ("WEBP", "RGB", {"exif": EXIF}),
+        ("WEBP", "RGBA", {}),
+        ("WEBP", "RGBA", {"lossless": True}),
+        ("WEBP", "RGBA", {"exif": EXIF}),
+        ("PNG", "RGBA", {"exif": EXIF}),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (301, 203)])
+def test_everyday_forms_are_read(form: str, mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    buffer = BytesIO()
+    Image.effect_noise(size, 90).convert("RGB").convert(mode).save(buffer, form, **options)
+    shape = probe_image(buffer.getvalue())
+    assert (shape.width, shape.height) == size
+
+
 def test_bytes_that_only_begin_like_an_image_are_damaged() -> None:
     for head in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\x10\x00\x00\x00WEBPVP8 "):
         with pytest.raises(MediaError, match="damaged"):
@@ -110,10 +138,12 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None
         probe_image(b"\x89PNG\r\n\x1a\n" + body)
 
 
-def test_a_missing_file_is_no_media_error(tmp_path: Path) -> None:
-    for probe in (probe_image, probe_video, verify_file):
+async def test_a_missing_file_is_no_media_error(tmp_path: Path) -> None:
+    for probe in (probe_image, probe_video):
         with pytest.raises(FileNotFoundError):
             probe(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError):
+        await verify(tmp_path / "absent")
 
 
 def test_an_mp4_with_sound(mp4: Path) -> None:
@@ -157,20 +187,24 @@ def test_a_playlist_that_names_other_files_is_not_opened(mp4: Path, tmp_path: Pa
         probe_video(path)
 
 
-def test_verify_hashes_and_measures(mp4: Path, tmp_path: Path) -> None:
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+async def test_verify_hashes_and_measures(mp4: Path, tmp_path: Path) -> None:
     image = tmp_path / "x"
     image.write_bytes(picture("WEBP"))
-    facts = verify_file(image)
+    facts = await verify(image)
     assert (facts.kind, facts.media_type, facts.duration_ms) == ("image", MediaType.WEBP, None)
     assert (facts.width, facts.height, facts.size_bytes) == (48, 32, image.stat().st_size)
-    assert facts.sha256 == hashlib.sha256(image.read_bytes()).hexdigest()
-    film_facts = verify_file(mp4)
-    assert (film_facts.kind, film_facts.sha256) == ("video", hashlib.sha256(mp4.read_bytes()).hexdigest())
+    assert facts.sha256 == sha256_of(image)
+    film_facts = await verify(mp4)
+    assert (film_facts.kind, film_facts.sha256) == ("video", sha256_of(mp4))
     assert film_facts.duration_ms
 
 
-def test_verify_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+async def test_verify_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(b"<html>not a picture</html>")
     with pytest.raises(MediaError, match="not a PNG, JPEG, WebP, MP4 or WebM"):
-        verify_file(path)
+        await verify(path)

@@ -1,0 +1,243 @@
+"""The decoding process: limits, deaths and ends, seen from outside."""
+
+import asyncio
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+from structlog.testing import capture_logs
+
+from superstoryboard.media import MediaError, MediaType
+from superstoryboard.media.decoder import Decoder
+from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
+from superstoryboard.media.verify import probe_bytes, verify, verify_bytes
+from tests.running import base_env
+from tests.unit.pictures import png, write_rgba
+
+PICTURE = png(3, 2, (b"\0" + b"\xff\0\0\xff" * 3) * 2)
+MODULE = "superstoryboard.media.child"
+
+
+def decoding_processes(parent: int | None = None) -> list[psutil.Process]:
+    found = []
+    for each in psutil.Process(parent).children():
+        with suppress(psutil.Error):  # it has just ended
+            if MODULE in each.cmdline():
+                found.append(each)
+    return found
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """Wait for something outside this process; the limit of the test bounds it."""
+    while not (found := condition()):  # noqa: ASYNC110 - other processes set no event of ours
+        await asyncio.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+async def decoder() -> AsyncIterator[Decoder]:
+    """A decoder whose process ends soon after its last file."""
+    before = {each.pid for each in decoding_processes()}
+    yield Decoder(idle_seconds=0.2)
+    await until(lambda: {each.pid for each in decoding_processes()} <= before)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A path whose reader waits for ever: a decode that does not end."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+async def started(decoder: Decoder, path: Path) -> tuple[asyncio.Task[Any], psutil.Process]:
+    """A decode in progress and its process, once that takes requests."""
+    before = {each.pid for each in decoding_processes()}
+    task = asyncio.create_task(decoder.probe(path))
+    new: list[psutil.Process] = await until(
+        lambda: [each for each in decoding_processes() if each.pid not in before and each.num_threads() == 2]
+    )
+    return task, new[0]
+
+
+def replace(pipe: Path, data: bytes) -> None:
+    pipe.unlink()
+    pipe.write_bytes(data)
+
+
+async def test_a_process_serves_one_file_after_the_other_and_ends_when_idle(decoder: Decoder, tmp_path: Path) -> None:
+    before = {each.pid for each in decoding_processes()}
+    await asyncio.to_thread((tmp_path / "a").write_bytes, PICTURE)
+    shapes = await asyncio.gather(*(decoder.probe(tmp_path / "a") for _ in range(20)))
+    assert {(shape.media_type, shape.width) for shape in shapes} == {(MediaType.PNG, 3)}
+    assert len({each.pid for each in decoding_processes()} - before) == 1
+    await until(lambda: {each.pid for each in decoding_processes()} <= before)
+    assert not [each for each in psutil.Process().children() if each.status() == psutil.STATUS_ZOMBIE]
+    assert (await decoder.probe(tmp_path / "a")).width == 3
+
+
+async def test_it_holds_no_secret_and_keeps_to_its_limits(
+    decoder: Decoder, pipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPABASE_STAGING_KEY", "a-very-secret-key")
+    await asyncio.to_thread((tmp_path / "a").write_bytes, PICTURE)
+    decoded = asyncio.create_task(decoder.probe(tmp_path / "a"))
+    task, process = await started(decoder, pipe)  # which keeps the process while it is looked at
+    await decoded
+    assert "SUPABASE_STAGING_KEY" not in process.environ()
+    assert 0 < process.rlimit(psutil.RLIMIT_CPU)[0] <= CPU_SECONDS + 10
+    assert MEMORY_BYTES < process.rlimit(psutil.RLIMIT_AS)[0] < MEMORY_BYTES + (1 << 30)
+    assert process.rlimit(psutil.RLIMIT_FSIZE)[0] == 0
+    await asyncio.to_thread(replace, pipe, PICTURE)
+    process.kill()
+    await task
+
+
+async def test_a_process_that_is_killed_from_outside_is_started_again(decoder: Decoder, pipe: Path) -> None:
+    task, process = await started(decoder, pipe)
+    await asyncio.to_thread(replace, pipe, PICTURE)
+    process.kill()
+    assert (await task).width == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(signal.SIGSEGV, "breaks the decoder"), (signal.SIGXCPU, "processor time")]
+)
+async def test_a_file_that_breaks_the_process_is_refused_and_the_next_one_read(
+    decoder: Decoder, pipe: Path, number: signal.Signals, message: str
+) -> None:
+    task, process = await started(decoder, pipe)
+    process.send_signal(number)
+    with pytest.raises(MediaError, match=message):
+        await task
+    await asyncio.to_thread(replace, pipe, PICTURE)
+    assert (await decoder.probe(pipe)).width == 3
+
+
+async def test_a_decode_that_does_not_end_is_given_up_after_three_starts(pipe: Path) -> None:
+    decoder = Decoder(idle_seconds=0.1, wall_seconds=1.0)
+    with pytest.raises(MediaError, match="stopped 3 times"):
+        await decoder.probe(pipe)
+
+
+async def test_the_loop_goes_on_and_cancelled_files_are_dropped(decoder: Decoder, pipe: Path, tmp_path: Path) -> None:
+    task, process = await started(decoder, pipe)
+    waiting = asyncio.create_task(decoder.probe(tmp_path / "never-asked-for"))
+    task.cancel()
+    waiting.cancel()
+    for each in (task, waiting):
+        with pytest.raises(asyncio.CancelledError):
+            await each
+    await asyncio.to_thread(replace, pipe, PICTURE)
+    process.kill()
+    assert (await decoder.probe(pipe)).width == 3
+
+
+def parent_of(code: str, path: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", code, str(path)], env=base_env(), stdout=subprocess.PIPE)
+
+
+async def test_a_parent_that_is_killed_leaves_no_process(pipe: Path) -> None:
+    code = (
+        "import asyncio, sys; from pathlib import Path; from superstoryboard.media.verify import probe;"
+        " asyncio.run(probe(Path(sys.argv[1])))"
+    )
+    parent = parent_of(code, pipe)
+    (child,) = await until(lambda: decoding_processes(parent.pid))
+    parent.kill()
+    await asyncio.to_thread(parent.communicate)
+    await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_five_of_the_largest_pictures_at_once_take_under_300_megabytes(tmp_path: Path) -> None:
+    """Of a whole image_worker with its decoding process, as the system counts them."""
+    file = await asyncio.to_thread(write_rgba, tmp_path / "large.png", 8192)
+    code = (
+        "import asyncio, sys; from pathlib import Path; import services.image_worker.wiring;"
+        " from superstoryboard.media.verify import verify\n"
+        "async def main():\n"
+        "    facts = await asyncio.gather(*(verify(Path(sys.argv[1])) for _ in range(5)))\n"
+        "    print({(each.width, each.height) for each in facts})\n"
+        "asyncio.run(main())"
+    )
+    parent = parent_of(code, file)
+    peak = await asyncio.to_thread(_peak_bytes, parent)
+    output, _ = parent.communicate()
+    assert output == b"{(8192, 8192)}\n"
+    assert peak < 300_000_000
+
+
+def _peak_bytes(parent: subprocess.Popen[bytes]) -> int:
+    peak, process = 0, psutil.Process(parent.pid)
+    while parent.poll() is None:
+        try:
+            family = [process, *process.children()]
+            peak = max(peak, sum(each.memory_full_info().pss for each in family))
+        except psutil.Error:
+            continue  # one of them has just ended
+        time.sleep(0.01)
+    return peak
+
+
+async def test_a_hundred_megapixels_are_refused_before_decoding(tmp_path: Path) -> None:
+    file = await asyncio.to_thread(write_rgba, tmp_path / "larger.png", 10_000)
+    with pytest.raises(MediaError, match="the image has 10000 x 10000 pixels, more than 67108864"):
+        await verify(file)
+
+
+async def test_what_cannot_be_read_in_little_memory_is_refused_by_name(tmp_path: Path) -> None:
+    large = Image.new("RGB", (8192, 8192), "teal")
+    for name, options in (("JPEG", {"progressive": True}), ("WEBP", {"lossless": True, "method": 0, "quality": 0})):
+        file = tmp_path / name
+        await asyncio.to_thread(large.save, file, name, **options)
+        with pytest.raises(MediaError, match="more than 160 MiB of memory"):
+            await verify(file)
+    await asyncio.to_thread(large.save, tmp_path / "baseline", "JPEG")
+    assert (await verify(tmp_path / "baseline")).width == 8192
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+async def test_animations_are_refused_by_name(tmp_path: Path, form: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    file = tmp_path / "moving"
+    await asyncio.to_thread(frames[0].save, file, form, save_all=True, append_images=frames[1:])
+    with pytest.raises(MediaError, match="only still images"):
+        await verify(file)
+
+
+async def test_bytes_in_memory_need_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    facts = await verify_bytes(PICTURE, "image")
+    assert (facts.width, facts.size_bytes) == (3, len(PICTURE))
+    assert facts.sha256 == hashlib.sha256(PICTURE).hexdigest()
+
+
+async def test_bytes_wait_for_a_system_that_is_out_of_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await probe_bytes(PICTURE)  # whatever the process opens once
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        with capture_logs() as lines:
+            task = asyncio.create_task(probe_bytes(PICTURE))
+            await until(lambda: lines)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert lines[0]["event"] == "Decoding is tried again"
+    assert (await task).width == 3
+
+
+async def test_a_kind_that_was_not_asked_for_is_not_decoded() -> None:
+    with pytest.raises(MediaError, match="not an MP4 or WebM video"):
+        await probe_bytes(PICTURE, "video")
