@@ -8,13 +8,16 @@ from pathlib import Path
 
 import httpx
 
-from superstoryboard.providers import errors
+from superstoryboard.providers import errors, results
 from superstoryboard.providers.access import ApiKey
+from superstoryboard.providers.answers import items, mapping
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google_files import GOOGLE, GoogleFiles
-from superstoryboard.providers.rest import Rest, Timeouts, items, mapping, named
+from superstoryboard.providers.rest import Rest, Timeouts
 from superstoryboard.providers.veo_wire import checked_name, ended, instance, parameters, without_video
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
+
+ROUTE = "veo_gemini"
 
 _POLL_BYTES = 1024 * 1024
 
@@ -45,8 +48,8 @@ class VeoGemini:
         """As `VideoProvider.submit`; the name is `models/…/operations/…`."""
         body = await asyncio.to_thread(_submit_body, call)
         url = f"{self._root}/models/{call.model}:predictLongRunning"
-        answer = await self._rest.submit(url, body, retired=self._catalogue.refusal(call.model))
-        return named(answer, "name")
+        answer = await self._rest.submit(url, body, retired=self._catalogue.refusal(call.model), limit=_POLL_BYTES)
+        return self._rest.named(answer, "name", ROUTE)
 
     async def poll(self, name: str) -> OperationRunning | OperationDone:
         """As `VideoProvider.poll`. A video whose file is still being processed counts as running."""
@@ -55,16 +58,17 @@ class VeoGemini:
         if answer.status != httpx.codes.OK:
             raise errors.poll_failure(answer.status, answer.json(), answer.headers)
         secret = self._rest.access.secret
-        response = ended(answer.json(), secret=secret)
+        operation = answer.json()
+        response = ended(operation, secret=secret)
         if response is None:
             return OperationRunning()
         result = mapping(response.get("generateVideoResponse"))
         samples = items(result.get("generatedSamples"))
         if not samples:
-            raise without_video(result, secret=secret)
+            raise without_video(result, operation, secret=secret)
         uri = mapping(mapping(samples[0]).get("video")).get("uri")
         if not isinstance(uri, str) or not uri:
-            raise errors.unreachable_video()
+            raise results.unreachable_video(operation, secret=secret)
         return OperationDone(uri) if await self._files.ready(uri) else OperationRunning()
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
