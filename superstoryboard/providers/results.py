@@ -121,7 +121,7 @@ def empty_operation() -> ProviderFailure:
 
 
 def unknown_result(answer: object, *, secret: str = "") -> ProviderFailure:
-    """An operation reports something that is not known here, and may hold the video: nothing is made again by itself."""
+    """An operation reports something that is not known here, and may be the video: nothing is made again by itself."""
     sentence = "The provider's result could not be understood. The video may have been charged"
     return failure(_UNKNOWN, "UNREADABLE_RESULT", sentence, _PAID, raw=kept(answer, secret=secret))
 

@@ -97,15 +97,13 @@ def test_a_model_that_is_gone_before_the_catalogue_knows(doctor: Doctor, google:
     assert f"{RETIRED_TODAY} does not answer to this key" in result.sentence("image model")
 
 
-def test_a_model_that_cannot_do_the_default_size(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
+def test_a_model_of_another_size_says_its_own_default(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
     del google
     entries = SHIPPED.read_text().replace('durations = ["4", "6", "8"]', 'durations = ["4"]')
     file = tmp_path / "catalogue.toml"
     file.write_text(entries)
-    doctor.set(MODEL_CATALOGUE=str(file))
-    result = doctor()
-    assert result.failed == ["video model"]
-    assert "cannot do what jobs ask for by default: duration_seconds" in result.sentence("video model")
+    doctor.set(MODEL_CATALOGUE=str(file), VIDEO_MODEL="gemini-omni-1.1-flash")
+    assert "can do the default 16:9, 4 s, 720p" in doctor().sentence("video model")
 
 
 def test_a_catalogue_that_makes_no_sense(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
