@@ -13,7 +13,7 @@ from devstack.tokens import Secrets
 SERVICES = ("ingest", "image_worker", "video_worker", "asset_writer")
 # Each connection is a Postgres process of some megabytes; only ingest serves many callers at once.
 FEW_CONNECTIONS = {"DATABASE_POOL_SIZE": "4"}
-FAST = {"IMAGE_LEASE_SECONDS": "10", "VIDEO_LEASE_SECONDS": "10"}
+FAST = {"IMAGE_LEASE_SECONDS": "10", "VIDEO_LEASE_SECONDS": "10", "STAGING_PATIENCE_SECONDS": "5"}
 FAST_PROVIDER = {
     "VIDEO_POLL_SECONDS": "1",
     "IMAGE_REQUESTS_PER_MINUTE": "6000",

@@ -81,6 +81,7 @@ insert into superstoryboard.job_moves values
   ('RETRYING', 'RUNNING'), ('RETRYING', 'FAILED'), ('RETRYING', 'DEAD_LETTERED'), ('RETRYING', 'CANCELLED'),
   ('STAGED', 'SUCCEEDED'), ('STAGED', 'RETRYING'), ('STAGED', 'DEAD_LETTERED'), ('STAGED', 'CANCELLED'),
   ('FAILED', 'QUEUED'), ('DEAD_LETTERED', 'QUEUED'), ('CANCELLED', 'QUEUED'), ('DEAD_LETTERED', 'RUNNING'), ('DEAD_LETTERED', 'STAGED'),
+  ('CANCELLED', 'STAGED'),
   ('DEAD_LETTERED', 'CANCELLED');
 
 create function superstoryboard.check_job_move() returns trigger
@@ -120,12 +121,17 @@ create table superstoryboard.provider_calls (
   error jsonb,
   created_at timestamptz not null default clock_timestamp(),
   accepted_at timestamptz,
-  settled_at timestamptz
+  settled_at timestamptz,
+  asked_again_at timestamptz
 ) with (fillfactor = 70);
 comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
 comment on column superstoryboard.provider_calls.waived_by is
   'Who let this call go, so that another may follow it. It is never resumed, and its name, should it still come, is only kept.';
+comment on column superstoryboard.provider_calls.error is
+  'What came of a call that gave no artifact; raw_answer is what the provider sent, cut and without media bytes, where it was not understood.';
+comment on column superstoryboard.provider_calls.asked_again_at is
+  'When a redrive asked once more for an operation that the provider had said is gone.';
 create unique index provider_calls_unsettled on superstoryboard.provider_calls (job_id) where state in ('INTENT', 'ACCEPTED');
 create index provider_calls_job on superstoryboard.provider_calls (job_id);
 create index provider_calls_accepted on superstoryboard.provider_calls (accepted_at) where state = 'ACCEPTED';
@@ -133,28 +139,35 @@ create index provider_calls_accepted on superstoryboard.provider_calls (accepted
 create table superstoryboard.artifacts (
   id uuid primary key,
   job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
+  call_id bigint references superstoryboard.provider_calls (id) on delete cascade,
   claim bigint not null,
   state text not null default 'UPLOADING' check (state in ('UPLOADING', 'STAGED', 'WRITTEN', 'DISCARDED')),
   staging_bucket text not null,
   staging_key text not null unique,
-  bucket text not null,
-  path text not null,
-  media_type text not null,
-  size_bytes bigint not null,
-  sha256 text not null,
-  width integer not null,
-  height integer not null,
+  bucket text,
+  path text,
+  media_type text,
+  size_bytes bigint,
+  sha256 text,
+  width integer,
+  height integer,
   duration_ms integer,
   write_attempt integer not null default 0,
   lease_until timestamptz,
   created_at timestamptz not null default clock_timestamp(),
+  missing_since timestamptz,
   staged_at timestamptz,
   ended_at timestamptz,
   cleaned_at timestamptz,
-  unique (bucket, path)
+  unique (bucket, path),
+  check (state in ('UPLOADING', 'DISCARDED') or num_nulls(bucket, path, media_type, size_bytes, sha256, width, height) = 0)
 ) with (fillfactor = 70);
+comment on column superstoryboard.artifacts.call_id is
+  'The call whose answer these bytes are, for an image: the row and its staging key are committed with the intent to call.';
+comment on column superstoryboard.artifacts.missing_since is 'When Storage said for the first time that the bytes are not in staging.';
 comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
+create index artifacts_call on superstoryboard.artifacts (call_id);
 create index artifacts_job on superstoryboard.artifacts (job_id);
 create index artifacts_to_clean on superstoryboard.artifacts (ended_at)
   where cleaned_at is null and state in ('DISCARDED', 'WRITTEN');

@@ -115,7 +115,8 @@ begin
 end
 $$;
 
--- Ends a locked job in a terminal state other than SUCCEEDED and takes its message away.
+-- Ends a locked job in a terminal state other than SUCCEEDED and takes its message away. What it has in staging stays there for
+-- a while, so that the job can be started again without paying again.
 create function superstoryboard.end_job(
   p_job superstoryboard.jobs, p_state text, p_error jsonb, p_warning text, p_message text
 ) returns void
@@ -130,10 +131,6 @@ begin
   returning * into ended;
   perform superstoryboard.complete_message(p_job.queue, p_job.msg_id, 'archive')
   where superstoryboard.lock_message(p_job.queue, p_job.msg_id, p_job.enqueued_at);
-  if p_state = 'CANCELLED' then
-    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-    where job_id = p_job.id and state in ('UPLOADING', 'STAGED');
-  end if;
   perform superstoryboard.emit_event(ended, p_message);
 end
 $$;

@@ -1,31 +1,38 @@
 -- The ledger of provider calls: what was sent, what was accepted, what was paid.
 
--- Records the intent to call. Answers the row id, or null where the claim is stale, the lease is short, or an earlier call was
--- paid, or of a video perhaps paid, and nobody waived it. An image whose earlier call was never answered is repeated, and that
--- call stays UNKNOWN.
+-- Records the intent to call, and for an image the place in staging where its answer goes: whoever gets the job later finds it.
+-- Without `call_id` no call may be sent. `refused` says why: SECOND_PAYMENT where an earlier call was paid, or of a video perhaps
+-- paid, and nobody waived it; CALL_LIMIT where as many calls as the job has attempts were or may have been paid since it was
+-- enqueued. Null: the claim is stale, the lease is short, or what an earlier call may have left in staging was not looked for.
+-- An image whose earlier call was never answered is repeated, and that call stays UNKNOWN.
 create function superstoryboard.intend_call_v1(
-  p_job uuid, p_claim bigint, p_route text, p_model text, p_call_hash text, p_lease_seconds integer
-) returns bigint
+  p_job uuid, p_claim bigint, p_route text, p_model text, p_call_hash text, p_lease_seconds integer, p_staging_bucket text,
+  out call_id bigint, out staging_key text, out refused text
+)
 language plpgsql as $$
+#variable_conflict use_column
 declare
   locked record;
-  call_id bigint;
+  job superstoryboard.jobs;
+  artifact uuid := superstoryboard.uuid_v7();
 begin
   select * into locked from superstoryboard.lock_job(p_job);
-  if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' or not locked.message_found
+  job := locked.job;
+  if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found
      or not superstoryboard.holds_lease_v1(p_job, p_claim, p_lease_seconds) then
-    return null;
+    return;
   end if;
-  select id into call_id from superstoryboard.provider_calls
-  where job_id = p_job and claim = p_claim and state = 'INTENT' and call_hash = p_call_hash;
-  if call_id is not null then
-    return call_id;
-  end if;
-  if exists (
-    select from superstoryboard.provider_calls where job_id = p_job and waived_by is null
-      and (state = 'SETTLED' and paid or state <> 'SETTLED' and (locked.job).kind = 'video')
+  select c.id, a.staging_key into call_id, staging_key
+  from superstoryboard.provider_calls c left join superstoryboard.artifacts a on a.call_id = c.id
+  where c.job_id = p_job and c.claim = p_claim and c.state = 'INTENT' and c.call_hash = p_call_hash;
+  if call_id is not null or job.kind = 'image' and exists (
+    select from superstoryboard.artifacts where job_id = p_job and state = 'UPLOADING' and claim <> p_claim
   ) then
-    return null;
+    return;
+  end if;
+  refused := superstoryboard.call_refused(job);
+  if refused is not null then
+    return;
   end if;
   update superstoryboard.provider_calls set state = 'UNKNOWN' where job_id = p_job and state = 'INTENT';
   update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
@@ -33,76 +40,101 @@ begin
   insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)
   values (p_job, p_claim, p_call_hash, p_route, p_model)
   returning id into call_id;
-  return call_id;
+  if job.kind = 'image' then
+    staging_key := format('%s/%s/%s', p_job, p_claim, artifact);
+    insert into superstoryboard.artifacts (id, job_id, call_id, claim, staging_bucket, staging_key)
+    values (artifact, p_job, call_id, p_claim, p_staging_bucket, staging_key);
+  end if;
 end
 $$;
 
--- Keeps the name of an accepted operation, by row id and whatever became of the claim: a paid name is never refused.
--- A job that was buried meanwhile goes on by itself. The name of a waived call is kept as that of a paid call and not resumed:
--- another call may be running by now.
-create function superstoryboard.accept_call_v1(p_call bigint, p_operation_name text) returns void
-language plpgsql as $$
-declare
-  call superstoryboard.provider_calls;
-  locked record;
-  job superstoryboard.jobs;
-begin
-  select * into call from superstoryboard.provider_calls where id = p_call;
-  select * into locked from superstoryboard.lock_job(call.job_id);
-  job := locked.job;
-  update superstoryboard.provider_calls
-  set state = 'SETTLED', paid = true, operation_name = p_operation_name, accepted_at = clock_timestamp(), settled_at = clock_timestamp()
-  where id = p_call and state = 'UNKNOWN' and waived_by is not null;
-  if found then
-    return;
-  end if;
-  update superstoryboard.provider_calls
-  set state = 'ACCEPTED', operation_name = p_operation_name, accepted_at = clock_timestamp()
-  where id = p_call and state in ('INTENT', 'UNKNOWN');
-  if not found or job.state <> 'DEAD_LETTERED' then
-    return;
-  end if;
-  update superstoryboard.jobs set state = 'RUNNING', error = null, ended_at = null, worker = null where id = job.id
-  returning * into job;
-  perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: the name of its operation arrived');
-  update superstoryboard.jobs set rank = (locked.job).rank where id = job.id;
-end
+-- Why a job may make no more call: SECOND_PAYMENT or CALL_LIMIT; null where it may. Calls known to be unpaid never count.
+create function superstoryboard.call_refused(p_job superstoryboard.jobs) returns text
+language sql stable as $$
+  select case
+    when bool_or(c.waived_by is null and (c.state = 'SETTLED' or p_job.kind = 'video')) then 'SECOND_PAYMENT'
+    when count(*) filter (where c.created_at >= p_job.enqueued_at) >= p_job.max_attempts then 'CALL_LIMIT'
+  end
+  from superstoryboard.provider_calls c
+  where c.job_id = p_job.id and (c.state <> 'SETTLED' or c.paid);
 $$;
 
--- Settles a call that was never sent. A job that was buried meanwhile, since nobody could know that, goes on by itself.
-create function superstoryboard.withdraw_call_v1(p_call bigint) returns void
-language plpgsql as $$
-declare
-  call superstoryboard.provider_calls;
-  locked record;
-  job superstoryboard.jobs;
-begin
-  select * into call from superstoryboard.provider_calls where id = p_call;
-  select * into locked from superstoryboard.lock_job(call.job_id);
-  job := locked.job;
-  update superstoryboard.provider_calls set state = 'SETTLED', paid = false, settled_at = clock_timestamp()
-  where id = p_call and state in ('INTENT', 'UNKNOWN');
-  if not found or job.state <> 'DEAD_LETTERED' or job.error ->> 'code' <> 'SUBMIT_INTERRUPTED' then
-    return;
-  end if;
-  update superstoryboard.jobs set state = 'QUEUED', error = null, ended_at = null, worker = null, progress_percent = 0
-  where id = job.id
-  returning * into job;
-  perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: its call was never sent');
-  update superstoryboard.jobs set rank = (locked.job).rank where id = job.id;
-end
-$$;
-
--- Settles a call: it ended, and it was or was not paid for.
-create function superstoryboard.settle_call_v1(p_call bigint, p_paid boolean, p_error jsonb) returns void
+-- Keeps the name of an accepted operation, by row id and whatever became of the claim: a paid name is never refused. It waits for
+-- no lock but that of its row, which is held for moments only. The name of a waived call is kept as that of a paid call and not
+-- resumed: another call may be running by now.
+create function superstoryboard.keep_name_v1(p_call bigint, p_operation_name text) returns void
 language sql as $$
+  update superstoryboard.provider_calls
+  set operation_name = p_operation_name, accepted_at = clock_timestamp(),
+      state = case when state = 'UNKNOWN' and waived_by is not null then 'SETTLED' else 'ACCEPTED' end,
+      paid = case when state = 'UNKNOWN' and waived_by is not null then true end,
+      settled_at = case when state = 'UNKNOWN' and waived_by is not null then clock_timestamp() end
+  where id = p_call and state in ('INTENT', 'UNKNOWN');
+$$;
+
+-- Lets a job go on by itself that was buried before it was known what became of its call: the operation's name arrived late, or
+-- word that the call was never accepted.
+create function superstoryboard.revive_job_v1(p_call bigint) returns void
+language plpgsql as $$
+declare
+  call superstoryboard.provider_calls;
+  locked record;
+  job superstoryboard.jobs;
+begin
+  select * into call from superstoryboard.provider_calls where id = p_call;
+  select * into locked from superstoryboard.lock_job(call.job_id);
+  job := locked.job;
+  if job.state is distinct from 'DEAD_LETTERED' then
+    return;
+  end if;
+  select * into call from superstoryboard.provider_calls where id = p_call;
+  if call.state = 'ACCEPTED' then
+    update superstoryboard.jobs set state = 'RUNNING', error = null, ended_at = null, worker = null where id = job.id
+    returning * into job;
+    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: the name of its operation arrived');
+  elsif call.state = 'SETTLED' and not call.paid and job.error ->> 'code' = 'SUBMIT_INTERRUPTED' then
+    update superstoryboard.jobs set state = 'QUEUED', error = null, ended_at = null, worker = null, progress_percent = 0
+    where id = job.id
+    returning * into job;
+    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: its call was not accepted');
+  else
+    return;
+  end if;
+  update superstoryboard.jobs set rank = (locked.job).rank where id = job.id;
+end
+$$;
+
+-- Both in one, for those who enter a name by hand.
+create function superstoryboard.accept_call_v1(p_call bigint, p_operation_name text) returns void
+language sql as $$
+  select superstoryboard.keep_name_v1(p_call, p_operation_name);
+  select superstoryboard.revive_job_v1(p_call);
+$$;
+
+-- Settles a call: it ended, and it was or was not paid for; also one of unknown outcome of which more became known, and then the
+-- result is true: its job may have been buried meanwhile. Where the call left nothing (it was not paid, or there is an error) its
+-- bytes are looked for no more. Paid without an error: they are on their way.
+create function superstoryboard.settle_call_v1(p_call bigint, p_paid boolean, p_error jsonb) returns boolean
+language plpgsql as $$
+declare
+  was text;
+begin
+  if not p_paid or p_error is not null then
+    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+    where call_id = p_call and state = 'UPLOADING';
+  end if;
+  select state into was from superstoryboard.provider_calls where id = p_call for update;
   update superstoryboard.provider_calls
   set state = 'SETTLED', paid = p_paid, error = p_error, settled_at = clock_timestamp()
-  where id = p_call and state in ('INTENT', 'ACCEPTED');
+  where id = p_call and state <> 'SETTLED';
+  return coalesce(was = 'UNKNOWN', false);
+end
 $$;
 
--- Marks a call whose answer never came.
+-- Marks a call whose answer never came, or was not understood: nothing of it will come any more.
 create function superstoryboard.lose_call_v1(p_call bigint, p_error jsonb) returns void
 language sql as $$
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+  where call_id = p_call and state = 'UPLOADING';
   update superstoryboard.provider_calls set state = 'UNKNOWN', error = p_error where id = p_call and state = 'INTENT';
 $$;

@@ -1,6 +1,8 @@
 -- The hand-off: a worker stages an artifact, the asset_writer writes it and finishes the job.
 
--- A row for an artifact before its bytes go up, with its final path; the timestamp is raised until the path is free.
+-- What an artifact is and where it goes: its final path, whose timestamp is raised until the path is free. The bytes of a call
+-- have had their row and their place in staging since the intent; they may be there already, and who made the call or holds the
+-- job now tells of them. Others get a row here, before their bytes go up. No row for a stale claim.
 create function superstoryboard.begin_artifact_v1(
   p_job uuid, p_claim bigint, p_staging_bucket text, p_bucket text, p_path_prefix text, p_extension text,
   p_media_type text, p_size_bytes bigint, p_sha256 text, p_width integer, p_height integer, p_duration_ms integer
@@ -9,66 +11,156 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
   locked record;
+  job superstoryboard.jobs;
+  begun superstoryboard.artifacts;
   stamp bigint := floor(extract(epoch from clock_timestamp()) * 1000);
-  new_id uuid := superstoryboard.uuid_v7();
 begin
   select * into locked from superstoryboard.lock_job(p_job);
-  if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' or not locked.message_found then
-    return;
+  job := locked.job;
+  select * into begun from superstoryboard.artifacts
+  where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) for update;
+  if begun.id is null then
+    if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found then
+      return;
+    end if;
+    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+    where job_id = p_job and state = 'UPLOADING';
+    begun.id := superstoryboard.uuid_v7();
+    insert into superstoryboard.artifacts (id, job_id, claim, staging_bucket, staging_key)
+    values (begun.id, p_job, p_claim, p_staging_bucket, format('%s/%s/%s', p_job, p_claim, begun.id));
   end if;
-  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-  where job_id = p_job and state = 'UPLOADING';
   loop
-    return query
-      insert into superstoryboard.artifacts (
-        id, job_id, claim, staging_bucket, staging_key, bucket, path, media_type, size_bytes, sha256, width, height, duration_ms
-      ) values (
-        new_id, p_job, p_claim, p_staging_bucket, format('%s/%s/%s', p_job, p_claim, new_id), p_bucket,
-        format('%s_%s.%s', p_path_prefix, stamp, p_extension), p_media_type, p_size_bytes, p_sha256, p_width, p_height, p_duration_ms
-      )
-      on conflict (bucket, path) do nothing
-      returning id, staging_key, path;
-    exit when found;
-    stamp := stamp + 1;
+    begin
+      return query
+        update superstoryboard.artifacts
+        set bucket = p_bucket, path = format('%s_%s.%s', p_path_prefix, stamp, p_extension), media_type = p_media_type,
+            size_bytes = p_size_bytes, sha256 = p_sha256, width = p_width, height = p_height, duration_ms = p_duration_ms
+        where id = begun.id
+        returning id, staging_key, path;
+      return;
+    exception when unique_violation then
+      stamp := stamp + 1;
+    end;
   end loop;
 end
 $$;
 
--- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps.
--- Fenced by an unchanged claim; a lease that ran out does not matter. Answers the job's state, or null for a stale claim.
+-- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps. Answers the job's
+-- state, or null for a stale claim. Fenced by an unchanged claim; a lease that ran out does not matter. The answer of a call is
+-- handed over under the claim that made it as long as no later call was opened: who claimed the job meanwhile is fenced out, a
+-- dead letter goes on, and of a cancelled job it is kept for the case that it is started again.
 create function superstoryboard.stage_artifact_v1(p_artifact uuid, p_job uuid, p_claim bigint) returns text
 language plpgsql as $$
 declare
   locked record;
   job superstoryboard.jobs;
+  made superstoryboard.artifacts;
 begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
-  if job.id is null or job.claim <> p_claim then
+  select * into made from superstoryboard.artifacts where id = p_artifact and job_id = p_job for update;
+  if made.id is null or p_claim <> job.claim and (made.claim <> p_claim or made.call_id is null) then
     return null;
-  elsif job.state in ('STAGED', 'SUCCEEDED') then
+  elsif made.state in ('STAGED', 'WRITTEN') then
     return job.state;
-  elsif job.state <> 'RUNNING' then
+  elsif made.state = 'DISCARDED' or made.path is null or job.state in ('FAILED', 'SUCCEEDED', 'STAGED')
+     or made.call_id is null and job.state <> 'RUNNING' then
+    perform superstoryboard.settle_late_answer(made);
     return null;
   end if;
-  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp()
-  where id = p_artifact and job_id = p_job and state = 'UPLOADING';
-  if not found then
-    return null;
-  end if;
+  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp() where id = p_artifact;
   update superstoryboard.provider_calls
-  set state = 'SETTLED', paid = true, settled_at = clock_timestamp()
-  where job_id = p_job and state in ('INTENT', 'ACCEPTED');
-  if not locked.message_found then
+  set state = 'SETTLED', paid = true, settled_at = coalesce(settled_at, clock_timestamp())
+  where job_id = p_job and (id = made.call_id or state in ('INTENT', 'ACCEPTED'));
+  if job.state = 'CANCELLED' then
+    return job.state;
+  elsif job.state <> 'DEAD_LETTERED' and not locked.message_found then
     perform superstoryboard.cancel_removed(job);
     return 'CANCELLED';
   end if;
-  update superstoryboard.jobs set state = 'STAGED', progress_percent = 90 where id = p_job returning * into job;
-  perform superstoryboard.hide_job(job);
-  perform superstoryboard.emit_event(job, 'Generated; being stored');
-  perform pg_notify('superstoryboard_artifacts', '');
-  return job.state;
+  perform superstoryboard.become_staged(job, job.claim + (job.claim <> p_claim)::integer);
+  return 'STAGED';
 end
+$$;
+
+-- Moves a locked job to STAGED under a claim; a dead letter gets a new message and keeps its rank.
+create function superstoryboard.become_staged(p_job superstoryboard.jobs, p_claim bigint) returns void
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  update superstoryboard.jobs set state = 'RUNNING' where id = p_job.id and state in ('QUEUED', 'RETRYING');
+  update superstoryboard.jobs
+  set state = 'STAGED', claim = p_claim, progress_percent = 90,
+      error = case when p_job.state = 'RUNNING' then error end, ended_at = null
+  where id = p_job.id returning * into job;
+  if p_job.state = 'DEAD_LETTERED' then
+    perform superstoryboard.enqueue_job(
+      job, coalesce(job.generation, job.raw_body), 86400, 'Goes on: the answer of its call arrived');
+    update superstoryboard.jobs set rank = p_job.rank where id = job.id;
+  else
+    perform superstoryboard.hide_job(job);
+    perform superstoryboard.emit_event(job, 'Generated; being stored');
+  end if;
+  perform pg_notify('superstoryboard_artifacts', '');
+end
+$$;
+
+-- The answer of a call came when its bytes were given up: the ledger is told that it was paid, and who let it go where another
+-- call followed.
+create function superstoryboard.settle_late_answer(p_made superstoryboard.artifacts) returns void
+language sql as $$
+  update superstoryboard.provider_calls c
+  set state = 'SETTLED', paid = true, settled_at = clock_timestamp(),
+      waived_by = coalesce(c.waived_by, (select 'a later call' from superstoryboard.provider_calls n
+        where n.job_id = c.job_id and n.id > c.id limit 1))
+  where c.id = p_made.call_id and c.state in ('INTENT', 'UNKNOWN');
+$$;
+
+-- Storage itself says that the bytes of an earlier call are not in staging, or not what they should be. That is believed when it
+-- is said again after p_patience_seconds: then the bytes are given up, their call is of unknown outcome unless it was settled, and
+-- the next claim spends an attempt. Answers the seconds after which to look again, 0 where they were given up, or null for a stale claim.
+create function superstoryboard.miss_artifact_v1(
+  p_artifact uuid, p_job uuid, p_claim bigint, p_patience_seconds double precision, p_error jsonb
+) returns double precision
+language plpgsql as $$
+declare
+  locked record;
+  missed superstoryboard.artifacts;
+  waited double precision;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' then
+    return null;
+  end if;
+  update superstoryboard.artifacts set missing_since = coalesce(missing_since, clock_timestamp())
+  where id = p_artifact and job_id = p_job and state = 'UPLOADING'
+  returning * into missed;
+  waited := extract(epoch from clock_timestamp() - missed.missing_since);
+  if waited < p_patience_seconds then
+    return p_patience_seconds - waited;
+  end if;
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp() where id = missed.id;
+  update superstoryboard.provider_calls set state = 'UNKNOWN', error = p_error
+  where id = missed.call_id and state = 'INTENT';
+  return 0;
+end
+$$;
+
+-- Artifacts of jobs that were cancelled some time ago and not started again: discarded, so that the asset_writer removes them.
+create function superstoryboard.sweep_cancelled_artifacts(p_older_than interval, p_limit integer) returns bigint
+language sql as $$
+  with unwanted as (
+    select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+    where a.state = 'STAGED' and j.state = 'CANCELLED' and j.ended_at < clock_timestamp() - p_older_than
+      and a.staged_at < clock_timestamp() - p_older_than
+    limit p_limit for update of a skip locked
+  ), discarded as (
+    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
+    from unwanted where a.id = unwanted.id
+    returning a.id
+  )
+  select count(*) from discarded;
 $$;
 
 create type superstoryboard.claimed_artifact as (

@@ -82,13 +82,14 @@ begin
 end
 $$;
 
--- Uploads that their worker never handed over: discarded, so that the asset_writer removes their objects.
+-- Uploads that their worker never handed over: discarded, so that the asset_writer removes their objects. What a call may have
+-- left in staging is looked for as long as its job is open.
 create function superstoryboard.sweep_orphaned_uploads(p_older_than interval, p_limit integer) returns bigint
 language sql as $$
   with orphaned as (
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'UPLOADING' and a.created_at < clock_timestamp() - p_older_than
-      and (j.claim <> a.claim or j.state not in ('QUEUED', 'RUNNING', 'RETRYING'))
+      and (a.call_id is null and j.claim <> a.claim or j.state not in ('QUEUED', 'RUNNING', 'RETRYING'))
     limit p_limit for update of a skip locked
   ), discarded as (
     update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
@@ -138,6 +139,7 @@ begin
   return query select 'adopt_messages', superstoryboard.sweep_adopt_messages(1000);
   return query select 'bury_overdue', superstoryboard.sweep_overdue_jobs(p_max_age, p_max_claims, 1000);
   return query select 'discard_uploads', superstoryboard.sweep_orphaned_uploads('1 hour', 1000);
+  return query select 'discard_cancelled', superstoryboard.sweep_cancelled_artifacts('1 day', 1000);
   return query select 'delete_events', superstoryboard.sweep_old_events(p_event_age, 5000);
   return query select 'delete_jobs', superstoryboard.sweep_old_jobs(p_job_age, 1000);
 end
@@ -166,7 +168,9 @@ language sql as $$
   )
   update superstoryboard.artifacts a set lease_until = clock_timestamp() + interval '5 minutes'
   from due where a.id = due.id
-  returning a.id, a.state, a.staging_bucket, a.staging_key, a.bucket, a.path;
+  -- Of bytes that never came the final path is not known: there is only their place in staging.
+  returning a.id, a.state, a.staging_bucket, a.staging_key,
+    coalesce(a.bucket, a.staging_bucket), coalesce(a.path, a.staging_key);
 $$;
 
 -- The objects of these artifacts are gone.

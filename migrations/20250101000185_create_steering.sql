@@ -18,7 +18,7 @@ end
 $$;
 
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
--- SECOND_PAYMENT where a call was paid for nothing, or of a video perhaps paid, and nobody agreed to pay again.
+-- SECOND_PAYMENT where a call was paid and nothing of it is left, or of a video perhaps paid, and nobody agreed to pay again.
 create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
 language plpgsql as $$
 begin
@@ -27,7 +27,7 @@ begin
   elsif not p_accept and exists (
     select from superstoryboard.provider_calls
     where job_id = p_job.id and waived_by is null
-      and (not p_edited and state = 'SETTLED' and paid and error is not null
+      and (not p_edited and state = 'SETTLED' and paid
            or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN'))
   ) then
     return 'SECOND_PAYMENT';
@@ -47,7 +47,7 @@ end
 $$;
 
 -- How a locked job that starts again goes on without paying; null where it needs a new call.
-create function superstoryboard.resume_paid(p_job superstoryboard.jobs) returns text
+create function superstoryboard.resume_paid(p_job superstoryboard.jobs, p_accept boolean) returns text
 language plpgsql as $$
 begin
   update superstoryboard.artifacts set staged_at = clock_timestamp(), lease_until = null, write_attempt = 0
@@ -57,11 +57,17 @@ begin
   elsif exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'ACCEPTED') then
     return 'POLL_ON';
   end if;
-  -- The video was made and its bytes were discarded, as by a cancel: it is fetched again, as long as the provider keeps it.
-  update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
+  -- The video was made and its bytes were discarded: it is fetched again, as long as the provider keeps it. One that the provider
+  -- said is gone is asked for again, once where a second payment is accepted.
+  update superstoryboard.provider_calls
+  set state = 'ACCEPTED', settled_at = null, error = null, asked_again_at = case when error is null then asked_again_at else clock_timestamp() end
   where id = (
     select max(id) from superstoryboard.provider_calls
-    where job_id = p_job.id and state = 'SETTLED' and paid and operation_name is not null and error is null and waived_by is null
+    where job_id = p_job.id and operation_name is not null and waived_by is null and (
+      state = 'SETTLED' and paid and error is null
+      or (state = 'UNKNOWN' or paid) and error ->> 'code' in ('OPERATION_GONE', 'VIDEO_GONE')
+         and (not p_accept or asked_again_at is null)
+    )
   ) and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'INTENT');
   return case when found then 'POLL_ON' end;
 end
@@ -87,7 +93,7 @@ begin
   elsif not job.state = any (p_states) then
     return 'JOB_STATE';
   end if;
-  way := case when p_generation is null then superstoryboard.resume_paid(job) end;
+  way := case when p_generation is null then superstoryboard.resume_paid(job, p_accept_second_payment) end;
   if way is null then
     refusal := superstoryboard.waive_calls(job, p_actor, p_accept_second_payment, p_generation is not null);
     if refusal is not null then

@@ -33,7 +33,7 @@ class AssetWriterSettings(ServerSettings):
     writer_lease_seconds: int = Field(default=60, ge=3)
     writer_poll_seconds: float = Field(default=5, gt=0)
     clean_after_seconds: float = Field(default=3600, gt=0)
-    drain_seconds: float = Field(default=30, ge=0)
+    drain_seconds: float = Field(default=60, ge=0)
 
     @field_validator("supabase_secret_key")
     @classmethod

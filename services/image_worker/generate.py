@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
+import hashlib
 
 from superstoryboard.jobs.artifacts import ArtifactFacts
-from superstoryboard.jobs.errors import ProviderFailure
+from superstoryboard.jobs.errors import CallOutcome
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.media.images import probe_image
 from superstoryboard.media.types import MediaError
-from superstoryboard.media.verify import verify_file
 from superstoryboard.providers.errors import damaged_image
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.intents import Intents
-from superstoryboard.runtime.paid_calls import counted
+from superstoryboard.runtime.intents import Intent, Intents
+from superstoryboard.runtime.paid_calls import counted, recorded, to_the_end
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
 
@@ -58,65 +56,54 @@ class ImageGenerator:
         Raises:
             JobFailure: the attempt failed; the class decides what follows.
             StaleClaimError: the job belongs to someone else by now.
+            WaitsError: what an earlier call may have left in staging cannot be read yet.
+            DeadLetterError: no further call may be paid, or Storage refuses the image for good.
         """
         await reached("claimed")
         generation = await self._adoption.generation(job)
         if not isinstance(generation, ImageGeneration):
             raise TypeError(f"an image job holds {type(generation).__name__}")
         if job.upload is not None:
-            rescued = await self._hand_off.rescue(job, job.upload)
-            if rescued is not None:
-                return rescued
+            return await self._hand_off.rescue(job, generation, job.upload)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        data = await self._call(job, generation, source)
-        await reached("answered")
-        return await self._hand_over(job, generation, data)
-
-    async def _call(self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None) -> bytes:
-        """Send the call between two entries of the ledger.
-
-        A good answer is settled with the hand-off: only then its bytes are safe.
-        """
         await self._work.report(job, 20, "The model draws")
-        call_id = await self._intents.open(job, generation, source, ROUTE)
+        intent = await self._intents.open(job, generation, source, ROUTE)
+        return await to_the_end(self._make(job, generation, source, intent))
+
+    async def _make(
+        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None, intent: Intent
+    ) -> str:
+        """From the call to the hand-off; a good answer is settled with the hand-off: only then its bytes are safe."""
         call = ImageCall(
             model=generation.model,
             prompt=generation.prompt,
             aspect_ratio=generation.aspect_ratio or None,
             sources=(source,) if source else (),
         )
-        try:
-            with counted(self._metrics, generation.model):
-                data = await self._provider.generate(call, timeout_seconds=self._timeout_seconds)
-                await asyncio.to_thread(_require_image, data)
-        except ProviderFailure as failure:
-            await self._ledger.settle(call_id, failure)
-            raise
-        return data
-
-    async def _hand_over(self, job: ClaimedJob, generation: ImageGeneration, data: bytes) -> str:
-        with tempfile.TemporaryDirectory(prefix="image-") as folder:
-            file = Path(folder) / "artifact"
-            await asyncio.to_thread(file.write_bytes, data)
-            facts = await asyncio.to_thread(verify_file, file)
-            return await self._hand_off.hand_over(
-                job,
-                generation,
-                file,
-                ArtifactFacts(
-                    media_type=facts.media_type.value,
-                    extension=facts.media_type.extension,
-                    size_bytes=facts.size_bytes,
-                    sha256=facts.sha256,
-                    width=facts.width,
-                    height=facts.height,
-                ),
-            )
+        with counted(self._metrics, generation.model):
+            answer = self._provider.generate(call, timeout_seconds=self._timeout_seconds)
+            data = await recorded(self._ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
+            measured = asyncio.to_thread(_measure, data)
+            facts = await recorded(self._ledger, intent.call_id, measured, CallOutcome.PAID)
+        await reached("answered")
+        return await self._hand_off.hand_over_answer(job, generation, intent, data, facts)
 
 
-def _require_image(data: bytes) -> None:
-    """Refuse bytes that no image decoder reads: paid for, and of no use."""
+def _measure(data: bytes) -> ArtifactFacts:
+    """What the bytes are. In memory: a full disk must not lose them.
+
+    Raises:
+        ProviderFailure: no image decoder reads them; they are paid for and of no use.
+    """
     try:
-        probe_image(data)
+        image = probe_image(data)
     except MediaError as error:
         raise damaged_image() from error
+    return ArtifactFacts(
+        media_type=image.media_type.value,
+        extension=image.media_type.extension,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=image.width,
+        height=image.height,
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from services.image_worker.generate import ImageGenerator
 from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
@@ -13,7 +11,7 @@ from superstoryboard.providers.gemini_images import GeminiImages
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.staging import open_staging, staging_accepts
+from superstoryboard.runtime.staging import Staging, open_staging
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
@@ -31,6 +29,8 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"), gate)
     store = await open_staging(settings, connections.dependencies.of("storage"))
+    staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
+    ledger = Ledger(connections.database, settings.staging_bucket)
     provider = GeminiImages(
         api_key=settings.google_generative_ai_api_key.get_secret_value(),
         base_url=settings.google_gemini_base_url,
@@ -41,13 +41,13 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     generator = ImageGenerator(
         work=work,
         adoption=Adoption(work, catalogue, model),
-        ledger=Ledger(connections.database),
+        ledger=ledger,
         sources=sources,
         provider=provider,
         hand_off=HandOff(
             Artifacts(connections.database),
-            store,
-            settings.staging_bucket,
+            ledger,
+            staging,
             connections.broker,
             HintMetrics(connections.registry),
         ),
@@ -61,7 +61,9 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         settings.retry_delay_seconds,
     )
     metrics = WorkerMetrics("image", connections.registry)
-    worker = Worker(work, generator.generate, connections.queue_wakeups, limits, metrics=metrics)
+    worker = Worker(
+        work, generator.generate, connections.queue_wakeups, limits, metrics=metrics, ready=staging.wait_proven
+    )
 
     async def close() -> None:
         await provider.aclose()
@@ -69,9 +71,8 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        usable = partial(staging_accepts, store, settings.staging_bucket)
-        return await run_worker(worker, connections, settings, "image", usable=usable, close=close)
-    done = await run_once(worker, connections, once)
+        return await run_worker(worker, connections, settings, "image", staging=staging, close=close)
+    done = await run_once(worker, connections, once, staging)
     await close()
     await connections.aclose()
     return done

@@ -16,4 +16,4 @@ class IngestSettings(ModelSettings):
     image_model: str = ""
     video_model: str = ""
     max_attempts: int | None = Field(default=None, ge=1, le=100)
-    drain_seconds: float = Field(default=30, ge=0)
+    drain_seconds: float = Field(default=10, ge=0)

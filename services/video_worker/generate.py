@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.video_worker.routes import VideoRoutes
-from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
@@ -19,9 +18,9 @@ from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.providers.video import OperationDone, VideoCall, VideoProvider
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
-from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.handoff import HandOff, facts_of
 from superstoryboard.runtime.intents import Intents
-from superstoryboard.runtime.paid_calls import counted
+from superstoryboard.runtime.paid_calls import counted, recorded, to_the_end
 from superstoryboard.runtime.worker import ReleasedError, StaleClaimError, StillRunningError
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
@@ -94,21 +93,17 @@ class VideoGenerator:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
         route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        call_id = await self._intents.open(job, generation, source, route)
+        intent = await self._intents.open(job, generation, source, route)
         await reached("intended")
-        # Shielded: once it is sent, only its end may decide what the ledger says.
-        name = await asyncio.shield(asyncio.create_task(self._send(call_id, route, _call(generation, source))))
+        name = await to_the_end(self._send(intent.call_id, route, _call(generation, source)))
         await self._work.report(job, 15, "The model films")
-        return Operation(call_id, route, generation.model, name, 0.0)
+        return Operation(intent.call_id, route, generation.model, name, 0.0)
 
     async def _send(self, call_id: int, route: str, call: VideoCall) -> str:
         provider = self._routes.provider(route)
-        try:
-            with counted(self._metrics, call.model):
-                name = await provider.submit(call)
-        except ProviderFailure as failure:
-            await self._ledger.settle(call_id, failure)
-            raise
+        with counted(self._metrics, call.model):
+            name = await recorded(self._ledger, call_id, provider.submit(call), CallOutcome.UNKNOWN)
+        await reached("named")
         await self._ledger.accept(call_id, name)
         return name
 
@@ -154,20 +149,7 @@ class VideoGenerator:
     async def _hand_over(self, job: ClaimedJob, generation: VideoGeneration, file: Path) -> str:
         facts = await asyncio.to_thread(_verify, file)
         await reached("downloaded")
-        return await self._hand_off.hand_over(
-            job,
-            generation,
-            file,
-            ArtifactFacts(
-                media_type=facts.media_type.value,
-                extension=facts.media_type.extension,
-                size_bytes=facts.size_bytes,
-                sha256=facts.sha256,
-                width=facts.width,
-                height=facts.height,
-                duration_ms=facts.duration_ms,
-            ),
-        )
+        return await self._hand_off.hand_over(job, generation, file, facts_of(facts))
 
     async def _download(self, operation: Operation, provider: VideoProvider, done: OperationDone, file: Path) -> None:
         """A download that fails leaves the operation ACCEPTED, to be fetched again unpaid; unless the video is gone."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from superstoryboard.config.settings import Port
-from superstoryboard.config.worker import WorkerSettings
+from superstoryboard.config.worker import WorkerSettings, outlasting
+from superstoryboard.providers.rest import Timeouts
 
 
 class VideoWorkerSettings(WorkerSettings):
@@ -26,3 +27,10 @@ class VideoWorkerSettings(WorkerSettings):
     video_poll_seconds: float = Field(default=10, gt=0)
     video_timeout_seconds: float = Field(default=360, gt=0)
     video_max_bytes: int = Field(default=100 * 1024 * 1024, gt=0)
+    drain_seconds: float = Field(default=70, validate_default=True)
+
+    @field_validator("drain_seconds")
+    @classmethod
+    def check_drain(cls, seconds: float) -> float:
+        """A submit in flight is paid for: its operation's name must be able to arrive and be kept."""
+        return outlasting(seconds, Timeouts().submit, "the longest submit")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 from services.video_worker.generate import Times, VideoGenerator
 from services.video_worker.routes import VideoRoutes
@@ -19,7 +18,7 @@ from superstoryboard.providers.veo_vertex import VeoVertex
 from superstoryboard.providers.video import VideoProvider
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.staging import open_staging, staging_accepts
+from superstoryboard.runtime.staging import Staging, open_staging
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
@@ -38,6 +37,8 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("video-worker"), gate)
     store = await open_staging(settings, connections.dependencies.of("storage"))
+    staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
+    ledger = Ledger(connections.database, settings.staging_bucket)
     routes = VideoRoutes(catalogue, providers(settings, catalogue))
     warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
@@ -45,13 +46,13 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     generator = VideoGenerator(
         work=work,
         adoption=Adoption(work, catalogue, model),
-        ledger=Ledger(connections.database),
+        ledger=ledger,
         sources=sources,
         routes=routes,
         hand_off=HandOff(
             Artifacts(connections.database),
-            store,
-            settings.staging_bucket,
+            ledger,
+            staging,
             connections.broker,
             HintMetrics(connections.registry),
         ),
@@ -66,7 +67,15 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         settings.retry_delay_seconds,
     )
     metrics = WorkerMetrics("video", connections.registry)
-    worker = Worker(work, generator.generate, connections.queue_wakeups, limits, draining, metrics=metrics)
+    worker = Worker(
+        work,
+        generator.generate,
+        connections.queue_wakeups,
+        limits,
+        draining,
+        metrics=metrics,
+        ready=staging.wait_proven,
+    )
 
     async def close() -> None:
         await routes.aclose()
@@ -74,9 +83,8 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        usable = partial(staging_accepts, store, settings.staging_bucket)
-        return await run_worker(worker, connections, settings, "video", usable=usable, close=close)
-    done = await run_once(worker, connections, once)
+        return await run_worker(worker, connections, settings, "video", staging=staging, close=close)
+    done = await run_once(worker, connections, once, staging)
     await close()
     await connections.aclose()
     return done

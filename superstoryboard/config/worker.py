@@ -7,6 +7,21 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator
 from superstoryboard.config.models import ModelSettings
 from superstoryboard.storage.keys import key_problem
 
+DRAIN_MARGIN_SECONDS = 10
+
+
+def outlasting(drain_seconds: float, call_seconds: float, call: str) -> float:
+    """The drain time, where it lasts longer than the longest paid call.
+
+    Raises:
+        ValueError: SIGTERM would cut a paid call.
+    """
+    if drain_seconds < call_seconds + DRAIN_MARGIN_SECONDS:
+        raise ValueError(
+            f"must be {call} ({call_seconds:g} s) and {DRAIN_MARGIN_SECONDS} s more: a stop would cut a paid call"
+        )
+    return drain_seconds
+
 
 class WorkerSettings(ModelSettings):
     """Provider, staging key and broker; no key that could write a public bucket."""
@@ -28,7 +43,8 @@ class WorkerSettings(ModelSettings):
     staging_bucket: str = "artifact-staging"
     storage_timeout_seconds: float = Field(default=300, gt=0)
     source_url_allowed_hosts: str = ""
-    drain_seconds: float = Field(default=30, ge=0)
+    staging_patience_seconds: float = Field(default=180, ge=0)
+    """How long Storage must keep saying that it does not have paid bytes, or refuses them, before that is believed."""
     retry_delay_seconds: int = Field(default=30, ge=0)
     """Longest wait before the second attempt; it doubles with each further one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,7 +65,11 @@ class Artifacts:
     async def begin(
         self, job: ClaimedJob, *, staging_bucket: str, bucket: str, path_prefix: str, facts: ArtifactFacts
     ) -> NewArtifact | None:
-        """A row with its final path, before the bytes go up. None for a stale claim."""
+        """What an artifact is and its final path. None for a stale claim.
+
+        The answer of a call has its row and its staging key since the intent, and may be in staging by now; any other
+        artifact gets its row here, before its bytes go up. Waits for a database that is away: the bytes are paid for.
+        """
         rows = await self._database.fetch(
             "select * from superstoryboard.begin_artifact_v1("
             "%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(prefix)s, %(extension)s, %(media_type)s,"
@@ -77,20 +82,46 @@ class Artifacts:
                 "prefix": path_prefix,
                 **vars(facts),
             },
-            patience_seconds=PATIENCE_SECONDS,
+            patience_seconds=math.inf,
         )
         if not rows:
             return None
         return NewArtifact(rows[0]["artifact_id"], rows[0]["staging_key"], bucket, rows[0]["path"])
 
     async def stage(self, artifact_id: UUID, job: ClaimedJob) -> str | None:
-        """The bytes are in staging: hand the job over. Answers its state, or None for a stale claim."""
+        """The bytes are in staging: hand the job over. Returns its state, or None for a stale claim.
+
+        The answer of a call is handed over under a stale claim too, as long as no later call was opened. Waits for a
+        database that is away.
+        """
         row = await self._database.fetch_one(
             "select superstoryboard.stage_artifact_v1(%(artifact)s, %(job)s, %(claim)s) as state",
             {"artifact": artifact_id, "job": job.id, "claim": job.claim},
-            patience_seconds=PATIENCE_SECONDS,
+            patience_seconds=math.inf,
         )
         return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def miss(
+        self, artifact_id: UUID, job: ClaimedJob, *, patience_seconds: float, error: JobError
+    ) -> float | None:
+        """Storage says that the bytes of an earlier call are not in staging, or not what they should be.
+
+        Returns the seconds after which to look again; 0 where it said so for the patience, and they were given up;
+        None for a stale claim.
+        """
+        row = await self._database.fetch_one(
+            "select superstoryboard.miss_artifact_v1(%(artifact)s, %(job)s, %(claim)s, %(patience)s::float8, %(error)s)"
+            " as seconds",
+            {
+                "artifact": artifact_id,
+                "job": job.id,
+                "claim": job.claim,
+                "patience": patience_seconds,
+                "error": Jsonb(error.to_json()),
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["seconds"]  # type: ignore[no-any-return]  # float or null
 
     async def claim(
         self, *, artifact_id: UUID | None, quantity: int, lease_seconds: int, min_age_seconds: float

@@ -81,6 +81,6 @@ class ProviderFailure(JobFailure):
         self.raw_answer = raw_answer
 
     def to_json(self) -> dict[str, Any]:
-        """The form that the ledger keeps in `provider_calls.error`: the error, with the raw answer if there is one."""
+        """The form that the ledger keeps: the error, and the raw answer where there is one."""
         error = self.error.to_json()
         return error | {"raw_answer": self.raw_answer} if self.raw_answer else error

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import math
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, LiteralString
 
+import psycopg
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.database import Database, DatabaseUnavailableError
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
 from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob, Gate
+from superstoryboard.telemetry.logs import get_logger
 
-NAME_PATIENCE_SECONDS = 600.0
-"""A paid operation name is worth a long wait for the database."""
+NAME_RETRY_MAX_SECONDS = 5.0
+
+log = get_logger("ledger")
 
 
 def call_hash(route: str, model: str, parameters: dict[str, Any], source_sha256: str) -> str:
@@ -23,23 +29,35 @@ def call_hash(route: str, model: str, parameters: dict[str, Any], source_sha256:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+class CallRefusal(StrEnum):
+    """Why a job may make no more call."""
+
+    SECOND_PAYMENT = "SECOND_PAYMENT"
+    """An earlier call was paid, or of a video perhaps paid, and nobody let it go."""
+    CALL_LIMIT = "CALL_LIMIT"
+    """As many calls as the job has attempts were or may have been paid since it was enqueued."""
+
+
 @dataclass(frozen=True)
 class OpenedCall:
-    """The ledger row of a call that may be sent now.
+    """The ledger row of a call that may be sent now, and for an image the place in staging where its answer goes.
 
-    Without one: the gate is closed for `wait_seconds`, or with 0 the call must not be sent: stale claim, short lease,
-    or an earlier call of a video that was perhaps paid.
+    Without a row: the gate is closed for `wait_seconds`; or `refused` says why there may be no more call; or with
+    neither the claim is stale or its lease too short.
     """
 
     call_id: int | None
     wait_seconds: float
+    staging_key: str = ""
+    refused: CallRefusal | None = None
 
 
 class Ledger:
     """Rows of provider_calls."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, staging_bucket: str = "artifact-staging") -> None:
         self._database = database
+        self._staging_bucket = staging_bucket
 
     async def open(
         self, job: ClaimedJob, *, route: str, model: str, gate: Gate, fingerprint: str, lease_seconds: int
@@ -48,7 +66,7 @@ class Ledger:
         row = await self._database.fetch_one(
             "select * from superstoryboard.open_call_v1("
             "%(job)s, %(claim)s, %(route)s, %(provider)s, %(model)s, %(hash)s, %(lease)s::int,"
-            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits)",
+            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(staging_bucket)s)",
             gate.values()
             | {
                 "job": job.id,
@@ -57,39 +75,69 @@ class Ledger:
                 "model": model,
                 "hash": fingerprint,
                 "lease": lease_seconds,
+                "staging_bucket": self._staging_bucket,
             },
             patience_seconds=PATIENCE_SECONDS,
         )
-        return OpenedCall(row["call_id"], row["wait_seconds"])
+        refused = CallRefusal(row["refused"]) if row["refused"] else None
+        return OpenedCall(row["call_id"], row["wait_seconds"], row["staging_key"] or "", refused)
 
     async def accept(self, call_id: int, operation_name: str) -> None:
-        """Keep the name of an accepted operation, whatever became of the claim."""
-        await self._database.fetch(
-            "select superstoryboard.accept_call_v1(%(id)s::bigint, %(name)s)",
-            {"id": call_id, "name": operation_name},
-            patience_seconds=NAME_PATIENCE_SECONDS,
+        """Keep the name of an accepted operation, whatever became of the claim and whatever the database says.
+
+        Tries for as long as the process lives. The name is in the log first: from there it can be entered by hand.
+        """
+        log.info("Operation accepted", call_id=call_id, operation=operation_name)
+        await self._insist(
+            "select superstoryboard.keep_name_v1(%(id)s::bigint, %(name)s)", {"id": call_id, "name": operation_name}
         )
+        await self._revive(call_id)
 
     async def settle(self, call_id: int, failure: ProviderFailure) -> None:
-        """Record how a call that gave no artifact ended: unpaid, paid, or unknown."""
+        """Record how a call that gave no artifact ended: unpaid, paid, or unknown. Waits for the database."""
         values = {"id": call_id, "error": Jsonb(failure.to_json())}
         if failure.outcome is CallOutcome.UNKNOWN:
             await self._database.fetch(
-                "select superstoryboard.lose_call_v1(%(id)s::bigint, %(error)s)",
-                values,
-                patience_seconds=PATIENCE_SECONDS,
+                "select superstoryboard.lose_call_v1(%(id)s::bigint, %(error)s)", values, patience_seconds=math.inf
             )
             return
-        await self._database.fetch(
-            "select superstoryboard.settle_call_v1(%(id)s::bigint, %(paid)s, %(error)s)",
-            values | {"paid": failure.outcome is CallOutcome.PAID},
-            patience_seconds=PATIENCE_SECONDS,
-        )
+        await self._settle(values | {"paid": failure.outcome is CallOutcome.PAID})
+
+    async def settle_paid(self, call_id: int) -> None:
+        """Record that a call was answered with good bytes, which are still on their way to staging.
+
+        Raises:
+            DatabaseUnavailableError: the database is away; nothing waits for it.
+        """
+        await self._settle({"id": call_id, "paid": True, "error": None}, patience_seconds=0)
 
     async def withdraw(self, call_id: int) -> None:
         """Settle an intent that was never sent, whatever became of the claim."""
-        await self._database.fetch(
-            "select superstoryboard.withdraw_call_v1(%(id)s::bigint)",
-            {"id": call_id},
-            patience_seconds=PATIENCE_SECONDS,
+        await self._settle({"id": call_id, "paid": False, "error": None})
+
+    async def _settle(self, values: dict[str, Any], patience_seconds: float = math.inf) -> None:
+        row = await self._database.fetch_one(
+            "select superstoryboard.settle_call_v1(%(id)s::bigint, %(paid)s, %(error)s::jsonb) as late",
+            values,
+            patience_seconds=patience_seconds,
         )
+        if row["late"] and not values["paid"]:
+            await self._revive(values["id"])
+
+    async def _revive(self, call_id: int) -> None:
+        """A job that was buried meanwhile goes on. Apart from the call's row: this waits for the locks of the job."""
+        await self._insist("select superstoryboard.revive_job_v1(%(id)s::bigint)", {"id": call_id})
+
+    async def _insist(self, statement: LiteralString, values: dict[str, Any]) -> None:
+        """Repeat a statement on every error of the database."""
+        delay = 0.1
+        while True:
+            try:
+                await self._database.fetch(statement, values, patience_seconds=PATIENCE_SECONDS)
+            except (DatabaseUnavailableError, psycopg.Error) as error:
+                kind = type(error).__name__
+                log.warning("The database does not take a paid call; trying on", kind=kind, **values)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, NAME_RETRY_MAX_SECONDS)
+            else:
+                return

@@ -28,12 +28,11 @@ class Operation:
 
 @dataclass(frozen=True)
 class Upload:
-    """An artifact whose bytes may already be in staging, left by an earlier claim."""
+    """An artifact whose bytes an earlier claim may have left in staging; their hash where it came to record it."""
 
     artifact_id: UUID
     staging_key: str
-    sha256: str
-    size_bytes: int
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def _claimed(row: dict[str, Any]) -> ClaimedJob:
         names = ("call_id", "call_route", "call_model", "operation_name", "operation_age_seconds")
         operation = Operation(*(row[name] for name in names))
     if row["upload_id"] is not None:
-        upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"], row["upload_size"])
+        upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"])
     identity = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
     kept = {name: row[name] for name in (*identity, "generation", "raw_body", "model", "traceparent")}
     return ClaimedJob(**kept, operation=operation, upload=upload)

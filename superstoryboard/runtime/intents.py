@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToDict
 
-from superstoryboard.jobs.ledger import Ledger, call_hash
+from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.jobs.ledger import CallRefusal, Ledger, call_hash
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.runtime.adoption import Generation
-from superstoryboard.runtime.worker import GateClosedError, StaleClaimError
+from superstoryboard.runtime.worker import DeadLetterError, GateClosedError, StaleClaimError
 
 MIN_LEASE_SECONDS = 1
+REFUSALS = {
+    CallRefusal.SECOND_PAYMENT: "An earlier call for this job was or may have been charged. Another one is not sent.",
+    CallRefusal.CALL_LIMIT: "As many calls as the job has attempts were or may have been charged. No other is sent.",
+}
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A call that may be sent now: its ledger row, and for an image the place in staging where its answer goes."""
+
+    call_id: int
+    staging_key: str
 
 
 class Intents:
@@ -22,13 +36,13 @@ class Intents:
         self._work = work
         self._ledger = ledger
 
-    async def open(self, job: ClaimedJob, generation: Generation, source: SourceImage | None, route: str) -> int:
-        """Commit the intent to call by a route and answer its ledger row; the call may be sent now.
+    async def open(self, job: ClaimedJob, generation: Generation, source: SourceImage | None, route: str) -> Intent:
+        """Commit the intent to call by a route; the call may be sent now.
 
         Raises:
-            StaleClaimError: the job belongs to someone else, its lease is about to end, or an earlier call of a video
-                was perhaps paid.
+            StaleClaimError: the job belongs to someone else, or its lease is about to end.
             GateClosedError: the model takes no more calls for some seconds.
+            DeadLetterError: no further call may be paid for this job unless a person says so.
         """
         sha256 = hashlib.sha256(source.data).hexdigest() if source else ""
         opened = await self._ledger.open(
@@ -39,9 +53,11 @@ class Intents:
             fingerprint=call_hash(route, generation.model, MessageToDict(generation), sha256),
             lease_seconds=MIN_LEASE_SECONDS,
         )
+        if opened.refused is not None:
+            raise DeadLetterError(JobError(ErrorClass.UNKNOWN_OUTCOME, opened.refused.value, REFUSALS[opened.refused]))
         if opened.call_id is None:
             raise GateClosedError(opened.wait_seconds) if opened.wait_seconds else StaleClaimError
         if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
             await self._ledger.withdraw(opened.call_id)
             raise StaleClaimError
-        return opened.call_id
+        return Intent(opened.call_id, opened.staging_key)

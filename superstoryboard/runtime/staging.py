@@ -1,8 +1,9 @@
-"""A worker's way to the staging bucket: opened with the staging key, and known to work before anything is paid."""
+"""A worker's way to the staging bucket: opened with the staging key, and proven to work before anything is paid."""
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 
 from superstoryboard.config.worker import WorkerSettings
 from superstoryboard.storage.errors import StorageError
@@ -15,7 +16,10 @@ RETRY_MIN_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15.0
 QUIET_SECONDS = 4.0
 """The asset_writer may be starting too, and make the bucket in a moment."""
-NO_SUCH_KEY = "superstoryboard-asks-whether-it-may-read-here"
+OCTETS = "application/octet-stream"
+"""The media type of everything in staging."""
+PROOF = b"A worker proves that it can stage artifacts here."
+PROOF_FOLDER = "proofs"
 
 log = get_logger("staging")
 
@@ -34,22 +38,64 @@ async def open_staging(settings: WorkerSettings, seen: Dependency) -> ObjectStor
     )
 
 
-async def staging_accepts(store: ObjectStore, bucket: str) -> None:
-    """Return once Storage does not refuse the staging key and bucket: until then nothing may be paid for.
+class Staging:
+    """The staging bucket, and whether it is proven to take and show what is uploaded. At first it is not.
 
-    A Storage that is away refuses nothing; a worker keeps what it made until it is back.
+    `patience_seconds`: how long Storage must keep saying that bytes are not in staging, or that it refuses one
+    object for good, before that is believed.
     """
-    delay = RETRY_MIN_SECONDS
-    while (refusal := await _refusal(store, bucket)) is not None:
-        if delay >= QUIET_SECONDS:
-            log.error("No job is taken: staging would refuse its result", reason=refusal, bucket=bucket)
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, RETRY_MAX_SECONDS)
 
+    def __init__(self, store: ObjectStore, bucket: str, patience_seconds: float) -> None:
+        self.store = store
+        self.bucket = bucket
+        self.patience_seconds = patience_seconds
+        self._proof_key = f"{PROOF_FOLDER}/{uuid.uuid4().hex}"
+        self._proven = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._doubted.set()
 
-async def _refusal(store: ObjectStore, bucket: str) -> str | None:
-    try:
-        await store.stat(bucket, NO_SUCH_KEY)
-    except StorageError as error:
-        return str(error) if error.permanent else None
-    return None
+    async def wait_proven(self) -> None:
+        """Return once staging works: until then nothing may be paid for."""
+        await self._proven.wait()
+
+    def doubt(self) -> None:
+        """An upload was refused: staging has to be proven again."""
+        self._proven.clear()
+        self._doubted.set()
+
+    async def stay_proven(self) -> None:
+        """Prove staging at first and after every doubt, until cancelled."""
+        while True:
+            await self._doubted.wait()
+            await self._prove()
+
+    async def _prove(self) -> None:
+        delay = RETRY_MIN_SECONDS
+        while True:
+            self._doubted.clear()
+            problem = await self.problem()
+            if problem is None and not self._doubted.is_set():
+                self._proven.set()
+                return
+            if delay >= QUIET_SECONDS:
+                log.error("No job is taken: staging does not work", reason=problem, bucket=self.bucket)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_MAX_SECONDS)
+
+    async def problem(self) -> str | None:
+        """Upload a few bytes under a name of this process's own and look for them; None where that works.
+
+        To ask for a missing object proves nothing: Storage says 404 too where row-level security hides everything.
+        """
+        try:
+            await self.store.upload(self.bucket, self._proof_key, PROOF, OCTETS)
+            found = await self.store.stat(self.bucket, self._proof_key)
+        except StorageError as error:
+            return str(error)
+        if found is None:
+            return "Storage does not show this key what it has uploaded: allow it to select from the staging bucket"
+        try:
+            await self.store.remove(self.bucket, [self._proof_key])
+        except StorageError as error:
+            log.warning("The proof could not be removed from staging", kind=error.kind.value)
+        return None

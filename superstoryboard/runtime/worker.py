@@ -23,6 +23,8 @@ POLL_MAX_SECONDS = 2.0
 LISTENING_POLL_SECONDS = 5.0
 DATABASE_RETRY_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 600
+RELEASE_SECONDS = 5.0
+"""Time for attempts that are cancelled to give their jobs back."""
 
 CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, ErrorClass.CONFIG: 60.0}
 """Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
@@ -46,13 +48,21 @@ class GateClosedError(Exception):
         self.wait_seconds = wait_seconds
 
 
-class StillRunningError(Exception):
-    """The provider's operation goes on beyond the attempt; it is polled again later, with no attempt spent."""
+class WaitsError(Exception):
+    """The job waits for something that is not its own; it is claimed again after the delay, with no attempt spent."""
 
     def __init__(self, error: JobError, delay_seconds: int) -> None:
         super().__init__(error.message)
         self.error = error
         self.delay_seconds = delay_seconds
+
+
+class StillRunningError(WaitsError):
+    """The provider's operation goes on beyond the attempt; it is polled again later."""
+
+
+class DeadLetterError(JobFailure):
+    """The job cannot go on unless a person decides so."""
 
 
 @dataclass
@@ -77,7 +87,13 @@ class Limits:
 
 Generate = Callable[[ClaimedJob], Awaitable[str]]
 """Does one attempt; answers the job's state after the hand-off. Raises JobFailure, StaleClaimError, ReleasedError,
-StillRunningError."""
+GateClosedError, WaitsError."""
+Ready = Callable[[], Awaitable[None]]
+"""Returns once new jobs may be taken."""
+
+
+async def at_once() -> None:
+    """Nothing to wait for."""
 
 
 def new_worker_id(name: str) -> str:
@@ -97,8 +113,10 @@ class Worker:
         draining: asyncio.Event | None = None,
         *,
         metrics: WorkerMetrics | None = None,
+        ready: Ready = at_once,
     ) -> None:
         self._work = work
+        self._ready = ready
         self._generate = generate
         self.wakeups = wakeups
         self.limits = limits
@@ -130,6 +148,7 @@ class Worker:
         while not self.draining.is_set():
             await self._slots.acquire()
             self._slots.release()
+            await self._ready()
             try:
                 taken = await self.take(self._free(), force=False)
             except DatabaseUnavailableError:
@@ -163,6 +182,7 @@ class Worker:
         while len(tasks) < quantity and not self.draining.is_set():
             await self._slots.acquire()
             self._slots.release()
+            await self._ready()
             started = await self.take(quantity - len(tasks), force=force)
             if not started and self._free() > 0:
                 break
@@ -186,7 +206,7 @@ class Worker:
         for task in list(self._running):
             task.cancel("drained")
         if self._running:
-            await asyncio.wait(list(self._running), timeout=self.limits.lease_seconds)
+            await asyncio.wait(list(self._running), timeout=RELEASE_SECONDS)
 
     def _free(self) -> int:
         return self.limits.concurrency - len(self._running)
@@ -267,11 +287,11 @@ class Worker:
             await self._work.release(job, math.ceil(error.wait_seconds), "Waits: the model takes no more calls now")
             self._metrics.released(job.kind, "gate_closed")
             return "QUEUED"
-        if isinstance(error, StillRunningError):
+        if isinstance(error, WaitsError):
             attempt.error = error.error
             return await self._work.retry(job, error.delay_seconds, error.error, spend=False)
         attempt.error = _job_error(error)
-        if _paid_for_nothing(job, error):
+        if isinstance(error, DeadLetterError) or _paid_for_nothing(job, error):
             return await self._work.bury(job, attempt.error)
         asked = error.retry_after_seconds if isinstance(error, JobFailure) else None
         return await self._fail(job, attempt.error, asked)

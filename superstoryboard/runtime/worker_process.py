@@ -14,6 +14,7 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, QUEUE_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
 from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
+from superstoryboard.runtime.staging import Staging
 from superstoryboard.runtime.worker import Worker
 from superstoryboard.runtime.worker_service import WorkerService
 from superstoryboard.telemetry.logs import get_logger
@@ -78,13 +79,14 @@ def warn_at_start(*sentences: str | None) -> None:
         log.warning("The default model needs attention", reason=sentence)
 
 
-async def run_once(worker: Worker, connections: Connections, quantity: int) -> bool:
+async def run_once(worker: Worker, connections: Connections, quantity: int, staging: Staging) -> bool:
     """Process up to `quantity` messages and end. False where an attempt failed."""
     stop = Stop()
     stop.listen()
     duties = Duties(stop)
     connections.start(duties)
     duties.start("leases", worker.leases.run())
+    duties.start("staging", staging.stay_proven())
     attempts = await worker.process(quantity, force=False)
     log.info("Processed messages", processed=len(attempts))
     await duties.aclose()
@@ -97,10 +99,10 @@ async def run_worker(
     settings: WorkerSettings,
     kind: str,
     *,
-    usable: Callable[[], Awaitable[None]],
+    staging: Staging,
     close: Callable[[], Awaitable[None]],
 ) -> bool:
-    """Work, once `usable` has returned, until told to stop, then drain. False where a duty failed."""
+    """Work, once staging is proven, until told to stop, then drain. False where a duty failed."""
     stop = Stop()
     stop.listen()
     duties = Duties(stop)
@@ -116,7 +118,8 @@ async def run_worker(
     connections.start(duties)
     duties.start("health", watch_health(server, connections.healthy))
     duties.start("leases", worker.leases.run())
-    duties.start("work", _work(usable, worker))
+    duties.start("staging", staging.stay_proven())
+    duties.start("work", worker.run())
     await stop.asked.wait()
     await server.set_serving(serving=False)
     await worker.drain()
@@ -126,8 +129,3 @@ async def run_worker(
     await connections.aclose()
     await page.aclose()
     return not duties.failed
-
-
-async def _work(usable: Callable[[], Awaitable[None]], worker: Worker) -> None:
-    await usable()
-    await worker.run()

@@ -154,7 +154,7 @@ def settings(database_url: str, storage_url: str, google_url: str, amqp_url: str
         "IMAGE_REQUESTS_PER_MINUTE": "0",
         "VIDEO_REQUESTS_PER_MINUTE": "0",
         "VIDEO_RUNNING_OPERATIONS": "0",
-        "DRAIN_SECONDS": "5",
+        "STAGING_PATIENCE_SECONDS": "1",
     }
     return {
         "ingest": common,

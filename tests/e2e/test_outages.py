@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         migrate(postgres.url, kv_table=KV)
         folder = tmp_path_factory.mktemp("outages")
         # Shorter than the outages: a worker that comes back keeps the jobs it holds.
-        lasting = {"IMAGE_LEASE_SECONDS": "3", "VIDEO_LEASE_SECONDS": "3", "DRAIN_SECONDS": "30"}
+        lasting = {"IMAGE_LEASE_SECONDS": "3", "VIDEO_LEASE_SECONDS": "3"}
         started = stack.enter_context(
             pipeline(postgres.url, folder, rabbitmq.url, image_worker=lasting, video_worker=lasting)
         )

@@ -131,7 +131,7 @@ def world(
             with psycopg.connect(postgres.url, autocommit=True) as connection:
                 prepare(connection)
         storage = {"STORAGE_TIMEOUT_SECONDS": "6"}
-        lease = storage | {"IMAGE_LEASE_SECONDS": "5", "VIDEO_LEASE_SECONDS": "5", "DRAIN_SECONDS": "10"}
+        lease = storage | {"IMAGE_LEASE_SECONDS": "5", "VIDEO_LEASE_SECONDS": "5"}
         started = stack.enter_context(
             pipeline(
                 postgres.url,
