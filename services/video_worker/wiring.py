@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from services.video_worker.generate import Times, VideoGenerator
+from services.video_worker.generate import VideoGenerator
+from services.video_worker.polling import Times
 from services.video_worker.routes import VideoRoutes
 from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
@@ -57,7 +58,12 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
             HintMetrics(connections.registry),
         ),
         metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),
-        times=Times(settings.video_poll_seconds, settings.video_timeout_seconds, settings.video_max_bytes),
+        times=Times(
+            settings.video_poll_seconds,
+            settings.video_timeout_seconds,
+            settings.video_max_bytes,
+            settings.video_gone_seconds,
+        ),
         draining=draining,
     )
     limits = Limits(
