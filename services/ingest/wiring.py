@@ -13,6 +13,7 @@ from services.ingest.submissions import Submissions
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.events import EventFeed, EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
+from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
@@ -60,7 +61,7 @@ async def run(settings: IngestSettings) -> bool:
     server.add(
         "superstoryboard.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-        QueueService(store, steering, submissions, SweepMetrics(registry)),
+        QueueService(store, steering, submissions, LostOperations(database), SweepMetrics(registry)),
     )
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
