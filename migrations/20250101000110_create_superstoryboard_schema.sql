@@ -8,16 +8,22 @@ create table superstoryboard.queues (
   max_staged integer not null default 500,
   paused boolean not null default false,
   paused_by text,
-  paused_at timestamptz
+  paused_at timestamptz,
+  queue_table oid,
+  incarnation bigint not null default 0,
+  adopted_msg_id bigint not null default 0
 );
 comment on column superstoryboard.queues.max_attempts is 'Attempts of a job that came without a number of its own; frozen into the job.';
 comment on column superstoryboard.queues.paused_by is 'Who paused the queue last or let it go on, and paused_at when.';
 comment on column superstoryboard.queues.max_staged is 'No new claims while so many jobs of the queue wait for the asset_writer.';
+comment on column superstoryboard.queues.incarnation is
+  'How often the queue was dropped and created again; queue_table is the table that was last seen. Its messages are numbered anew.';
+comment on column superstoryboard.queues.adopted_msg_id is 'Up to here claims have looked for messages without a job, save the last 1,000.';
 comment on table superstoryboard.queues is 'PGMQ queues of this system. A paused queue is not claimed from, save for what is already paid.';
 
-insert into superstoryboard.queues (name, kind) values
-  ('image_generation_queue', 'image'),
-  ('video_generation_queue', 'video');
+insert into superstoryboard.queues (name, kind, queue_table) values
+  ('image_generation_queue', 'image', to_regclass('pgmq.q_image_generation_queue')),
+  ('video_generation_queue', 'video', to_regclass('pgmq.q_video_generation_queue'));
 
 create table superstoryboard.jobs (
   id uuid primary key,
@@ -41,11 +47,13 @@ create table superstoryboard.jobs (
   max_attempts integer not null default 3,
   claim bigint not null default 0,
   claim_spent_attempt boolean not null default false,
+  lost_claims integer not null default 0,
   worker text,
   queue text not null references superstoryboard.queues (name),
   msg_id bigint,
   enqueued_at timestamptz,
   rank bigint not null default 0,
+  scheduled_at timestamptz not null default clock_timestamp(),
   progress_percent integer not null default 0,
   error jsonb,
   warnings text[] not null default '{}',
@@ -57,7 +65,10 @@ create table superstoryboard.jobs (
 ) with (fillfactor = 70);
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
-comment on column superstoryboard.jobs.rank is 'Microseconds of the database time of enqueue: the lower of two results for one entity is superseded.';
+comment on column superstoryboard.jobs.lost_claims is 'Claims since the last enqueue whose worker was lost before it called; they spend no attempt.';
+comment on column superstoryboard.jobs.scheduled_at is 'When the job could be claimed first since it was last enqueued; its age counts from here.';
+comment on column superstoryboard.jobs.rank is
+  'Place in the order of the sends to its queue (superstoryboard.rank_of): the lower of two results for one entity is superseded.';
 comment on column superstoryboard.jobs.raw_body is 'Message body of a job that did not come through ingest.';
 comment on column superstoryboard.jobs.generation is 'What was asked for, model and parameters frozen; null until a raw body was found valid.';
 
@@ -65,6 +76,7 @@ create index jobs_owner_created on superstoryboard.jobs (owner, created_at desc,
 create index jobs_created on superstoryboard.jobs (created_at desc, id desc);
 create index jobs_storyboard on superstoryboard.jobs (storyboard_id, created_at desc, id desc);
 create index jobs_ended on superstoryboard.jobs (ended_at) where ended_at is not null;
+create index jobs_scheduled on superstoryboard.jobs (scheduled_at) where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING');
 create index jobs_active on superstoryboard.jobs (queue, state)
   where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'DEAD_LETTERED');
 

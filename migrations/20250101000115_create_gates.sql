@@ -5,43 +5,53 @@ create index provider_calls_model_created on superstoryboard.provider_calls (mod
 
 create type superstoryboard.gate_limits as (per_minute integer, per_day integer, running integer);
 
--- How many more calls of a model may be sent now, and, where none, for how many seconds not.
+-- How many more calls of a model may be sent now, and, where none, for how many seconds not, at most a day: whoever waits asks
+-- again then. Times are taken first: a volatile clock inside a condition would cost the index.
 create function superstoryboard.gate_room(
   p_provider text, p_model text, p_limits superstoryboard.gate_limits, out room integer, out wait_seconds double precision
 )
 language plpgsql stable as $$
 declare
+  present timestamptz := clock_timestamp();
+  minute_ago timestamptz := present - interval '1 minute';
+  day_start timestamptz := superstoryboard.quota_day_start();
+  started_after timestamptz := present - interval '15 minutes';
   closed timestamptz;
   calls integer;
   first_call timestamptz;
 begin
   room := 1000000;
   wait_seconds := 0;
-  select closed_until into closed from superstoryboard.gates where provider = p_provider and model = p_model;
-  if closed > clock_timestamp() then
+  select least(closed_until, present + interval '1 day') into closed
+  from superstoryboard.gates where provider = p_provider and model = p_model and closed_until > present;
+  if found then
     room := 0;
-    wait_seconds := extract(epoch from closed - clock_timestamp());
+    wait_seconds := extract(epoch from closed - present);
     return;
   end if;
   if p_limits.per_minute > 0 then
-    select count(*), min(created_at) into calls, first_call from superstoryboard.provider_calls
-    where model = p_model and created_at > clock_timestamp() - interval '1 minute';
+    -- The oldest of the last so many calls makes room when its minute is over.
+    select count(*), min(created_at) into calls, first_call from (
+      select created_at from superstoryboard.provider_calls
+      where model = p_model and created_at > minute_ago order by created_at desc limit p_limits.per_minute
+    ) last_calls;
     room := least(room, p_limits.per_minute - calls);
     if calls >= p_limits.per_minute then
-      wait_seconds := greatest(wait_seconds, 60 - extract(epoch from clock_timestamp() - first_call));
+      wait_seconds := greatest(wait_seconds, 60 - extract(epoch from present - first_call));
     end if;
   end if;
   if p_limits.per_day > 0 then
-    select count(*) into calls from superstoryboard.provider_calls
-    where model = p_model and created_at >= superstoryboard.quota_day_start();
+    select count(*) into calls from (
+      select from superstoryboard.provider_calls where model = p_model and created_at >= day_start limit p_limits.per_day
+    ) calls_of_the_day;
     room := least(room, p_limits.per_day - calls);
     if calls >= p_limits.per_day then
-      wait_seconds := extract(epoch from superstoryboard.quota_day_start() + interval '1 day' - clock_timestamp());
+      wait_seconds := extract(epoch from day_start + interval '1 day' - present);
     end if;
   end if;
   if p_limits.running > 0 then
     select count(*) into calls from superstoryboard.provider_calls
-    where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > clock_timestamp() - interval '15 minutes';
+    where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > started_after;
     room := least(room, p_limits.running - calls);
     if calls >= p_limits.running then
       wait_seconds := greatest(wait_seconds, 5);
@@ -57,12 +67,12 @@ language sql stable as $$
   select date_trunc('day', clock_timestamp() at time zone 'America/Los_Angeles') at time zone 'America/Los_Angeles';
 $$;
 
--- Closes a model to submits for some seconds; a longer closing stays.
+-- Closes a model to submits for some seconds, at most a year; a longer closing stays.
 create function superstoryboard.close_gate_v1(p_provider text, p_model text, p_seconds double precision, p_reason text)
 returns void
 language sql as $$
   insert into superstoryboard.gates as g (provider, model, closed_until, reason)
-  values (p_provider, p_model, clock_timestamp() + make_interval(secs => p_seconds), p_reason)
+  values (p_provider, p_model, clock_timestamp() + make_interval(secs => least(greatest(p_seconds, 0), 31536000)), p_reason)
   on conflict (provider, model) do update
   set closed_until = excluded.closed_until, reason = excluded.reason
   where g.closed_until is null or g.closed_until < excluded.closed_until;

@@ -91,16 +91,22 @@ begin
 end
 $$;
 
--- Sets when a job may be claimed next; whoever looks at its message sees it come back then.
+-- Sets when a job may be claimed next; nobody holds it until then. Whoever looks at its message sees it come back then.
 create function superstoryboard.set_due(p_job superstoryboard.jobs, p_delay_seconds integer) returns void
-language sql as $$
-  select pgmq.set_vt(p_job.queue, p_job.msg_id, p_delay_seconds);
+language plpgsql as $$
+begin
+  perform superstoryboard.open_turn(p_job, p_delay_seconds);
+  perform pgmq.set_vt(p_job.queue, p_job.msg_id, p_delay_seconds);
+end
 $$;
 
 -- Takes a job out of the claims and hides its message for a day: it is staged, and the asset_writer has it.
 create function superstoryboard.hide_job(p_job superstoryboard.jobs) returns void
-language sql as $$
-  select pgmq.set_vt(p_job.queue, p_job.msg_id, 86400);
+language plpgsql as $$
+begin
+  update superstoryboard.turns set due_at = null, ready = false, lease_until = null, claim = null where job = p_job.id;
+  perform pgmq.set_vt(p_job.queue, p_job.msg_id, 86400);
+end
 $$;
 
 -- Takes the message out of the queue: archived, or deleted where the installation says so.

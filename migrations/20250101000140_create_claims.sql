@@ -1,71 +1,194 @@
--- Claims and leases. The lease of a job is the visibility timeout of its queue message.
+-- Claims and leases. Both are rows of superstoryboard.turns; a message is locked before its job and only then changed.
 
 create type superstoryboard.claimed_job as (
   id uuid, kind text, owner text, claim bigint, attempt integer, max_attempts integer, queue text, msg_id bigint,
-  generation jsonb, raw_body jsonb, model text, traceparent text,
+  generation jsonb, raw_body text, model text, traceparent text,
   call_id bigint, call_model text, operation_name text, operation_age_seconds double precision,
   upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint, call_route text
 );
 
--- Takes up to p_quantity due messages. What is already paid comes first, without a place at the gate and also from a paused
--- queue; a message whose model's gate has no room sleeps until it has. Nothing new is taken while the asset_writer is far
--- behind. A job without a model counts as one of p_model. What the caller still holds (p_held) is never claimed anew, however
--- long the database was away: its lease is renewed instead.
+-- Takes up to p_quantity due jobs. What is already paid comes first, without a place at the gate and also from a paused queue;
+-- of the others only those whose model's gate has room are looked at. Nothing new is taken while the asset_writer is far behind.
+-- A job without a model counts as one of p_model. What the caller still holds (p_held) is never claimed anew, however long the
+-- database was away: its lease is renewed instead. A claim that finds nothing looks for jobs whose worker stopped and for
+-- messages without a job, and then once more.
 create function superstoryboard.claim_jobs_v1(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text, p_model text,
   p_limits superstoryboard.gate_limits, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
 language plpgsql as $$
 declare
-  message record;
+  paid integer;
+  others integer;
+begin
+  return query select * from superstoryboard.claim_paid(p_queue, p_worker, p_quantity, p_lease_seconds, p_held);
+  get diagnostics paid = row_count;
+  if paid >= p_quantity or not (p_force or superstoryboard.takes_new(p_queue)) then
+    return;
+  end if;
+  perform superstoryboard.ready_turns(p_queue);
+  if not superstoryboard.adopts_at_insert(p_queue) then
+    perform superstoryboard.adopt_new_messages(p_queue);
+  end if;
+  return query select * from superstoryboard.claim_ready(
+    p_queue, p_worker, p_quantity - paid, p_lease_seconds, p_provider, p_model, p_limits, p_held);
+  get diagnostics others = row_count;
+  if paid + others = 0 and superstoryboard.recover_leases(p_queue, 100) + superstoryboard.adopt_new_messages(p_queue) > 0 then
+    return query select * from superstoryboard.claim_ready(
+      p_queue, p_worker, p_quantity, p_lease_seconds, p_provider, p_model, p_limits, p_held);
+  end if;
+end
+$$;
+
+-- True where new jobs may be claimed: the queue is not paused, and the asset_writer keeps up.
+create function superstoryboard.takes_new(p_queue text) returns boolean
+language sql stable as $$
+  select not q.paused and q.max_staged > (
+    select count(*) from (
+      select from superstoryboard.jobs j where j.queue = p_queue and j.state = 'STAGED' limit q.max_staged
+    ) staged
+  ) from superstoryboard.queues q where q.name = p_queue;
+$$;
+
+-- Claims due jobs whose operation the provider has accepted, the oldest operation first.
+create function superstoryboard.claim_paid(
+  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_held uuid[]
+) returns setof superstoryboard.claimed_job
+language plpgsql set enable_seqscan to off as $$
+declare
+  present timestamptz := clock_timestamp();
+  candidate uuid;
   taken superstoryboard.claimed_job;
   remaining integer := p_quantity;
-  rooms jsonb := '{}';
-  gate record;
-  is_held boolean;
-  job_model text;
 begin
-  for message in execute format(
-    'select j.id = any ($3) and j.state = ''RUNNING'' as held, q.msg_id, q.enqueued_at, q.message from superstoryboard.provider_calls c
-       join superstoryboard.jobs j on j.id = c.job_id
-       join pgmq.%I q on q.msg_id = j.msg_id and q.enqueued_at = j.enqueued_at
-     where c.state = ''ACCEPTED'' and j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''RETRYING'')
-       and q.vt <= clock_timestamp()
-     order by c.accepted_at limit $2 for update of q skip locked', 'q_' || p_queue) using p_queue, p_quantity, p_held
+  for candidate in
+    select c.job_id from superstoryboard.provider_calls c join superstoryboard.turns t on t.job = c.job_id
+    where c.state = 'ACCEPTED' and t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
+    order by c.accepted_at
   loop
-    perform pgmq.set_vt(p_queue, message.msg_id, p_lease_seconds);
-    continue when message.held;
-    taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
+    exit when remaining <= 0;
+    taken := superstoryboard.claim_candidate(candidate, p_worker, p_lease_seconds, p_held);
     if taken.id is not null then
       remaining := remaining - 1;
       return next taken;
     end if;
   end loop;
-  if remaining <= 0 or (not p_force and exists (
-    select from superstoryboard.queues q where q.name = p_queue and (q.paused or q.max_staged <= (
-      select count(*) from superstoryboard.jobs j where j.queue = p_queue and j.state = 'STAGED'
-    ))
-  )) then
-    return;
-  end if;
-  for message in select r.msg_id, r.enqueued_at, r.message from pgmq.read(p_queue, p_lease_seconds, remaining) r order by r.msg_id loop
-    select coalesce(nullif(j.model, ''), p_model), j.id = any (p_held) and j.state = 'RUNNING' into job_model, is_held
-    from superstoryboard.jobs j
-    where j.queue = p_queue and j.msg_id = message.msg_id and j.enqueued_at = message.enqueued_at;
-    continue when is_held;
-    job_model := coalesce(job_model, p_model);
-    select * into gate from superstoryboard.gate_room(p_provider, job_model, p_limits);
-    if gate.room <= coalesce((rooms ->> job_model)::integer, 0) then
-      perform pgmq.set_vt(p_queue, message.msg_id, greatest(1, ceil(gate.wait_seconds))::integer);
-      continue;
-    end if;
-    taken := superstoryboard.take_message(p_queue, message.msg_id, message.enqueued_at, message.message, p_worker);
+end
+$$;
+
+-- Lets jobs that have become due take part in the claims.
+create function superstoryboard.ready_turns(p_queue text) returns void
+language plpgsql set enable_seqscan to off as $$
+declare
+  present timestamptz := clock_timestamp();
+begin
+  update superstoryboard.turns t set ready = true
+  from (
+    select job from superstoryboard.turns
+    where queue = p_queue and not ready and due_at <= present order by due_at limit 100 for update skip locked
+  ) due
+  where t.job = due.job;
+end
+$$;
+
+-- Claims ready jobs in their turn, over all models whose gate has room. Candidates are read without locks, one after the other:
+-- one that is locked, or that another claim was faster to take, is passed by.
+create function superstoryboard.claim_ready(
+  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_provider text, p_model text,
+  p_limits superstoryboard.gate_limits, p_held uuid[]
+) returns setof superstoryboard.claimed_job
+language plpgsql set enable_seqscan to off as $$
+declare
+  name text;
+  names text[] := '{}';
+  gates text[] := '{}';
+  rooms integer[] := '{}';
+  turns double precision[] := '{}';
+  jobs uuid[] := '{}';
+  candidate record;
+  taken superstoryboard.claimed_job;
+  remaining integer := p_quantity;
+begin
+  select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready;
+  while name is not null loop
+    names := names || name;
+    gates := gates || coalesce(nullif(name, ''), p_model);
+    rooms := rooms || (superstoryboard.gate_room(p_provider, gates[cardinality(gates)], p_limits)).room;
+    turns := turns || '-infinity'::double precision;
+    jobs := jobs || '00000000-0000-0000-0000-000000000000'::uuid;
+    select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready and t.model > name;
+  end loop;
+  while remaining > 0 loop
+    select m.place, n.turn, n.job into candidate
+    from unnest(names, rooms, turns, jobs) with ordinality as m (name, room, turn, job, place)
+    cross join lateral (
+      select t.turn, t.job from superstoryboard.turns t
+      where t.queue = p_queue and t.model = m.name and t.ready and (t.turn, t.job) > (m.turn, m.job)
+      order by t.turn, t.job limit 1
+    ) n
+    where m.room > 0
+    order by n.turn, n.job limit 1;
+    exit when not found;
+    turns[candidate.place] := candidate.turn;
+    jobs[candidate.place] := candidate.job;
+    taken := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
     if taken.id is not null then
-      rooms := jsonb_set(rooms, array[job_model], to_jsonb(coalesce((rooms ->> job_model)::integer, 0) + 1));
+      remaining := remaining - 1;
+      for place in 1 .. cardinality(gates) loop
+        rooms[place] := rooms[place] - (gates[place] = gates[candidate.place])::integer;
+      end loop;
       return next taken;
     end if;
   end loop;
 end
+$$;
+
+-- Locks a candidate, message before job, looks again, and claims it. Null where somebody holds a lock, another claim was faster,
+-- or there is nothing to do for it.
+create function superstoryboard.claim_candidate(p_job uuid, p_worker text, p_lease_seconds integer, p_held uuid[])
+returns superstoryboard.claimed_job
+language plpgsql as $$
+declare
+  seen superstoryboard.jobs;
+  job superstoryboard.jobs;
+  message_id bigint;
+  is_there boolean := true;
+  turn superstoryboard.turns;
+  present timestamptz := clock_timestamp();
+begin
+  select * into seen from superstoryboard.jobs where id = p_job;
+  execute format('select msg_id from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked', 'q_' || seen.queue)
+    into message_id using seen.msg_id, seen.enqueued_at;
+  if message_id is null then
+    execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || seen.queue)
+      into is_there using seen.msg_id, seen.enqueued_at;
+    if is_there then
+      return null;
+    end if;
+  end if;
+  select * into job from superstoryboard.jobs where id = p_job for update skip locked;
+  select * into turn from superstoryboard.turns where turns.job = p_job for update skip locked;
+  if job.id is null or turn.job is null or (job.msg_id, job.enqueued_at) is distinct from (seen.msg_id, seen.enqueued_at)
+     or coalesce(turn.due_at, turn.lease_until, 'infinity') > present then
+    return null;
+  elsif not is_there then
+    perform superstoryboard.cancel_removed(job);
+    return null;
+  elsif job.id = any (p_held) and job.state = 'RUNNING' and job.worker = p_worker then
+    perform superstoryboard.hold_turn(job, p_lease_seconds);
+    return null;
+  end if;
+  return superstoryboard.take_message(job, p_worker, p_lease_seconds);
+end
+$$;
+
+-- Gives a job to its present claim until the lease ends.
+create function superstoryboard.hold_turn(p_job superstoryboard.jobs, p_lease_seconds integer) returns void
+language sql as $$
+  update superstoryboard.turns
+  set due_at = null, ready = false, claim = p_job.claim, model = p_job.model,
+      lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+  where job = p_job.id;
 $$;
 
 -- Buries a job that is due. One that was given back is QUEUED, and only a running job can be buried: it is run first.
@@ -77,56 +200,54 @@ begin
 end
 $$;
 
--- Turns one locked message into a claimed job; null where there is nothing to do for it.
-create function superstoryboard.take_message(
-  p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_body jsonb, p_worker text
-) returns superstoryboard.claimed_job
+-- Turns a locked job that is due into a claimed one; null where there is nothing to do for it. Its message is hidden for a day:
+-- while the job runs only its turn changes.
+create function superstoryboard.take_message(p_job superstoryboard.jobs, p_worker text, p_lease_seconds integer)
+returns superstoryboard.claimed_job
 language plpgsql as $$
 declare
-  job superstoryboard.jobs;
+  job superstoryboard.jobs := p_job;
   call superstoryboard.provider_calls;
   lost superstoryboard.provider_calls;
   upload superstoryboard.artifacts;
   spends boolean;
 begin
-  select * into job from superstoryboard.jobs
-  where queue = p_queue and msg_id = p_msg_id and enqueued_at = p_enqueued_at for update;
-  if job.id is null then
-    job := superstoryboard.adopt_message_v1(p_queue, p_msg_id, p_enqueued_at, p_body, 'sql');
-  end if;
-  if job.state = 'STAGED' then
-    perform pgmq.set_vt(p_queue, p_msg_id, 86400);
-    return null;
-  end if;
-  if job.state not in ('QUEUED', 'RUNNING', 'RETRYING') then
-    perform superstoryboard.complete_message(p_queue, p_msg_id, 'archive');
-    return null;
-  end if;
   select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED') for update;
   select * into upload from superstoryboard.artifacts
   where job_id = job.id and state = 'UPLOADING' order by created_at desc limit 1;
   if job.kind = 'video' and call.state = 'INTENT' then
     -- Its worker is gone between sending and the name: perhaps paid, so a person decides.
     update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
-    perform superstoryboard.bury_due_job(job, jsonb_build_object(
-      'class', 'UNKNOWN_OUTCOME', 'code', 'SUBMIT_INTERRUPTED',
-      'message', 'The worker stopped while it submitted; the video may have been paid for'
-    ), 'Dead letter: it is unknown whether the submit was accepted');
+    perform superstoryboard.bury_due_job(job, superstoryboard.interrupted_submit(),
+      'Dead letter: it is unknown whether the submit was accepted');
     return null;
   end if;
   spends := not (coalesce(call.state = 'ACCEPTED', false) or upload.id is not null);
   if spends then
     select * into lost from superstoryboard.provider_calls
-    where job_id = job.id and state = 'SETTLED' and paid and waived_by is null order by id desc limit 1;
+    where job_id = job.id and waived_by is null and (state = 'SETTLED' and paid or state = 'UNKNOWN' and job.kind = 'video')
+    order by id desc limit 1;
     if lost.id is not null then
-      -- Its worker stopped between settling a paid call that left nothing and burying the job: a person decides.
-      perform superstoryboard.bury_due_job(job, coalesce(lost.error, jsonb_build_object(
-        'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
-      )), 'Dead letter: what was paid for left nothing to store');
+      -- Its worker stopped between the end of a call that was or may have been paid and burying the job: a person decides.
+      perform superstoryboard.bury_due_job(job, coalesce(
+        lost.error,
+        case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
+        jsonb_build_object(
+          'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
+        )
+      ), case lost.state
+        when 'UNKNOWN' then 'Dead letter: it is unknown whether the submit was accepted'
+        else 'Dead letter: what was paid for left nothing to store'
+      end);
       return null;
     end if;
   end if;
-  if spends and job.attempt >= job.max_attempts then
+  if superstoryboard.was_lost_unspent(job) then
+    update superstoryboard.jobs set attempt = attempt - 1, claim_spent_attempt = false, lost_claims = lost_claims + 1
+    where id = job.id
+    returning * into job;
+  end if;
+  if spends and (job.attempt >= job.max_attempts or job.lost_claims >= superstoryboard.max_lost_claims()) then
     perform superstoryboard.bury_due_job(job, coalesce(job.error, jsonb_build_object(
       'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
     )), format('Dead letter after %s attempts', job.attempt));
@@ -134,13 +255,16 @@ begin
   end if;
   update superstoryboard.jobs
   set state = 'RUNNING', claim = claim + 1, worker = p_worker, claim_spent_attempt = spends,
-      attempt = attempt + spends::integer, started_at = coalesce(started_at, clock_timestamp()), progress_percent = 5
+      attempt = attempt + spends::integer, started_at = coalesce(started_at, clock_timestamp()),
+      progress_percent = 5
   where id = job.id
   returning * into job;
+  perform superstoryboard.hold_turn(job, p_lease_seconds);
+  perform pgmq.set_vt(job.queue, job.msg_id, 86400);
   perform superstoryboard.emit_event(job, case when call.state = 'ACCEPTED' then 'Resumed' else 'Started' end);
   return row(
     job.id, job.kind, job.owner, job.claim, job.attempt, job.max_attempts, job.queue, job.msg_id,
-    job.generation, job.raw_body, job.model, job.traceparent,
+    job.generation, case when job.generation is null then superstoryboard.body_text(job.raw_body) end, job.model, job.traceparent,
     case when call.state = 'ACCEPTED' then call.id end, call.model, call.operation_name,
     extract(epoch from clock_timestamp() - call.accepted_at)::double precision,
     upload.id, upload.staging_key, upload.sha256, upload.size_bytes, call.route
@@ -148,44 +272,83 @@ begin
 end
 $$;
 
--- Extends the leases of jobs that still belong to their claims; a job missing from the answer is lost.
+-- The error of a job whose worker stopped while it submitted.
+create function superstoryboard.interrupted_submit() returns jsonb
+language sql immutable as $$
+  select jsonb_build_object(
+    'class', 'UNKNOWN_OUTCOME', 'code', 'SUBMIT_INTERRUPTED',
+    'message', 'The worker stopped while it submitted; the video may have been paid for'
+  );
+$$;
+
+-- How many claims in a row may be lost before their call, at growing waits, until the job is buried.
+create function superstoryboard.max_lost_claims() returns integer
+language sql immutable as $$
+  select 10;
+$$;
+
+-- True where the worker of a job that is due again was lost before it called: the attempt of that claim was not spent.
+create function superstoryboard.was_lost_unspent(p_job superstoryboard.jobs) returns boolean
+language sql stable as $$
+  select p_job.state = 'RUNNING' and p_job.claim_spent_attempt and not exists (
+    select from superstoryboard.provider_calls where job_id = p_job.id and claim = p_job.claim
+  );
+$$;
+
+-- Extends the leases of jobs that still belong to their claims, in one update of narrow rows; a job missing from the answer is
+-- lost. A row that somebody holds locked is left as it is and counts as held. Looks for the expired leases of others, too.
 create function superstoryboard.extend_leases_v1(p_queue text, p_jobs uuid[], p_claims bigint[], p_lease_seconds integer)
 returns setof uuid
-language plpgsql as $$
-declare
-  held record;
+language plpgsql set enable_seqscan to off as $$
 begin
-  for held in
-    select j.id, j.msg_id, j.enqueued_at, asked.claim
-    from unnest(p_jobs, p_claims) as asked (id, claim) join superstoryboard.jobs j on j.id = asked.id
-    order by j.msg_id
-  loop
-    if superstoryboard.lock_message(p_queue, held.msg_id, held.enqueued_at) and exists (
-      select from superstoryboard.jobs where id = held.id and claim = held.claim and state = 'RUNNING'
-    ) then
-      perform pgmq.set_vt(p_queue, held.msg_id, p_lease_seconds);
-      return next held.id;
-    end if;
-  end loop;
+  return query
+    with held as (
+      select t.job from unnest(p_jobs, p_claims) as asked (job, claim)
+      join superstoryboard.turns t on t.job = asked.job and t.claim = asked.claim
+    ), free as (
+      select t.job from unnest(p_jobs, p_claims) as asked (job, claim)
+      join superstoryboard.turns t on t.job = asked.job and t.claim = asked.claim
+      for update of t skip locked
+    ), extended as (
+      update superstoryboard.turns t
+      set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), due_at = null, ready = false
+      from free where t.job = free.job
+    )
+    select job from held;
+  perform superstoryboard.recover_leases(p_queue, 100);
+end
+$$;
+
+-- Makes jobs due whose lease has run out. One whose worker was lost before it called more than once comes back at a random time
+-- within a growing span: what it was claimed together with comes apart from it.
+create function superstoryboard.recover_leases(p_queue text, p_limit integer) returns bigint
+language plpgsql set enable_seqscan to off as $$
+declare
+  present timestamptz := clock_timestamp();
+  recovered bigint;
+begin
+  with expired as (
+    select t.job from superstoryboard.turns t
+    where t.queue = p_queue and t.due_at is null and t.lease_until <= present limit p_limit for update skip locked
+  ), spread as (
+    select j.id, random() * (2 ^ least(j.lost_claims, 6) - 1) as wait_seconds
+    from expired e join superstoryboard.jobs j on j.id = e.job
+  )
+  update superstoryboard.turns t
+  set due_at = present + make_interval(secs => s.wait_seconds), ready = s.wait_seconds = 0, lease_until = null
+  from spread s where t.job = s.id;
+  get diagnostics recovered = row_count;
+  return recovered;
 end
 $$;
 
 -- True where the claim is unchanged and its lease runs for at least p_seconds more.
 create function superstoryboard.holds_lease_v1(p_job uuid, p_claim bigint, p_seconds integer) returns boolean
-language plpgsql as $$
-declare
-  job superstoryboard.jobs;
-  holds boolean;
-begin
-  select * into job from superstoryboard.jobs where id = p_job and claim = p_claim and state = 'RUNNING';
-  if job.id is null then
-    return false;
-  end if;
-  execute format(
-    'select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2 and vt >= clock_timestamp() + make_interval(secs => $3))',
-    'q_' || job.queue) into holds using job.msg_id, job.enqueued_at, p_seconds;
-  return holds;
-end
+language sql as $$
+  select exists (
+    select from superstoryboard.turns
+    where job = p_job and claim = p_claim and lease_until >= clock_timestamp() + make_interval(secs => p_seconds)
+  );
 $$;
 
 -- What a claim that ends without spending returns: its attempt, unless an operation was accepted, whose attempt goes on.

@@ -29,30 +29,18 @@ $$;
 
 -- SPEC A1: messages without a job get one, so that they are seen before a worker takes them.
 create function superstoryboard.sweep_adopt_messages(p_limit integer) returns bigint
-language plpgsql as $$
-declare
-  q record;
-  message record;
-  adopted superstoryboard.jobs;
-  swept bigint := 0;
-begin
-  for q in select name from superstoryboard.queues loop
-    for message in execute format(
-      'select m.msg_id, m.enqueued_at, m.message from pgmq.%I m
-       where not exists (select from superstoryboard.jobs j
-         where j.queue = $1 and j.msg_id = m.msg_id and j.enqueued_at = m.enqueued_at)
-       order by m.msg_id limit $2 for update of m skip locked', 'q_' || q.name) using q.name, p_limit
-    loop
-      adopted := superstoryboard.adopt_message_v1(q.name, message.msg_id, message.enqueued_at, message.message, 'sql');
-      swept := swept + (adopted.id is not null)::integer;
-    end loop;
-  end loop;
-  return swept;
-end
+language sql as $$
+  select coalesce(sum(superstoryboard.adopt_messages(name, 0, p_limit)), 0)::bigint from superstoryboard.queues;
+$$;
+
+-- Jobs whose worker stopped: claims look for them too, but a queue without workers is swept.
+create function superstoryboard.sweep_expired_leases(p_limit integer) returns bigint
+language sql as $$
+  select coalesce(sum(superstoryboard.recover_leases(name, p_limit)), 0)::bigint from superstoryboard.queues;
 $$;
 
 -- Jobs that nothing ends: waiting longer than the maximum age, or claimed absurdly often. Those that a worker holds or that
--- are hidden (scheduled, waiting at a gate) are left to their time.
+-- are not due are left to their time.
 create function superstoryboard.sweep_overdue_jobs(p_max_age interval, p_max_claims bigint, p_limit integer) returns bigint
 language plpgsql as $$
 declare
@@ -62,12 +50,12 @@ declare
   swept bigint := 0;
 begin
   for q in select name from superstoryboard.queues loop
-    for overdue in execute format(
-      'select j.id from superstoryboard.jobs j
-         join pgmq.%I m on m.msg_id = j.msg_id and m.enqueued_at = j.enqueued_at
-       where j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''RETRYING'') and m.vt <= clock_timestamp()
-         and (j.enqueued_at < clock_timestamp() - $2 or j.claim > $3)
-       limit $4', 'q_' || q.name) using q.name, p_max_age, p_max_claims, p_limit
+    for overdue in
+      select j.id from superstoryboard.turns t join superstoryboard.jobs j on j.id = t.job
+      where t.queue = q.name and j.state in ('QUEUED', 'RUNNING', 'RETRYING')
+        and (t.due_at <= now() or t.due_at is null and t.lease_until <= now())
+        and (j.scheduled_at < now() - p_max_age or j.claim > p_max_claims)
+      limit p_limit
     loop
       select * into locked from superstoryboard.lock_job(overdue);
       if locked.message_found and (locked.job).state in ('QUEUED', 'RUNNING', 'RETRYING') then
@@ -137,6 +125,7 @@ begin
   end if;
   return query select 'cancel_removed', superstoryboard.sweep_removed_messages(1000);
   return query select 'adopt_messages', superstoryboard.sweep_adopt_messages(1000);
+  return query select 'recover_leases', superstoryboard.sweep_expired_leases(1000);
   return query select 'bury_overdue', superstoryboard.sweep_overdue_jobs(p_max_age, p_max_claims, 1000);
   return query select 'discard_uploads', superstoryboard.sweep_orphaned_uploads('1 hour', 1000);
   return query select 'discard_cancelled', superstoryboard.sweep_cancelled_artifacts('1 day', 1000);
@@ -185,20 +174,33 @@ create function superstoryboard.queue_status_v1() returns table (
   in_flight bigint, staged bigint, dead_lettered bigint
 )
 language plpgsql as $$
-#variable_conflict use_column
 declare
   q superstoryboard.queues;
+  present timestamptz := clock_timestamp();
+  oldest timestamptz;
+  ready bigint;
+  late bigint;
+  waiting bigint;
+  expired bigint;
+  held bigint;
 begin
-  for q in select * from superstoryboard.queues order by name loop
-    return query execute format(
-      'select $1.name, $1.kind, $1.paused, m.depth, m.due, m.age, j.running, j.staged, j.dead
-       from (select count(*) as depth, count(*) filter (where vt <= clock_timestamp()) as due,
-               extract(epoch from clock_timestamp() - min(enqueued_at))::double precision as age from pgmq.%I) m,
-            (select count(*) filter (where state = ''RUNNING'') as running, count(*) filter (where state = ''STAGED'') as staged,
-               count(*) filter (where state = ''DEAD_LETTERED'') as dead
-             from superstoryboard.jobs where queue = $1.name
-               and state in (''QUEUED'', ''RUNNING'', ''STAGED'', ''RETRYING'', ''DEAD_LETTERED'')) j',
-      'q_' || q.name) using q;
+  for q in select * from superstoryboard.queues s order by s.name loop
+    execute format('select enqueued_at from pgmq.%I order by msg_id limit 1', 'q_' || q.name) into oldest;
+    select count(*) into ready from superstoryboard.turns t where t.queue = q.name and t.ready;
+    select count(*) filter (where t.due_at <= present), count(*) into late, waiting
+    from superstoryboard.turns t where t.queue = q.name and not t.ready and t.due_at is not null;
+    select count(*) filter (where t.lease_until <= present), count(*) into expired, held
+    from superstoryboard.turns t where t.queue = q.name and t.due_at is null;
+    name := q.name;
+    kind := q.kind;
+    paused := q.paused;
+    depth := ready + waiting + held;
+    due := ready + late + expired;
+    oldest_age_seconds := extract(epoch from present - oldest);
+    in_flight := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'RUNNING');
+    staged := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'STAGED');
+    dead_lettered := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'DEAD_LETTERED');
+    return next;
   end loop;
 end
 $$;

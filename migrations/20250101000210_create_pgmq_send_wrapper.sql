@@ -11,9 +11,9 @@ begin
   if $2 is null then
     raise exception 'message: must not be null' using errcode = 'null_value_not_allowed';
   end if;
-  select s.send into new_id from pgmq.send($1, $2, 0) as s (send);
-  execute format('select enqueued_at from pgmq.%I where msg_id = $1', 'q_' || $1) into enqueued using new_id;
-  perform superstoryboard.adopt_message_v1($1, new_id, enqueued, $2, owner_name);
+  perform superstoryboard.check_body($2);
+  select s.msg_id, s.enqueued_at into new_id, enqueued from superstoryboard.send_message($1, $2, 0) s;
+  perform superstoryboard.adopt_message_v1($1, new_id, enqueued, enqueued, $2, owner_name);
   return new_id;
 end
 $$;

@@ -37,7 +37,11 @@ class Upload:
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job that this process holds by its claim until the lease runs out."""
+    """A job that this process holds by its claim until the lease runs out.
+
+    `raw_body` is the JSON text of an adopted message whose generation is not known yet, written by anyone and parsed by
+    nobody so far; None where the generation is known, or where the body is too large or too strange to be read.
+    """
 
     id: UUID
     kind: str
@@ -48,7 +52,7 @@ class ClaimedJob:
     queue: str
     msg_id: int
     generation: dict[str, Any] | None
-    raw_body: Any
+    raw_body: str | None
     model: str
     traceparent: str = field(default="", repr=False)
     operation: Operation | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_body
@@ -32,7 +35,15 @@ class Adoption:
             message: Generation = ImageGeneration() if job.kind == "image" else VideoGeneration()
             ParseDict(job.generation, message, ignore_unknown_fields=True)
             return message
-        frozen = freeze_body(job.kind, job.raw_body, self._catalogue, self._default_model)
+        if job.raw_body is None:
+            raise JobFailure(
+                JobError(
+                    ErrorClass.INVALID,
+                    "MESSAGE_TOO_LARGE",
+                    "The message cannot be read: it exceeds 1 MiB or 200 levels, or has a number over 40 digits.",
+                )
+            )
+        frozen = freeze_body(job.kind, json.loads(job.raw_body), self._catalogue, self._default_model)
         model = self._catalogue.get(frozen.model)
         warning = model.retirement_warning()
         kept = await self._work.freeze(

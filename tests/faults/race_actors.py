@@ -6,6 +6,7 @@ Workers keep to their order of steps, but may stop after any, go on with a stale
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter, deque
@@ -50,6 +51,25 @@ SEEN: dict[str, LiteralString] = {
 }
 """What whoever has only SQL sees of the queues."""
 
+LOCKED: dict[str, LiteralString] = {
+    name: f"""
+        with message as (select msg_id from {table} order by random() limit 2 for update skip locked),
+        job as (
+          select id from superstoryboard.jobs where queue = %(queue)s and ended_at is null
+          order by random() limit 2 for update skip locked
+        ),
+        turn as (
+          select job from superstoryboard.turns where queue = %(queue)s order by random() limit 2 for update skip locked
+        )
+        select pg_sleep(0.02), (select count(*) from message) + (select count(*) from job) + (select count(*) from turn)
+    """
+    for name, table in (
+        (IMAGE_QUEUE, "pgmq.q_image_generation_queue"),
+        (VIDEO_QUEUE, "pgmq.q_video_generation_queue"),
+    )
+}
+"""Locks that somebody from outside takes, in whatever order, without ever waiting for one."""
+
 WEIGHTS = {
     "accept": 6,
     "send": 1,
@@ -79,6 +99,9 @@ WEIGHTS = {
     "close_gate": 0.3,
     "sweep": 2,
     "remove": 1,
+    "preview": 1,
+    "move_visibility": 1,
+    "hold_locks": 1,
     "expire": 2,
     "age": 1,
 }
@@ -305,7 +328,7 @@ class Actor:
         return held is not None and await self.fenced(held, held.work.retry(held.job, 0, FAULT, spend=False))
 
     async def freeze(self, held: Held) -> Outcome:
-        generation = {"model": "m"} | held.job.raw_body
+        generation = {"model": "m"} | json.loads(held.job.raw_body or "")
         return await self.fenced(held, held.work.freeze(held.job, generation, "google", "m", ["adopted"]))
 
     async def rescue(self, held: Held) -> Outcome:
@@ -463,6 +486,27 @@ class Actor:
         else:
             rows = await self.by_hand.fetch("select public.pgmq_archive(%(queue)s, %(id)s) as gone", values)
         return bool(rows[0]["gone"])
+
+    async def preview(self) -> Outcome:
+        """Somebody looks at messages and so hides them from others who look."""
+        queue = self.chance.choice((IMAGE_QUEUE, VIDEO_QUEUE))
+        return bool(await self.database.fetch("select msg_id from pgmq.read(%(queue)s, 600, 10)", {"queue": queue}))
+
+    async def move_visibility(self) -> Outcome:
+        """Somebody shows or hides a message."""
+        queue = self.chance.choice((IMAGE_QUEUE, VIDEO_QUEUE))
+        seen = await self.database.fetch(SEEN[queue])
+        if not seen:
+            return False
+        values = {"queue": queue, "id": self.chance.choice(seen)["msg_id"], "seconds": self.chance.choice((0, 600))}
+        moved = "select msg_id from pgmq.set_vt(%(queue)s, %(id)s::bigint, %(seconds)s::int)"
+        return bool(await self.database.fetch(moved, values))
+
+    async def hold_locks(self) -> Outcome:
+        """Somebody keeps messages, jobs and turns locked for a moment."""
+        queue = self.chance.choice((IMAGE_QUEUE, VIDEO_QUEUE))
+        locked = await self.database.fetch(LOCKED[queue], {"queue": queue})
+        return bool(locked)
 
     async def expire(self) -> Outcome:
         """As if leases of messages and of artifacts had run out."""

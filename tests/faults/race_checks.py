@@ -62,6 +62,9 @@ CHECKS: dict[str, LiteralString] = {
         select 'image' as kind, msg_id from pgmq.q_image_generation_queue
         union all select 'video', msg_id from pgmq.q_video_generation_queue
     """,
+    "no turn stays": """
+        select job, queue, due_at, lease_until from superstoryboard.turns
+    """,
     "every message is one job's, taken out once and archived once, or removed by hand": """
         with archived as (
           select 'image_generation_queue' as source, msg_id::text as id from pgmq.a_image_generation_queue

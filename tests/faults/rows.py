@@ -191,12 +191,11 @@ def claim_again(world: World) -> None:
     """As if the leases of first attempts had run out, while the workers go on and others take their jobs."""
     for _ in range(10):
         world.wait(0.3)
+        world.running.sql.execute(
+            "update superstoryboard.turns t set lease_until = now() from superstoryboard.jobs j"
+            " where j.id = t.job and t.lease_until is not null and j.attempt = 1"
+        )
         for queue in ("image_generation_queue", "video_generation_queue"):
-            world.running.sql.execute(
-                f"update pgmq.q_{queue} q set vt = now() from superstoryboard.jobs j"
-                " where j.msg_id = q.msg_id and j.queue = %s and j.state = 'RUNNING' and j.attempt = 1",
-                (queue,),
-            )
             world.running.sql.execute("select superstoryboard.wake(%s)", (queue,))
     for other in world.others:
         other.stop()

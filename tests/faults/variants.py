@@ -53,9 +53,9 @@ VARIANTS = [
         "I1",
         "a job whose worker died is left to it",
         "kill -9 image_worker at claimed",
-        function="take_message",
-        line="if job.state = 'STAGED' then",
-        instead="if job.state in ('STAGED', 'RUNNING') then",
+        function="recover_leases",
+        line="lease_until <= present limit p_limit",
+        instead="false limit p_limit",
     ),
     Variant(
         "I2",

@@ -85,8 +85,14 @@ async def row(database: Database, job_id: UUID) -> dict[str, Any]:
 
 
 async def expire_lease(database: Database, queue: str) -> None:
-    """As if the leases of all messages had run out."""
-    if queue == IMAGE_QUEUE:
-        await database.fetch("update pgmq.q_image_generation_queue set vt = now() - interval '1 s'")
-    else:
-        await database.fetch("update pgmq.q_video_generation_queue set vt = now() - interval '1 s'")
+    """As if the leases of all jobs in hand had run out, and the time of all that wait had come."""
+    await database.fetch(
+        "update superstoryboard.turns set lease_until = clock_timestamp() - interval '1 s'"
+        " where queue = %(queue)s and lease_until is not null",
+        {"queue": queue},
+    )
+    await database.fetch(
+        "update superstoryboard.turns set due_at = clock_timestamp() - interval '1 s'"
+        " where queue = %(queue)s and due_at is not null",
+        {"queue": queue},
+    )

@@ -324,6 +324,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
     assert [duty.name for duty in duties] == [
         "cancel_removed",
         "adopt_messages",
+        "recover_leases",
         "bury_overdue",
         "discard_uploads",
         "delete_events",

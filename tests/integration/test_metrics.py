@@ -31,12 +31,15 @@ def address() -> str:
 
 @pytest.fixture(scope="module")
 def channel(postgres: Postgres, address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    """To an ingest that finds two messages in a queue when it starts."""
+    """To an ingest that finds four messages in a queue, two of them without a job, when it starts."""
     admin(postgres, f"create database metrics template {TEMPLATE}")
     url = postgres.url_of("metrics")
     with psycopg.connect(url, autocommit=True) as sql:
-        for _ in range(2):
-            sql.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
+        two = "select pgmq.send(%s, '{}') from generate_series(1, 2)"
+        sql.execute(two, (IMAGE_QUEUE,))
+        # Where there is no right to make a trigger, a sweep adopts.
+        sql.execute("drop trigger superstoryboard_adopt on pgmq.q_image_generation_queue")
+        sql.execute(two, (IMAGE_QUEUE,))
     settings = {"DATABASE_URL": url, "METRICS_LISTEN": address}
     log = tmp_path_factory.mktemp("metrics") / "log"
     with running("ingest", settings, log) as service, grpc.insecure_channel(service.address) as opened:

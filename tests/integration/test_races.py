@@ -67,12 +67,21 @@ WON = {
     "resume",
     "sweep: cancel_removed",
     "remove",
+    "preview",
+    "move_visibility",
+    "hold_locks",
     "expire",
 }
 
 BROKEN = {
     "a lease that is extended for whoever asks": (
-        [("extend_leases_v1", " and claim = held.claim", "")],
+        [
+            (
+                "extend_leases_v1",
+                "on t.job = asked.job and t.claim = asked.claim\n    ), free",
+                "on t.job = asked.job\n    ), free",
+            ),
+        ],
         "a stale lease",
     ),
     "a release by whoever held the job before": (

@@ -39,6 +39,7 @@ def age(sql: psycopg.Connection, job_id: UUID, interval: str) -> None:
     )
     sql.execute(
         "update superstoryboard.jobs set enqueued_at = enqueued_at - %(i)s::interval,"
+        " scheduled_at = scheduled_at - %(i)s::interval,"
         " ended_at = ended_at - %(i)s::interval where id = %(id)s",
         {"i": interval, "id": job_id},
     )
@@ -46,7 +47,11 @@ def age(sql: psycopg.Connection, job_id: UUID, interval: str) -> None:
 
 async def test_a_job_that_nothing_ends_becomes_a_dead_letter(database: Database, sql: psycopg.Connection) -> None:
     old, young, held, scheduled = [await accept(database, delay_seconds=60 if n == 3 else 0) for n in range(4)]
-    sql.execute("update pgmq.q_image_generation_queue set vt = now() + interval '60 s' where msg_id = 3")
+    sql.execute(
+        "update superstoryboard.turns set ready = false, due_at = null, claim = 0,"
+        " lease_until = now() + interval '60 s' where job = %s",
+        (held,),
+    )
     for job_id in (old, held, scheduled):
         age(sql, job_id, "8 days")
     assert await sweep(database) == {"bury_overdue": 1}

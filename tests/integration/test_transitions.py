@@ -59,7 +59,7 @@ async def test_a_leased_job_is_not_claimed_again_and_an_expired_one_is(database:
     assert await image_queue(database, "b").claim(5, 60) == []
     await expire_lease(database, IMAGE_QUEUE)
     second = await claim_one(image_queue(database, "b"))
-    assert (second.id, second.claim, second.attempt) == (first.id, first.claim + 1, 2)
+    assert (second.id, second.claim, second.attempt) == (first.id, first.claim + 1, 1), "it had not called"
 
 
 async def test_a_stale_claim_changes_nothing(database: Database) -> None:
@@ -115,14 +115,31 @@ async def test_the_last_attempt_buries_the_job_and_archives_its_message(database
     assert await work.claim(1, 60) == []
 
 
-async def test_workers_that_vanish_bury_the_job_in_the_end(database: Database) -> None:
+async def test_workers_that_vanish_after_their_calls_bury_the_job_in_the_end(database: Database) -> None:
     job_id = await accept(database)
-    for _ in range(3):
-        await claim_one(image_queue(database))
+    for attempt in range(1, 4):
+        job = await claim_one(image_queue(database))
+        assert job.attempt == attempt
+        await intend(database, job)
         await expire_lease(database, IMAGE_QUEUE)
     assert await image_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
     assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "WORKER_LOST")
+
+
+async def test_workers_that_vanish_before_their_calls_spend_nothing_and_bury_the_job_in_the_end(
+    database: Database,
+) -> None:
+    job_id = await accept(database)
+    work = image_queue(database)
+    for _ in range(10):
+        assert (await claim_one(work)).attempt == 1
+        await expire_lease(database, IMAGE_QUEUE)
+        await JobStore(database).sweep()
+        await expire_lease(database, IMAGE_QUEUE)
+    assert await work.claim(1, 60) == []
+    dead = await row(database, job_id)
+    assert (dead["state"], dead["attempt"], dead["error"]["code"]) == ("DEAD_LETTERED", 0, "WORKER_LOST")
 
 
 async def test_an_accepted_operation_is_resumed_and_never_submitted_again(database: Database) -> None:
@@ -286,7 +303,12 @@ async def test_two_sweeps_at_once_do_no_harm(database: Database, sql: psycopg.Co
     counts = sql.execute(
         "select owner, state, count(*) from superstoryboard.jobs group by 1, 2 order by 1, 2"
     ).fetchall()
-    assert counts == [("alice", "CANCELLED", 5), ("alice", "QUEUED", 15), ("sql", "QUEUED", 15)]
+    assert counts == [
+        ("alice", "CANCELLED", 5),
+        ("alice", "QUEUED", 15),
+        ("sql", "CANCELLED", 5),
+        ("sql", "QUEUED", 15),
+    ]
 
 
 async def test_the_database_refuses_an_illegal_move_and_a_falling_claim(
@@ -345,12 +367,17 @@ async def test_a_queue_that_was_dropped_and_created_again_starts_new_jobs(
     database: Database, sql: psycopg.Connection
 ) -> None:
     old = await accept(database)
-    sql.execute("delete from pgmq.q_image_generation_queue")
-    sql.execute("alter sequence pgmq.q_image_generation_queue_msg_id_seq restart with 1")
+    sql.execute("drop view pgmq.image_generation_queue")
+    sql.execute("select pgmq.drop_queue('image_generation_queue')")
+    sql.execute("select pgmq.create('image_generation_queue')")
     new = await accept(database)
+    sql.execute("select pgmq.send('image_generation_queue', '{}')")
     jobs = await image_queue(database).claim(5, 60)
-    assert [(job.id, job.msg_id) for job in jobs] == [(new, 1)]
-    assert (await row(database, old))["state"] == "QUEUED"
+    assert [(job.owner, job.msg_id) for job in jobs] == [("alice", 1), ("sql", 2)], "without our triggers, too"
+    assert jobs[0].id == new
+    removed = await row(database, old)
+    assert (removed["state"], removed["warnings"]) == ("CANCELLED", ["message removed"])
+    assert (await row(database, new))["rank"] > removed["rank"]
 
 
 async def test_racing_workers_take_every_job_once(database: Database) -> None:

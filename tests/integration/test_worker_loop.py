@@ -148,7 +148,7 @@ async def test_a_worker_never_claims_what_it_holds(database: Database, sql: psyc
     await running.wait()
     await expire_lease(database, IMAGE_QUEUE)
     assert await worker.take(1, force=False) == []
-    left = "select extract(epoch from vt - clock_timestamp()) > 50 from pgmq.q_image_generation_queue"
+    left = "select extract(epoch from lease_until - clock_timestamp()) > 50 from superstoryboard.turns"
     assert sql.execute(left).fetchall() == [(True,)], "its lease was renewed"
     go_on.set()
     assert (await task).state == "STAGED"
@@ -177,9 +177,9 @@ async def test_a_heartbeat_extends_every_lease_in_hand(database: Database, sql: 
     worker = make(database, generate)
     processing = asyncio.create_task(worker.process(2, force=False))
     await all_started.wait()
-    sql.execute("update pgmq.q_image_generation_queue set vt = now() + interval '1 s'")
+    sql.execute("update superstoryboard.turns set lease_until = now() + interval '1 s'")
     await worker.leases.beat()
-    least = sql.execute("select min(extract(epoch from vt - now())) from pgmq.q_image_generation_queue").fetchone()
+    least = sql.execute("select min(extract(epoch from lease_until - now())) from superstoryboard.turns").fetchone()
     assert least is not None
     assert least[0] > 50
     processing.cancel()

@@ -1,0 +1,111 @@
+-- Turns: when each open job may be claimed and who holds it. Claims, heartbeats and the number that workers scale on read this
+-- narrow table; the visibility timeout of the queue message is only copied from it, so that whoever previews messages or moves
+-- their visibility delays and wakes nothing.
+
+create table superstoryboard.turns (
+  job uuid primary key,
+  queue text not null,
+  model text not null,
+  owner text not null,
+  priority integer not null default 0 check (priority between -4 and 3),
+  due_at timestamptz,
+  lease_until timestamptz,
+  claim bigint,
+  ready boolean not null default false,
+  turn double precision not null,
+  check (not ready or due_at is not null)
+) with (
+  fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 200,
+  autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0
+);
+comment on table superstoryboard.turns is
+  'One row per open job: waiting (due_at), ready to be claimed (ready), held by a worker (claim, lease_until), or staged (neither).';
+comment on column superstoryboard.turns.model is 'Model whose gate the job passes; empty until the body of an adopted message was read.';
+comment on column superstoryboard.turns.priority is 'Lower goes first.';
+comment on column superstoryboard.turns.due_at is 'When the job may be claimed; null while it is held or staged.';
+comment on column superstoryboard.turns.claim is
+  'The claim that holds the job. It stays after the lease ran out, so that its holder may still extend it until another claims the job.';
+comment on column superstoryboard.turns.turn is 'Ready jobs are claimed in this order.';
+
+-- No index holds lease_until or claim: a heartbeat changes nothing else, so its update stays on the page (HOT).
+create index turns_ready on superstoryboard.turns (queue, model, turn, job) where ready;
+create index turns_waiting on superstoryboard.turns (queue, due_at) where not ready and due_at is not null;
+create index turns_held on superstoryboard.turns (queue) where due_at is null;
+
+-- The place of a job among those that are ready: by priority, then by rank. Exact while ranks stay below 2^50.
+create function superstoryboard.turn_of(p_priority integer, p_rank bigint) returns double precision
+language sql immutable as $$
+  select p_priority * 1125899906842624::double precision + p_rank;
+$$;
+
+-- Gives an open job its row: due after the delay, or neither due nor held where the job is staged. Nobody holds it.
+create function superstoryboard.open_turn(p_job superstoryboard.jobs, p_delay_seconds double precision) returns void
+language plpgsql as $$
+declare
+  due timestamptz := case when p_job.state <> 'STAGED' then clock_timestamp() + make_interval(secs => greatest(p_delay_seconds, 0)) end;
+  is_ready boolean := p_job.state <> 'STAGED' and p_delay_seconds <= 0;
+begin
+  insert into superstoryboard.turns as t (job, queue, model, owner, due_at, ready, turn)
+  values (p_job.id, p_job.queue, p_job.model, p_job.owner, due, is_ready, superstoryboard.turn_of(0, p_job.rank))
+  on conflict (job) do update
+  set queue = excluded.queue, model = excluded.model, due_at = excluded.due_at, ready = excluded.ready, lease_until = null,
+      claim = null, turn = superstoryboard.turn_of(t.priority, p_job.rank);
+end
+$$;
+
+-- A job that ends, whatever ended it, leaves the claims.
+create function superstoryboard.close_turn() returns trigger
+language plpgsql as $$
+begin
+  delete from superstoryboard.turns where job = new.id;
+  return null;
+end
+$$;
+create trigger jobs_close_turn after update of state on superstoryboard.jobs
+  for each row when (old.state is distinct from new.state and new.state in ('SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED'))
+  execute function superstoryboard.close_turn();
+
+-- An open job whose row is removed by hand takes its message with it: adopted anew, the message would be paid for a second time.
+create function superstoryboard.archive_message() returns trigger
+language plpgsql as $$
+begin
+  delete from superstoryboard.turns where job = old.id;
+  perform superstoryboard.complete_message(old.queue, old.msg_id, 'archive')
+  where superstoryboard.lock_message(old.queue, old.msg_id, old.enqueued_at);
+  return null;
+end
+$$;
+create trigger jobs_archive_message after delete on superstoryboard.jobs
+  for each row when (old.state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING')) execute function superstoryboard.archive_message();
+
+create function superstoryboard.archive_messages() returns trigger
+language plpgsql as $$
+begin
+  delete from superstoryboard.turns;
+  perform superstoryboard.complete_message(j.queue, j.msg_id, 'archive') from superstoryboard.jobs j
+  where j.state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') and superstoryboard.lock_message(j.queue, j.msg_id, j.enqueued_at);
+  return null;
+end
+$$;
+create trigger jobs_archive_messages before truncate on superstoryboard.jobs
+  for each statement execute function superstoryboard.archive_messages();
+
+-- The place of a message in the order of its queue's sends: the queue numbers its messages when they are inserted, whatever the
+-- clock says and however long the transaction lasts. A queue that was dropped and created numbers from 1 again, and counts as the
+-- next incarnation.
+create function superstoryboard.rank_of(p_queue text, p_msg_id bigint) returns bigint
+language plpgsql as $$
+declare
+  present oid := to_regclass(format('pgmq.%I', 'q_' || p_queue));
+  q superstoryboard.queues;
+begin
+  select * into q from superstoryboard.queues where name = p_queue;
+  if q.queue_table is distinct from present then
+    update superstoryboard.queues
+    set incarnation = incarnation + (queue_table is not null)::integer, queue_table = present, adopted_msg_id = 0
+    where name = p_queue and queue_table is distinct from present;
+    select * into q from superstoryboard.queues where name = p_queue;
+  end if;
+  return (q.incarnation << 40) + p_msg_id;
+end
+$$;
