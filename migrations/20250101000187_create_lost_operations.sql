@@ -46,9 +46,19 @@ language sql stable as $$
     ),
     not exists (
       select from superstoryboard.provider_calls o
-      where o.call_hash = c.call_hash and o.state in ('INTENT', 'UNKNOWN') and o.id <> c.id
+      where o.state in ('INTENT', 'UNKNOWN') and o.id <> c.id and (
+        o.call_hash = c.call_hash
+        or o.model = c.model and o.created_at between c.created_at - interval '2 minutes' and c.created_at + interval '2 minutes'
+      )
     )
   from superstoryboard.provider_calls c where c.id = p_call;
+$$;
+
+-- Says, before a submit, for how long its operation is looked for where the answer does not come.
+create function superstoryboard.search_for_call_v1(p_call bigint, p_seconds double precision) returns void
+language sql as $$
+  update superstoryboard.provider_calls set search_until = clock_timestamp() + make_interval(secs => p_seconds)
+  where id = p_call and state = 'INTENT';
 $$;
 
 -- Keeps what is known of a submit whose answer did not come while its operation is looked for: the call stays INTENT.

@@ -27,6 +27,7 @@ class Exchange:
     accepted: bool = False
     operation: str | None = None
     refusal: str | None = None
+    webhook: Row | None = None
     dropped: bool = False
     time: float = field(default_factory=time.time)
 
@@ -43,7 +44,12 @@ class Exchange:
             "accepted": self.accepted,
             "status": status,
         }
-        extras = {"operation": self.operation, "refusal": self.refusal, "dropped": self.dropped}
+        extras = {
+            "operation": self.operation,
+            "refusal": self.refusal,
+            "webhook": self.webhook,
+            "dropped": self.dropped,
+        }
         return row | {name: value for name, value in extras.items() if value}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.video_worker.polling import STARTED_PERCENT, Poller, Times
 from services.video_worker.routes import VideoRoutes
+from services.video_worker.search import LostNames, Submits, mark_of
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
@@ -35,6 +37,7 @@ class VideoGenerator:
         ledger: Ledger,
         sources: SourceFetcher,
         routes: VideoRoutes,
+        lost_names: LostNames,
         hand_off: HandOff,
         metrics: CallMetrics,
         times: Times,
@@ -45,6 +48,7 @@ class VideoGenerator:
         self._intents = Intents(work, ledger)
         self._sources = sources
         self._routes = routes
+        self._lost_names = lost_names
         self._hand_off = hand_off
         self._metrics = metrics
         self._poller = Poller(work, ledger, metrics, times, draining)
@@ -62,7 +66,10 @@ class VideoGenerator:
         generation = await self._adoption.generation(job)
         if not isinstance(generation, VideoGeneration):
             raise TypeError(f"a video job holds {type(generation).__name__}")
-        operation = job.operation or await self._submit(job, generation)
+        if job.lost is not None:
+            operation = await self._lost_names.found(job, job.lost, generation)
+        else:
+            operation = job.operation or await self._submit(job, generation)
         await reached("accepted")
         provider = self._routes.provider(operation.route)
         done = await self._poller.done(job, operation, provider)
@@ -77,15 +84,17 @@ class VideoGenerator:
         route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
         intent = await self._intents.open(job, generation, source, route)
+        submits = await self._lost_names.expect(intent.call_id, route)
         await reached("intended")
-        name = await to_the_end(self._send(intent.call_id, route, _call(generation, source)))
+        call = _call(generation, source, mark_of(job.id, intent.call_id))
+        name = await to_the_end(self._send(intent.call_id, route, call, submits))
         await self._poller.report(job, STARTED_PERCENT)
         return Operation(intent.call_id, route, generation.model, name, 0.0)
 
-    async def _send(self, call_id: int, route: str, call: VideoCall) -> str:
+    async def _send(self, call_id: int, route: str, call: VideoCall, submits: Submits) -> str:
         provider = self._routes.provider(route)
         with counted(self._metrics, call.model):
-            name = await recorded(self._ledger, call_id, provider.submit(call), CallOutcome.UNKNOWN)
+            name = await recorded(submits, call_id, provider.submit(call), CallOutcome.UNKNOWN)
         await reached("named")
         await self._ledger.accept(call_id, name)
         return name
@@ -105,7 +114,7 @@ def _verify(file: Path) -> MediaFacts:
         ) from error
 
 
-def _call(generation: VideoGeneration, source: SourceImage | None) -> VideoCall:
+def _call(generation: VideoGeneration, source: SourceImage | None, mark: Mapping[str, str]) -> VideoCall:
     return VideoCall(
         model=generation.model,
         prompt=generation.prompt,
@@ -113,4 +122,5 @@ def _call(generation: VideoGeneration, source: SourceImage | None) -> VideoCall:
         duration_seconds=int(generation.duration_seconds),
         resolution=generation.resolution,
         image=source,
+        mark=mark,
     )

@@ -77,6 +77,14 @@ class LostOperations:
         )
         return Unclaimed(frozenset(row["names"] or ()), bool(row["alone"]))
 
+    async def search_for(self, call_id: int, seconds: float) -> None:
+        """Have the operation of a call that is about to be sent looked for, should its answer not come."""
+        await self._database.fetch(
+            "select superstoryboard.search_for_call_v1(%(call)s::bigint, %(seconds)s::float8)",
+            {"call": call_id, "seconds": seconds},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
     async def note(self, call_id: int, failure: ProviderFailure) -> None:
         """Keep why a submit has no answer, for the dead letter that follows if its operation is not found."""
         await self._database.fetch(

@@ -22,7 +22,7 @@ from superstoryboard.providers.answers import items, mapping, text
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google_files import GOOGLE, GoogleFiles
 from superstoryboard.providers.rest import Destination, Rest, Timeouts
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.video import ListedOperation, OperationDone, OperationRunning, VideoCall
 
 ROUTE = "interactions"
 
@@ -46,6 +46,8 @@ _WORDS = frozenset({"text", "thought"})
 class Omni:
     """A `VideoProvider`: the calls of one installation with its API key."""
 
+    lists = False
+
     def __init__(
         self,
         *,
@@ -54,7 +56,10 @@ class Omni:
         api_version: str = "v1beta",
         catalogue: Catalogue | None = None,
         timeouts: Timeouts | None = None,
+        webhook_url: str = "",
     ) -> None:
+        self.tells = bool(webhook_url)
+        self._webhook_url = webhook_url
         base_url = (base_url or GOOGLE).rstrip("/")
         root = f"{base_url}/{api_version}"
         self._interactions = f"{root}/interactions"
@@ -68,7 +73,7 @@ class Omni:
 
     async def submit(self, call: VideoCall) -> str:
         """As `VideoProvider.submit`; the name is the interaction's id."""
-        body = await asyncio.to_thread(_submit_body, call)
+        body = await asyncio.to_thread(_submit_body, call, self._webhook_url)
         retired = self._catalogue.refusal(call.model)
         answer = await self._rest.submit(self._interactions, body, retired=retired, limit=_ANSWER_BYTES)
         return self._rest.named(answer, "id", ROUTE)
@@ -90,6 +95,11 @@ class Omni:
         if uri.startswith("gs://"):
             raise results.video_in_bucket()
         return OperationDone(uri) if await self._files.ready(uri) else OperationRunning()
+
+    async def recent(self, model: str) -> list[ListedOperation]:
+        """As `VideoProvider.recent`: this API has no list."""
+        del model
+        return []
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
         """As `VideoProvider.download`; a small video may be inside its interaction."""
@@ -116,12 +126,12 @@ class Omni:
         return f"{self._interactions}/{quote(name, safe='')}?stream=false"
 
 
-def _submit_body(call: VideoCall) -> bytes:
+def _submit_body(call: VideoCall, webhook_url: str) -> bytes:
     content: list[dict[str, str]] = [{"type": "text", "text": call.prompt}]
     if call.image is not None:
         data = base64.b64encode(call.image.data).decode("ascii")
         content.append({"type": "image", "mime_type": call.image.media_type.value, "data": data})
-    body = {
+    body: dict[str, Any] = {
         "model": call.model,
         # Without both there is nothing to come back to.
         "background": True,
@@ -136,6 +146,8 @@ def _submit_body(call: VideoCall) -> bytes:
         },
         "generation_config": {"video_config": {"task": "image_to_video" if call.image else "text_to_video"}},
     }
+    if webhook_url:
+        body["webhook_config"] = {"uris": [webhook_url], "user_metadata": dict(call.mark)}
     return json.dumps(body).encode("ascii")
 
 

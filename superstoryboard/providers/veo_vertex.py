@@ -19,7 +19,7 @@ from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.inline_base64 import NotBase64Error, copy_base64
 from superstoryboard.providers.rest import Destination, Rest, Timeouts
 from superstoryboard.providers.veo_wire import checked_name, ended, instance, parameters, without_video
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.video import ListedOperation, OperationDone, OperationRunning, VideoCall
 
 ROUTE = "veo_vertex"
 DEFAULT_LOCATION = "us-central1"
@@ -33,6 +33,9 @@ _MULTI_REGIONS = frozenset({"us", "eu"})
 
 class VeoVertex:
     """A `VideoProvider`: the calls of one express key, or of one project and location."""
+
+    lists = False
+    tells = False
 
     def __init__(
         self,
@@ -89,6 +92,11 @@ class VeoVertex:
         if video.get("gcsUri"):
             raise results.video_in_bucket()
         raise results.unreachable_video(operation, secret=secret)
+
+    async def recent(self, model: str) -> list[ListedOperation]:
+        """As `VideoProvider.recent`: this API has no list."""
+        del model
+        return []
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
         """As `VideoProvider.download`: asks for the operation once more, into a file, and takes the video out of it."""

@@ -14,19 +14,22 @@ from prometheus_client import CollectorRegistry
 from services.video_worker.generate import VideoGenerator
 from services.video_worker.polling import GONE_ANSWERS, Times
 from services.video_worker.routes import VideoRoutes
+from services.video_worker.search import LostNames
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.staging import Staging
 from superstoryboard.runtime.worker import Attempt, Limits, Worker
 from superstoryboard.storage.objects import ObjectStore
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
@@ -41,6 +44,7 @@ SETTINGS = {
     "SUPABASE_STAGING_KEY": "staging-key",
 }
 GONE_SECONDS = 0.1
+SEARCH_SECONDS = 900.0
 GEMINI, EXPRESS = "GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_VERTEX_API_KEY"
 
 
@@ -56,13 +60,16 @@ async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
     registry = CollectorRegistry()
     store = await ObjectStore.connect(url="http://127.0.0.1:9", key="staging-key", timeout_seconds=1)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
+    ledger = Ledger(database)
+    staging = Staging(store, "artifact-staging", 1)
     generator = VideoGenerator(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
-        ledger=Ledger(database),
+        ledger=ledger,
         sources=sources,
         routes=routes,
-        hand_off=HandOff(Artifacts(database), store, "artifact-staging", None, HintMetrics(registry)),
+        lost_names=LostNames(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS),
+        hand_off=HandOff(Artifacts(database), ledger, staging, None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
         times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),
         draining=asyncio.Event(),
