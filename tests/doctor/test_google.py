@@ -11,7 +11,7 @@ import pytest
 from devstack.ports import free_port
 from superstoryboard.providers.catalogue import SHIPPED
 from tests.doctor.fixture import Doctor
-from tests.emulators.google_fixture import IMAGE_MODEL, KEY, VIDEO_MODEL, GoogleEmulator, report
+from tests.emulators.google_fixture import IMAGE_MODEL, KEY, VIDEO_MODEL, GoogleEmulator, report, submit_video
 
 RETIRED_TODAY = "gemini-3-pro-image"
 
@@ -174,3 +174,21 @@ def test_spending_needs_somebody_to_buy_from(doctor: Doctor) -> None:
     result = doctor("--spend", "--yes")
     assert (result.code, result.failed) == (1, ["image"])
     assert "neither ingest nor Google is there" in result.sentence("image")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "told"),
+    [
+        (VIDEO_MODEL, (), f"Google lists 1 operations of {VIDEO_MODEL}; a lost one can be found there"),
+        (VIDEO_MODEL, ("--no-listing",), f"Google lists no operations of {VIDEO_MODEL}"),
+        ("gemini-omni-1.1-flash", (), "route interactions of gemini-omni-1.1-flash has none"),
+    ],
+)
+def test_spending_says_whether_a_lost_operation_could_be_found(
+    doctor: Doctor, tmp_path: Path, model: str, options: tuple[str, ...], told: str
+) -> None:
+    with GoogleEmulator(tmp_path, *options).running() as emulator:
+        with emulator.client() as client:
+            submit_video(client).raise_for_status()
+        doctor.set(GOOGLE_GENERATIVE_AI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=emulator.url, VIDEO_MODEL=model)
+        assert told in doctor("--spend", "--yes").sentence("operation list")
