@@ -102,7 +102,7 @@ async def test_words_instead_of_a_video_are_kept(stub: Stub, omni: Omni) -> None
         ("completed", {"steps": [1]}),
         ("completed", {"steps": [{"type": "model_output", "content": {"video": MADE}}]}),
         ("completed", {"steps": output({"type": "film", "uri": FILE_URI})}),
-        ("completed", {"steps": output(WORDS, "x")}),
+        ("completed", {"steps": [{"type": "model_output", "content": [WORDS, "x"]}]}),
         ("completed", {"steps": output({"type": "image", "data": "eA=="})}),
     ],
 )

@@ -208,7 +208,9 @@ def odd_ends(route: VideoRoute) -> list[dict[str, Any]]:
     if route.name == "interactions":
         return [route.done | {"status": "expired"}, route.empty | {"outputs": [1], "steps": [1]}]
     ended = {key: value for key, value in route.empty.items() if key != "error"}
-    wrapped = {"generateVideoResponse": {"generatedSamples": []}} if route.name == "veo_gemini" else {"videos": []}
+    wrapped: dict[str, Any] = (
+        {"generateVideoResponse": {"generatedSamples": []}} if route.name == "veo_gemini" else {"videos": []}
+    )
     return [
         ended | {"error": "13"},
         ended | {"error": {"code": "13"}},

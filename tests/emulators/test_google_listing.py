@@ -46,7 +46,8 @@ def test_operations_are_listed_newest_first_page_by_page_with_what_was_asked(cli
 def test_the_webhook_of_a_submit_is_shown_and_checked(client: httpx.Client) -> None:
     assert submit(client, webhookConfig=WEBHOOK).status_code == 200
     assert report(client)["requests"][0]["webhook"] == WEBHOOK
-    for wrong in ({"uris": "x"}, {"userMetadata": {}}, {"uris": ["https://x"], "userMetadata": []}, []):
+    wrong_ones: list[object] = [{"uris": "x"}, {"userMetadata": {}}, {"uris": ["https://x"], "userMetadata": []}, []]
+    for wrong in wrong_ones:
         assert submit(client, webhookConfig=wrong).status_code == 400
 
 

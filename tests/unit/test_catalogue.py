@@ -219,6 +219,7 @@ def test_a_request_that_names_no_shape_gets_what_the_model_has(
     asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film")
     assert validate_generation(asked, own, "my-film") == []
     frozen = freeze_generation(asked, own, "my-film")
+    assert isinstance(frozen, VideoGeneration)
     assert (frozen.aspect_ratio, frozen.duration_seconds, frozen.resolution) == defaults
     assert validate_generation(frozen, own, "my-film") == []
 
