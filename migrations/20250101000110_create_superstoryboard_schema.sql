@@ -132,6 +132,7 @@ create table superstoryboard.provider_calls (
   operation_name text,
   paid boolean,
   waived_by text,
+  search_until timestamptz,
   error jsonb,
   created_at timestamptz not null default clock_timestamp(),
   accepted_at timestamptz,
@@ -140,6 +141,8 @@ create table superstoryboard.provider_calls (
 ) with (fillfactor = 70);
 comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
+comment on column superstoryboard.provider_calls.search_until is
+  'Until when the operation of a call without an answer is looked for at the provider; null where that is of no use.';
 comment on column superstoryboard.provider_calls.waived_by is
   'Who let this call go, so that another may follow it. It is never resumed, and its name, should it still come, is only kept.';
 comment on column superstoryboard.provider_calls.error is
@@ -148,6 +151,7 @@ comment on column superstoryboard.provider_calls.asked_again_at is
   'When a redrive asked once more for an operation that the provider had said is gone.';
 create unique index provider_calls_unsettled on superstoryboard.provider_calls (job_id) where state in ('INTENT', 'ACCEPTED');
 create index provider_calls_job on superstoryboard.provider_calls (job_id);
+create index provider_calls_searched on superstoryboard.provider_calls (created_at) where state = 'INTENT' and search_until is not null;
 create index provider_calls_accepted on superstoryboard.provider_calls (accepted_at) where state = 'ACCEPTED';
 
 create table superstoryboard.artifacts (

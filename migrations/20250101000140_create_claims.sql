@@ -4,7 +4,8 @@ create type superstoryboard.claimed_job as (
   id uuid, kind text, owner text, claim bigint, attempt integer, max_attempts integer, queue text, msg_id bigint,
   generation jsonb, raw_body text, model text, traceparent text,
   call_id bigint, call_model text, operation_name text, operation_age_seconds double precision,
-  upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint, call_route text
+  upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint, call_route text,
+  sent_at timestamptz, sent_age_seconds double precision, search_left_seconds double precision
 );
 
 -- Takes up to p_quantity due jobs. What is already paid comes first, without a place at the gate and also from a paused queue;
@@ -50,7 +51,7 @@ language sql stable as $$
   ) from superstoryboard.queues q where q.name = p_queue;
 $$;
 
--- Claims due jobs whose operation the provider has accepted, the oldest operation first.
+-- Claims due jobs whose operation the provider has accepted, or perhaps has and it is looked for; the oldest first.
 create function superstoryboard.claim_paid(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
@@ -62,9 +63,13 @@ declare
   remaining integer := p_quantity;
 begin
   for candidate in
-    select c.job_id from superstoryboard.provider_calls c join superstoryboard.turns t on t.job = c.job_id
-    where c.state = 'ACCEPTED' and t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
-    order by c.accepted_at
+    select c.job_id from (
+      select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED'
+      union all
+      select job_id, created_at from superstoryboard.provider_calls where state = 'INTENT' and search_until is not null
+    ) c join superstoryboard.turns t on t.job = c.job_id
+    where t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
+    order by c.since
   loop
     exit when remaining <= 0;
     taken := superstoryboard.claim_candidate(candidate, p_worker, p_lease_seconds, p_held);
@@ -213,19 +218,21 @@ declare
   lost superstoryboard.provider_calls;
   upload superstoryboard.artifacts;
   spends boolean;
+  searched boolean;
 begin
   select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED') for update;
   select * into upload from superstoryboard.artifacts
   where job_id = job.id and job.kind = 'image' and state = 'UPLOADING' order by created_at desc limit 1;
-  if job.kind = 'video' and call.state = 'INTENT' then
-    -- Its worker is gone between sending and the name: perhaps paid, so a person decides.
+  searched := job.kind = 'video' and coalesce(call.state = 'INTENT' and call.search_until > clock_timestamp(), false);
+  if job.kind = 'video' and call.state = 'INTENT' and not searched then
+    -- Its worker is gone between sending and the name, and it was not found: perhaps paid, so a person decides.
     update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
-    perform superstoryboard.bury_due_job(job, superstoryboard.interrupted_submit(),
+    perform superstoryboard.bury_due_job(job, coalesce(call.error - 'raw_answer', superstoryboard.interrupted_submit()),
       'Dead letter: it is unknown whether the submit was accepted');
     return null;
   end if;
   -- What is paid for or may lie in staging is looked for first; a claim that does so makes no call, and spends nothing.
-  spends := not (coalesce(call.state = 'ACCEPTED', false) or upload.id is not null);
+  spends := not (coalesce(call.state = 'ACCEPTED', false) or searched or upload.id is not null);
   if spends then
     select * into lost from superstoryboard.provider_calls
     where job_id = job.id and waived_by is null and (state = 'SETTLED' and paid or state = 'UNKNOWN' and job.kind = 'video')
@@ -264,13 +271,19 @@ begin
   returning * into job;
   perform superstoryboard.hold_turn(job, p_lease_seconds);
   perform pgmq.set_vt(job.queue, job.msg_id, 86400);
-  perform superstoryboard.emit_event(job, case when call.state = 'ACCEPTED' then 'Resumed' else 'Started' end);
+  perform superstoryboard.emit_event(job, case
+    when searched then 'Looking for its operation at the provider'
+    when call.state = 'ACCEPTED' then 'Resumed'
+    else 'Started'
+  end);
   return row(
     job.id, job.kind, job.owner, job.claim, job.attempt, job.max_attempts, job.queue, job.msg_id,
     job.generation, case when job.generation is null then superstoryboard.body_text(job.raw_body) end, job.model, job.traceparent,
-    case when call.state = 'ACCEPTED' then call.id end, call.model, call.operation_name,
+    case when call.state = 'ACCEPTED' or searched then call.id end, call.model, call.operation_name,
     extract(epoch from clock_timestamp() - call.accepted_at)::double precision,
-    upload.id, upload.staging_key, upload.sha256, upload.size_bytes, call.route
+    upload.id, upload.staging_key, upload.sha256, upload.size_bytes, call.route,
+    case when searched then call.created_at end, extract(epoch from clock_timestamp() - call.created_at)::double precision,
+    extract(epoch from call.search_until - clock_timestamp())::double precision
   )::superstoryboard.claimed_job;
 end
 $$;
@@ -358,7 +371,8 @@ $$;
 create function superstoryboard.attempt_to_give_back(p_job superstoryboard.jobs) returns integer
 language sql stable as $$
   select (p_job.claim_spent_attempt and not exists (
-    select from superstoryboard.provider_calls where job_id = p_job.id and state = 'ACCEPTED'
+    select from superstoryboard.provider_calls
+    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until is not null)
   ))::integer;
 $$;
 

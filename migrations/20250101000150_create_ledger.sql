@@ -64,12 +64,16 @@ $$;
 -- resumed: another call may be running by now.
 create function superstoryboard.keep_name_v1(p_call bigint, p_operation_name text) returns void
 language sql as $$
-  update superstoryboard.provider_calls
+  update superstoryboard.provider_calls c
   set operation_name = p_operation_name, accepted_at = clock_timestamp(),
       state = case when state = 'UNKNOWN' and waived_by is not null then 'SETTLED' else 'ACCEPTED' end,
       paid = case when state = 'UNKNOWN' and waived_by is not null then true end,
       settled_at = case when state = 'UNKNOWN' and waived_by is not null then clock_timestamp() end
-  where id = p_call and state in ('INTENT', 'UNKNOWN');
+  where id = p_call and state in ('INTENT', 'UNKNOWN') and not exists (
+    -- Found by a search that gave it to another call for the same video: it is kept there.
+    select from superstoryboard.provider_calls o
+    where o.route = c.route and o.operation_name = p_operation_name and o.id <> p_call
+  );
 $$;
 
 -- Lets a job go on by itself that was buried before it was known what became of its call: the operation's name arrived late, or

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from storyboard import batch, dead_letters, examine, generate, jobs, models, operate, process, queues, steer, sweep
+from storyboard import (
+    batch,
+    dead_letters,
+    examine,
+    generate,
+    jobs,
+    models,
+    operate,
+    process,
+    queues,
+    record_operation,
+    steer,
+    sweep,
+)
 from storyboard.output import print_line
 
 EPILOG = """
@@ -66,6 +79,20 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(epilog=EPILOG)(storyboard)
-    for module in (generate, batch, jobs, steer, process, queues, dead_letters, models, operate, examine, sweep):
+    commands = (
+        generate,
+        batch,
+        jobs,
+        steer,
+        process,
+        queues,
+        dead_letters,
+        record_operation,
+        models,
+        operate,
+        examine,
+        sweep,
+    )
+    for module in commands:
         module.register(app)
     return app

@@ -61,6 +61,11 @@ class Queues:
             answer = self.stub.DiscardDeadLetters(request, timeout=BATCH_SECONDS, metadata=self.metadata)
         return list(answer.jobs)
 
+    def record_operation(self, job_id: str, operation_name: str) -> Job:
+        request = api.RecordOperationRequest(job_id=job_id, operation_name=operation_name)
+        with spoken_errors(self.endpoint):
+            return self.stub.RecordOperation(request, timeout=CALL_SECONDS, metadata=self.metadata).job
+
 
 @contextmanager
 def connect_queues() -> Iterator[Queues]:

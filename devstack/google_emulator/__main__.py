@@ -21,6 +21,7 @@ def main() -> None:
         vertex_token=options.vertex_token,
         retired=frozenset(options.retired),
         renders_at_once=options.renders_at_once,
+        listing=not options.no_listing,
     )
     log_to_stdout()
     # uvicorn stops cleanly on these signals and then raises them again for the handlers it found; with
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vertex-token", help="the access token that Vertex projects take; without it none is taken")
     parser.add_argument("--retired", action="append", default=[], metavar="MODEL", help="make a model answer 404")
     parser.add_argument("--renders-at-once", type=int, default=2)
+    parser.add_argument("--no-listing", action="store_true", help="answer UNIMPLEMENTED where operations are listed")
     return parser
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from devstack.google_emulator import handlers, interactions, vertex
+from devstack.google_emulator import handlers, interactions, listing, vertex
 from devstack.google_emulator.config import Config
 from devstack.google_emulator.errors import ApiError, Json, invalid
 from devstack.google_emulator.turns import Emulator, product_route
@@ -56,6 +56,8 @@ def _gemini_routes() -> list[Route]:
             methods=["POST"],
         ),
         Route(f"{_MODEL}/operations/{{operation}}", product_route("poll", handlers.get_operation)),
+        Route(f"{_MODEL}/operations", product_route("list", listing.list_operations)),
+        Route("/{version}/generatedFiles", product_route("list", listing.list_generated_files)),
         Route(_MODEL, product_route("model", handlers.get_model)),
         Route(f"{_FILE}:download", product_route("download", handlers.download_file)),
         Route(_FILE, product_route("file", handlers.get_file)),

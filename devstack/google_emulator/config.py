@@ -24,3 +24,4 @@ class Config:
     vertex_token: str | None = None
     retired: frozenset[str] = frozenset()
     renders_at_once: int = 2
+    listing: bool = True

@@ -34,7 +34,8 @@ async def predict_long_running(turn: Turn) -> Response:
     model = _model_of(turn, "predictLongRunning")
     call = await asyncio.to_thread(_checked_video_call, await turn.body(), model)
     entry = await turn.begin(call.prompt)
-    operation = await turn.create(call, entry, model=model.name)
+    turn.exchange.webhook = call.webhook
+    operation = await turn.create(call, entry, model=model.name, ask={"webhook": call.webhook})
     return await turn.finish(entry, JSONResponse({"name": operation.name}))
 
 
@@ -48,7 +49,7 @@ async def get_operation(turn: Turn) -> Response:
         raise ApiError(404, "Requested entity was not found.")
     turn.exchange.operation = operation.name
     entry = await turn.begin(operation.prompt)
-    body = await asyncio.to_thread(_operation_body, turn.emulator.operations, operation)
+    body = await asyncio.to_thread(operation_body, turn.emulator.operations, operation)
     return await turn.finish(entry, JSONResponse(body))
 
 
@@ -110,7 +111,8 @@ def _checked_video_call(raw: bytes, model: Model) -> VideoCall:
     return call
 
 
-def _operation_body(operations: Operations, operation: Operation) -> Json:
+def operation_body(operations: Operations, operation: Operation) -> Json:
+    """Return an operation of the Gemini API as a poll shows it."""
     if not operations.done(operation):
         return {"name": operation.name}
     return finished_body(operation.name, operation.outcome, operation.file_id)

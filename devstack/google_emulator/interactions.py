@@ -16,7 +16,7 @@ from devstack.google_emulator.models import Model, find_model
 from devstack.google_emulator.operations import Operation
 from devstack.google_emulator.pictures import check_picture
 from devstack.google_emulator.turns import Emulator, Turn
-from devstack.google_emulator.video_call import FILMED, file_uri, filter_reason, operation_error
+from devstack.google_emulator.video_call import FILMED, checked_webhook, file_uri, filter_reason, operation_error
 
 _ID = re.compile(r"v1_[A-Za-z0-9_-]+")
 _RPC_WORDS = {
@@ -43,6 +43,7 @@ async def create_interaction(turn: Turn) -> Response:
     turn.exchange.model = name
     model = find_model(name, version=version, method="interactions", retired=turn.emulator.config.retired)
     call = await asyncio.to_thread(_checked_call, body, model)
+    turn.exchange.webhook = checked_webhook(body.get("webhook_config"), "user_metadata")
     entry = await turn.begin(call.film.prompt)
     ask = {"inline": call.inline, "background": call.background, "store": call.store}
     operation = await turn.create(call.film, entry, model=name, ask=ask)

@@ -27,6 +27,7 @@ class Exchange:
     accepted: bool = False
     operation: str | None = None
     refusal: str | None = None
+    webhook: Row | None = None
     dropped: bool = False
     sha256: str | None = None
     time: float = field(default_factory=time.time)
@@ -47,6 +48,7 @@ class Exchange:
         extras = {
             "operation": self.operation,
             "refusal": self.refusal,
+            "webhook": self.webhook,
             "dropped": self.dropped,
             "sha256": self.sha256,
         }

@@ -9,7 +9,7 @@ from typing import Any
 from devstack.google_emulator import errors
 from devstack.google_emulator.errors import ApiError, Surface, invalid
 
-ON = ("image", "submit", "poll", "download", "file", "cancel", "delete", "any")
+ON = ("image", "submit", "poll", "download", "file", "cancel", "delete", "list", "any")
 ERROR_KINDS = ("rate_limited_minute", "quota_day", "limit_zero", "overloaded", "internal")
 IMAGE_KINDS = ("blocked_prompt", "image_safety", "no_image_text", "no_image")
 OPERATION_KINDS = ("empty_operation", "rai_filtered", "no_video_text", "file_failed")

@@ -74,6 +74,7 @@ class VideoCall:
     audio: bool = True
     samples: int = 1
     storage_uri: str | None = None
+    webhook: Json | None = None
 
 
 def parse_video_call(raw: bytes, model: Model, rules: Rules = ON_GEMINI) -> VideoCall:
@@ -109,7 +110,22 @@ def parse_video_call(raw: bytes, model: Model, rules: Rules = ON_GEMINI) -> Vide
         audio=parameters.get("generateAudio", True),
         samples=samples,
         storage_uri=parameters.get("storageUri") if rules.extras else None,
+        webhook=None if rules.extras else checked_webhook(body.get("webhookConfig"), "userMetadata"),
     )
+
+
+def checked_webhook(webhook: Any, metadata: str) -> Json | None:
+    """Return where an operation's end is to be told, ``metadata`` being its field for words of the caller's own."""
+    if webhook is None:
+        return None
+    uris = webhook.get("uris") if isinstance(webhook, dict) else None
+    if not isinstance(uris, list) or not all(isinstance(uri, str) and uri.startswith("http") for uri in uris):
+        raise invalid("The webhook configuration needs `uris`.")
+    found: Json = webhook
+    words = found.get(metadata, {})
+    if not isinstance(words, dict) or found.keys() > {"uris", metadata}:
+        raise invalid(f"`{metadata}` of the webhook configuration must be an object.")
+    return found
 
 
 def _only_instance(instances: Any) -> Json:

@@ -8,8 +8,8 @@ from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_bytes
-from superstoryboard.providers.errors import damaged_image
 from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
+from superstoryboard.providers.results import damaged_image
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached

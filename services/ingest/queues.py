@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 
 from services.ingest.dead_letters import DeadLetterCalls
+from services.ingest.operations import OperationCalls
 from services.ingest.submissions import Submissions
 from superstoryboard.auth.interceptor import caller
 from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.records import kind_value
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
@@ -29,13 +31,21 @@ LONGEST_AGE_SECONDS = 10_000 * 366 * 24 * 3600
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class QueueService(DeadLetterCalls, QueueServiceServicer):
+class QueueService(DeadLetterCalls, OperationCalls, QueueServiceServicer):
     """Queues, dead letters and sweeps."""
 
     def __init__(
-        self, store: JobStore, steering: Steering, submissions: Submissions, sweeper: Sweeper, sweeps: SweepMetrics
+        self,
+        store: JobStore,
+        steering: Steering,
+        submissions: Submissions,
+        *,
+        operations: LostOperations,
+        sweeper: Sweeper,
+        sweeps: SweepMetrics,
     ) -> None:
-        super().__init__(store, steering, submissions)
+        DeadLetterCalls.__init__(self, store, steering, submissions)
+        OperationCalls.__init__(self, store, operations)
         self._sweeper = sweeper
         self._sweeps = sweeps
 

@@ -14,6 +14,7 @@ from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
+from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
@@ -62,7 +63,14 @@ async def run(settings: IngestSettings) -> bool:
     server.add(
         "superstoryboard.v1.QueueService",
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server,
-        QueueService(store, steering, submissions, Sweeper(database, settings.ages()), SweepMetrics(registry)),
+        QueueService(
+            store,
+            steering,
+            submissions,
+            operations=LostOperations(database),
+            sweeper=Sweeper(database, settings.ages()),
+            sweeps=SweepMetrics(registry),
+        ),
     )
     await page.start()
     await server.start(reflect=settings.grpc_reflection)

@@ -26,6 +26,12 @@ class VideoWorkerSettings(WorkerSettings):
     video_running_operations: int = Field(default=10, ge=0)
     video_poll_seconds: float = Field(default=10, gt=0)
     video_timeout_seconds: float = Field(default=360, gt=0)
+    lost_operation_search_seconds: float = Field(default=900, ge=0)
+    """For how long the operation of a submit without an answer is looked for where the provider lists operations."""
+    provider_webhook_url: str = Field(default="", pattern=r"^(https://\S+)?$")
+    """Where the provider tells the end of operations, with the row of the ledger; empty: nowhere."""
+    video_gone_seconds: float = Field(default=600, ge=0)
+    """For how long the provider must say that an operation or a video is gone before that is believed."""
     video_max_bytes: int = Field(default=100 * 1024 * 1024, gt=0)
     drain_seconds: float = Field(default=70, validate_default=True)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from services.video_worker.generate import Times, VideoGenerator
+from services.video_worker.generate import VideoGenerator
+from services.video_worker.polling import Times
 from services.video_worker.routes import VideoRoutes
+from services.video_worker.search import LostNames
 from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.omni import Omni
@@ -21,7 +24,7 @@ from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.staging import Staging, open_staging
 from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
 from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics, WorkerMetrics
 
 QUEUE = "video_generation_queue"
 
@@ -49,6 +52,13 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         ledger=ledger,
         sources=sources,
         routes=routes,
+        lost_names=LostNames(
+            LostOperations(connections.database),
+            ledger,
+            routes,
+            LostNameMetrics(connections.registry),
+            settings.lost_operation_search_seconds,
+        ),
         hand_off=HandOff(
             Artifacts(connections.database),
             ledger,
@@ -57,7 +67,12 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
             HintMetrics(connections.registry),
         ),
         metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),
-        times=Times(settings.video_poll_seconds, settings.video_timeout_seconds, settings.video_max_bytes),
+        times=Times(
+            settings.video_poll_seconds,
+            settings.video_timeout_seconds,
+            settings.video_max_bytes,
+            settings.video_gone_seconds,
+        ),
         draining=draining,
     )
     limits = Limits(
@@ -95,9 +110,9 @@ def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, 
     found: dict[str, VideoProvider] = {}
     if settings.google_generative_ai_api_key is not None:
         key = settings.google_generative_ai_api_key.get_secret_value()
-        url, version = settings.google_gemini_base_url, settings.google_api_version
-        found["interactions"] = Omni(api_key=key, base_url=url, api_version=version, catalogue=catalogue)
-        found["veo_gemini"] = VeoGemini(api_key=key, base_url=url, api_version=version, catalogue=catalogue)
+        url, version, told = settings.google_gemini_base_url, settings.google_api_version, settings.provider_webhook_url
+        for route, make in (("interactions", Omni), ("veo_gemini", VeoGemini)):
+            found[route] = make(api_key=key, base_url=url, api_version=version, catalogue=catalogue, webhook_url=told)
     if settings.google_vertex_project or settings.google_vertex_api_key is not None:
         express = settings.google_vertex_api_key
         found["veo_vertex"] = VeoVertex(

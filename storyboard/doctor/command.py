@@ -15,6 +15,7 @@ from storyboard.doctor.broker import check_broker
 from storyboard.doctor.database import check_database
 from storyboard.doctor.findings import Check, Finding, State, cleaned, exit_code, failed, run_checks, secrets
 from storyboard.doctor.google import check_google, load_catalogue
+from storyboard.doctor.listing import check_listing
 from storyboard.doctor.spend import NAME, make_image, plan
 from storyboard.doctor.storage import check_storage
 from storyboard.errors import CommandError
@@ -40,6 +41,7 @@ def examine(*, spend: bool, agreed: bool, as_json: bool) -> None:
     with _quiet_libraries():
         findings = asyncio.run(_check(as_json=as_json))
         if spend:
+            findings += _listing(as_json=as_json)
             findings += _spend(findings, agreed=agreed, as_json=as_json)
     if as_json:
         print_json({"ok": not exit_code(findings), "checks": [_json(each) for each in findings]})
@@ -55,6 +57,16 @@ async def _check(*, as_json: bool) -> list[Finding]:
         if not as_json:
             _print(some)
     return findings
+
+
+def _listing(*, as_json: bool) -> list[Finding]:
+    try:
+        told = [cleaned(each, secrets()) for each in asyncio.run(check_listing())]
+    except CommandError:
+        return []  # the catalogue was found wrong before
+    if not as_json:
+        _print(told)
+    return told
 
 
 def _spend(findings: list[Finding], *, agreed: bool, as_json: bool) -> list[Finding]:

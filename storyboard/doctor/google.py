@@ -16,13 +16,7 @@ from superstoryboard.providers.inspection import (
     ModelAnswer,
     inspect_google,
 )
-from superstoryboard.providers.validation import (
-    DEFAULT_ASPECT_RATIO,
-    DEFAULT_DURATION_SECONDS,
-    DEFAULT_RESOLUTION,
-    describe,
-    validate_generation,
-)
+from superstoryboard.providers.validation import describe, validate_generation
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 KEY_SETTING = "GOOGLE_GENERATIVE_AI_API_KEY"
@@ -121,14 +115,8 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
 
 def _default_request(kind: str) -> ImageGeneration | VideoGeneration:
     if kind == "image":
-        return ImageGeneration(storyboard_id="doctor", prompt="A dot", aspect_ratio=DEFAULT_ASPECT_RATIO)
-    return VideoGeneration(
-        storyboard_id="doctor",
-        prompt="A dot",
-        aspect_ratio=DEFAULT_ASPECT_RATIO,
-        duration_seconds=DEFAULT_DURATION_SECONDS,
-        resolution=DEFAULT_RESOLUTION,
-    )
+        return ImageGeneration(storyboard_id="doctor", prompt="A dot")
+    return VideoGeneration(storyboard_id="doctor", prompt="A dot")
 
 
 async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Finding:
@@ -161,9 +149,9 @@ def _by_catalogue(catalogue: Catalogue, model: Model) -> Finding:
     late = model.retirement_warning()
     if late:
         return warning(name, late, _replace_by(catalogue, model))
-    shape = DEFAULT_ASPECT_RATIO
+    shape = model.default_aspect_ratio or "size of the model"
     if model.kind == "video":
-        shape += f", {DEFAULT_DURATION_SECONDS} s, {DEFAULT_RESOLUTION}"
+        shape += f", {model.default_duration} s, {model.default_resolution}"
     until = f", retires {model.retirement_date}" if model.retirement_date else ""
     return ok(name, f"{model.name} can do the default {shape}{until}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,18 @@ class Operation:
     model: str
     name: str
     age_seconds: float
+
+
+@dataclass(frozen=True)
+class LostCall:
+    """A submit whose answer was lost: its operation is looked for, for `left_seconds` more; it is never sent again."""
+
+    call_id: int
+    route: str
+    model: str
+    sent_at: datetime
+    age_seconds: float
+    left_seconds: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,7 @@ class ClaimedJob:
     traceparent: str = field(default="", repr=False)
     operation: Operation | None = None
     upload: Upload | None = None
+    lost: LostCall | None = None
 
 
 @dataclass(frozen=True)
@@ -217,12 +231,15 @@ class WorkQueue:
 
 
 def _claimed(row: dict[str, Any]) -> ClaimedJob:
-    operation = upload = None
-    if row["call_id"] is not None:
+    operation = upload = lost = None
+    if row["sent_at"] is not None:
+        sent = ("call_id", "call_route", "call_model", "sent_at", "sent_age_seconds", "search_left_seconds")
+        lost = LostCall(*(row[name] for name in sent))
+    elif row["call_id"] is not None:
         names = ("call_id", "call_route", "call_model", "operation_name", "operation_age_seconds")
         operation = Operation(*(row[name] for name in names))
     if row["upload_id"] is not None:
         upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"])
     identity = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
     kept = {name: row[name] for name in (*identity, "generation", "raw_body", "model", "traceparent")}
-    return ClaimedJob(**kept, operation=operation, upload=upload)
+    return ClaimedJob(**kept, operation=operation, upload=upload, lost=lost)

@@ -15,7 +15,7 @@ _LONGEST_TEXT = 400
 _MOST_ITEMS = 40
 _DEEPEST = 12
 _READ_BYTES = 256 * 1024
-_MEDIA = re.compile(r"[A-Za-z0-9+/_=\\-]{120,}")
+_MEDIA = re.compile(r"[A-Za-z0-9+/_=\\-]{300,}")
 _MEDIA_FIELDS = frozenset({"data", "bytesbase64encoded", "encodedvideo", "thoughtsignature", "thought_signature"})
 
 

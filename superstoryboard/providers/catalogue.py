@@ -24,6 +24,14 @@ UNCALLED: frozenset[Route] = frozenset({"imagen"})
 SHIPPED = Path(__file__).with_name("catalogue.toml")
 
 
+_DEFAULTS = {
+    "default_aspect_ratio": ("aspect_ratios", "16:9"),
+    "default_duration": ("durations", "8"),
+    "default_resolution": ("resolutions", "720p"),
+}
+"""By field: the choices that a default is one of, and the usual one."""
+
+
 class UnknownModel(KeyError):  # noqa: N818 - reads as what it is at every call site
     """No model of that name is in the catalogue."""
 
@@ -50,7 +58,11 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One entry. `prompt_max_characters` counts Unicode characters; empty tuples mean there is no such choice."""
+    """One entry. `prompt_max_characters` counts Unicode characters; empty tuples mean there is no such choice.
+
+    The defaults are what a request that names none gets: where the entry names none, the usual one if the model has it,
+    else the first of the model's own. Each is among the model's choices, and they go together.
+    """
 
     name: str
     kind: Kind
@@ -67,6 +79,9 @@ class Model:
     resolution_durations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reference_images_max: int = 0
     refuse: bool = False
+    default_aspect_ratio: str = ""
+    default_duration: str = ""
+    default_resolution: str = ""
 
     def retirement_warning(self, today: date | None = None) -> str | None:
         """The sentence for logs and `Job.warnings` once the retirement date has passed; `today` is UTC's by default."""
@@ -175,13 +190,22 @@ def _model(entry: Mapping[str, Any]) -> Model:
         by_resolution = given.pop("resolution_durations", {})
         given["resolution_durations"] = MappingProxyType({name: tuple(all_) for name, all_ in by_resolution.items()})
         frozen: dict[str, Any] = {name: tuple(all_) if isinstance(all_, list) else all_ for name, all_ in given.items()}
-        model = Model(**_complete(frozen))
+        model = Model(**_with_defaults(_complete(frozen)))
     except KeyError as error:
         raise CatalogueError(f"entry {entry.get('name')!r} of the catalogue: {error} is missing") from error
     except (TypeError, AttributeError, ArithmeticError) as error:
         raise CatalogueError(f"entry {entry.get('name')!r} of the catalogue: a value has the wrong type") from error
     _check(model)
     return model
+
+
+def _with_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """The entry with a default for each choice that it has."""
+    for name, (choices, usual) in _DEFAULTS.items():
+        own = given.get(choices, ())
+        if not given.get(name) and isinstance(own, tuple) and own:
+            given[name] = usual if usual in own else own[0]
+    return given
 
 
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +226,8 @@ def _check(model: Model) -> None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
     numbers = (model.prompt_max_characters, model.reference_images_max)
     lists = (model.aspect_ratios, model.sizes, model.durations, model.resolutions, *model.resolution_durations.values())
-    texts = (model.name, model.provider, model.replacement or "", *(item for each in lists for item in each))
+    defaults = (model.default_aspect_ratio, model.default_duration, model.default_resolution)
+    texts = (model.name, model.provider, model.replacement or "", *defaults, *(item for each in lists for item in each))
     if not (
         all(type(number) is int and number >= 0 for number in numbers)
         and all(isinstance(each, tuple) for each in lists)
@@ -213,3 +238,20 @@ def _check(model: Model) -> None:
         and isinstance(model.refuse, bool)
     ):
         raise CatalogueError(f"entry {model.name!r} of the catalogue: a value has the wrong type")
+    _check_defaults(model)
+
+
+def _check_defaults(model: Model) -> None:
+    """A request that names nothing asks for what the model has."""
+    where = f"entry {model.name!r} of the catalogue"
+    for name, (choices, _) in _DEFAULTS.items():
+        default, own = getattr(model, name), getattr(model, choices)
+        if model.kind == "video" and not own:
+            raise CatalogueError(f"{where}: a video model needs {choices}")
+        if default and default not in own:
+            raise CatalogueError(f"{where}: {name} {default!r} is not among its {choices}")
+    if model.kind == "video" and not all(each.isascii() and each.isdecimal() for each in model.durations):
+        raise CatalogueError(f"{where}: durations are whole seconds")
+    lengths = model.resolution_durations.get(model.default_resolution)
+    if lengths is not None and model.default_duration not in lengths:
+        raise CatalogueError(f"{where}: resolution {model.default_resolution} has no duration {model.default_duration}")

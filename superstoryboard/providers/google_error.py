@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _NO_QUOTA = re.compile(r"\blimit: 0(?![\d.])")
 _LONGEST_WAIT_SECONDS = 24 * 3600.0
@@ -29,7 +29,7 @@ class GoogleError:
     def words(self) -> tuple[str, ...]:
         """The machine-readable words of the error, for `JobError.provider_codes`."""
         words = (self.status, *sorted(self.reasons), *self.quota_ids)
-        return tuple(dict.fromkeys(word for word in words if _WORD.fullmatch(word)))
+        return tuple(dict.fromkeys(word for word in words if WORD.fullmatch(word)))
 
     def says(self, *texts: str) -> bool:
         """True where the message contains one of the texts, whatever their case."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
+import socket
 from pathlib import Path
 
 import httpx
 
-from superstoryboard.providers import errors
-from superstoryboard.providers.rest import ERROR_BODY_BYTES, Destination, Rest, mapping, same_origin
+from superstoryboard.jobs.errors import CallOutcome
+from superstoryboard.providers import errors, results
+from superstoryboard.providers.addresses import is_public
+from superstoryboard.providers.answers import mapping
+from superstoryboard.providers.rest import ERROR_BODY_BYTES, Destination, Rest, same_origin
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 MAX_REDIRECTS = 5
@@ -39,21 +44,26 @@ class GoogleFiles:
             raise errors.file_failure(answer.status, answer.json(), answer.headers)
         state = mapping(answer.json()).get("state")
         if state == "FAILED":
-            raise errors.failed_file()
+            raise results.failed_file()
         return state != "PROCESSING"
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
         """As `VideoProvider.download`."""
         url = self._address(uri)
-        async with Destination(destination) as file, asyncio.timeout(self._rest.timeouts.download):
+        async with (
+            self._rest.downloading,
+            Destination(destination) as file,
+            asyncio.timeout(self._rest.timeouts.download),
+        ):
             for _ in range(MAX_REDIRECTS + 1):
-                onwards = await self._rest.fetch(url, file, max_bytes, trusted=same_origin(url, self._base))
+                if same_origin(url, self._base):
+                    onwards = await self._rest.fetch(url, file, max_bytes)
+                else:
+                    onwards = await self._rest.fetch_elsewhere(url, await self._addresses(url), file, max_bytes)
                 if onwards is None:
                     return
-                if not self._may_visit(onwards):
-                    break
                 url = onwards
-            raise errors.unreachable_video()
+            raise results.unreachable_video()
 
     def _file_id(self, uri: str) -> str | None:
         """The id of a file that is Google's own; None for any other address."""
@@ -67,17 +77,33 @@ class GoogleFiles:
         file = self._file_id(uri)
         if file is not None:
             return httpx.URL(f"{self._root}/files/{file}:download?alt=media")
-        url = _parsed(uri)
-        if not self._may_visit(url):
-            raise errors.unreachable_video()
-        return url
+        return _parsed(uri)
 
-    def _may_visit(self, url: httpx.URL) -> bool:
-        return url.scheme == "https" or (url.scheme == "http" == self._base.scheme)
+    async def _addresses(self, url: httpx.URL) -> tuple[str, ...]:
+        """Where another host is reached: over https, at public addresses only; none for the host that is configured.
+
+        Raises:
+            ProviderFailure: outcome PAID: it may not be visited, or cannot be found now.
+        """
+        if url.host == self._base.host and url.scheme in {"https", self._base.scheme}:
+            return ()
+        if url.scheme != "https" or url.userinfo or not url.host:
+            raise results.unreachable_video()
+        try:
+            loop = asyncio.get_running_loop()
+            listed = await loop.getaddrinfo(url.raw_host.decode("ascii"), url.port or 443, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise results.unreachable_video() from error
+        except OSError as error:
+            raise errors.read_interrupted(error, CallOutcome.PAID) from error
+        texts = tuple(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in listed))
+        if not all(is_public(ipaddress.ip_address(each)) for each in texts):
+            raise results.unreachable_video()
+        return texts
 
 
 def _parsed(uri: str) -> httpx.URL:
     try:
         return httpx.URL(uri)
-    except httpx.InvalidURL as error:
-        raise errors.unreachable_video() from error
+    except (httpx.InvalidURL, ValueError) as error:
+        raise results.unreachable_video() from error

@@ -24,10 +24,6 @@ Generation = ImageGeneration | VideoGeneration
 Style = Literal["proto", "json"]
 Classes = Mapping[str, type[ImageGeneration] | type[VideoGeneration]]
 
-DEFAULT_ASPECT_RATIO = "16:9"
-DEFAULT_DURATION_SECONDS = "8"
-DEFAULT_RESOLUTION = "720p"
-
 INVALID_ARGUMENT = "INVALID_ARGUMENT"
 MODEL_RETIRED = "MODEL_RETIRED"
 
@@ -101,17 +97,18 @@ def validate_generation(
 
 
 def freeze_generation(message: Message, catalogue: Catalogue, default_model: str) -> Generation:
-    """A copy of a valid message with every default filled in, so that later settings do not change the job.
+    """A copy of a valid message with the defaults of its model filled in, so that later settings do not change the job.
 
     An edit keeps an empty aspect ratio: the picture keeps its own.
     """
     frozen = copy.deepcopy(_generation(message))
-    frozen.model = catalogue.get(frozen.model or default_model).name
+    model = catalogue.get(frozen.model or default_model)
+    frozen.model = model.name
     if isinstance(frozen, VideoGeneration):
-        frozen.duration_seconds = frozen.duration_seconds or DEFAULT_DURATION_SECONDS
-        frozen.resolution = frozen.resolution or DEFAULT_RESOLUTION
+        frozen.duration_seconds = frozen.duration_seconds or model.default_duration
+        frozen.resolution = frozen.resolution or model.default_resolution
     if isinstance(frozen, VideoGeneration) or not frozen.edit_mode:
-        frozen.aspect_ratio = frozen.aspect_ratio or DEFAULT_ASPECT_RATIO
+        frozen.aspect_ratio = frozen.aspect_ratio or model.default_aspect_ratio
     return frozen
 
 
@@ -233,8 +230,8 @@ def _model_violations(message: Generation, catalogue: Catalogue, default_model: 
 
 
 def _video_violations(message: VideoGeneration, model: Model) -> Iterator[Violation]:
-    duration = message.duration_seconds or DEFAULT_DURATION_SECONDS
-    resolution = message.resolution or DEFAULT_RESOLUTION
+    duration = message.duration_seconds or model.default_duration
+    resolution = message.resolution or model.default_resolution
     yield from _choice("duration_seconds", duration, model.durations)
     yield from _choice("resolution", resolution, model.resolutions)
     allowed = model.resolution_durations.get(resolution)
@@ -244,7 +241,7 @@ def _video_violations(message: VideoGeneration, model: Model) -> Iterator[Violat
 
 def _choice(field: str, value: str, allowed: Sequence[str]) -> Iterator[Violation]:
     if value and value not in allowed:
-        yield Violation(field, f"must be one of {', '.join(allowed)}")
+        yield Violation(field, f"must be one of {', '.join(allowed)}" if allowed else "is not a choice of this model")
 
 
 def _styled(violation: Violation, message: Generation, style: Style) -> Violation:

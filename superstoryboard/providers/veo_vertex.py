@@ -12,14 +12,16 @@ from pathlib import Path
 
 import httpx
 
-from superstoryboard.providers import errors
+from superstoryboard.providers import errors, results
 from superstoryboard.providers.access import Access, ApiKey, GoogleLogin
+from superstoryboard.providers.answers import items, mapping
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.inline_base64 import NotBase64Error, copy_base64
-from superstoryboard.providers.rest import Destination, Rest, Timeouts, items, mapping, named
+from superstoryboard.providers.rest import Destination, Rest, Timeouts
 from superstoryboard.providers.veo_wire import checked_name, ended, instance, parameters, without_video
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.video import ListedOperation, OperationDone, OperationRunning, VideoCall
 
+ROUTE = "veo_vertex"
 DEFAULT_LOCATION = "us-central1"
 API_VERSION = "v1beta1"
 INLINE = "bytesBase64Encoded"
@@ -31,6 +33,9 @@ _MULTI_REGIONS = frozenset({"us", "eu"})
 
 class VeoVertex:
     """A `VideoProvider`: the calls of one express key, or of one project and location."""
+
+    lists = False
+    tells = False
 
     def __init__(
         self,
@@ -60,8 +65,8 @@ class VeoVertex:
         """As `VideoProvider.submit`; the name is `projects/…/operations/…`."""
         body = await asyncio.to_thread(_submit_body, call)
         url = f"{self._root(self._location)}/{self._models}/{call.model}:predictLongRunning"
-        answer = await self._rest.submit(url, body, retired=self._catalogue.refusal(call.model))
-        return named(answer, "name")
+        answer = await self._rest.submit(url, body, retired=self._catalogue.refusal(call.model), limit=_HEAD_BYTES)
+        return self._rest.named(answer, "name", ROUTE)
 
     async def poll(self, name: str) -> OperationRunning | OperationDone:
         """As `VideoProvider.poll`. Of an answer that holds a video only the beginning is read."""
@@ -72,31 +77,43 @@ class VeoVertex:
         if not answer.whole:
             if re.search(rb'"%s"\s*:\s*"' % INLINE.encode(), answer.body[:_HEAD_BYTES]):
                 return OperationDone(name)
-            raise errors.unreadable_poll()
+            raise results.unreadable_poll()
         secret = self._rest.access.secret
-        response = ended(answer.json(), secret=secret)
+        operation = answer.json()
+        response = ended(operation, secret=secret)
         if response is None:
             return OperationRunning()
         videos = items(response.get("videos"))
         if not videos:
-            raise without_video(response, secret=secret)
+            raise without_video(response, operation, secret=secret)
         video = mapping(videos[0])
         if video.get(INLINE):
             return OperationDone(name)
-        raise errors.video_in_bucket() if video.get("gcsUri") else errors.unreachable_video()
+        if video.get("gcsUri"):
+            raise results.video_in_bucket()
+        raise results.unreachable_video(operation, secret=secret)
+
+    async def recent(self, model: str) -> list[ListedOperation]:
+        """As `VideoProvider.recent`: this API has no list."""
+        del model
+        return []
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
         """As `VideoProvider.download`: asks for the operation once more, into a file, and takes the video out of it."""
         url, body = self._question(uri)
         answer = destination.with_name(f"{destination.name}.json")
         try:
-            async with Destination(answer) as file, asyncio.timeout(self._rest.timeouts.download):
-                if await self._rest.fetch(httpx.URL(url), file, max_bytes, trusted=True, body=body, encoded=True):
-                    raise errors.unreachable_video()
+            async with (
+                self._rest.downloading,
+                Destination(answer) as file,
+                asyncio.timeout(self._rest.timeouts.download),
+            ):
+                if await self._rest.fetch(httpx.URL(url), file, max_bytes, body=body, encoded=True):
+                    raise results.unreachable_video()
             size = await asyncio.to_thread(_take_out, answer, destination)
             if size > max_bytes:
                 await asyncio.to_thread(destination.unlink)
-                raise errors.oversized_video(max_bytes)
+                raise results.oversized_video(max_bytes)
         finally:
             await asyncio.to_thread(answer.unlink, missing_ok=True)
 
@@ -104,7 +121,7 @@ class VeoVertex:
         """The address and body that ask for an operation; its own location answers, whatever is configured by now."""
         model, found, _ = checked_name(name).rpartition("/operations/")
         if not found:
-            raise errors.unreadable_poll()
+            raise results.unreadable_poll()
         location = _LOCATION.match(name)
         root = self._root(location[1] if location else self._location)
         return f"{root}/{model}:fetchPredictOperation", json.dumps({"operationName": name}).encode("ascii")
@@ -133,4 +150,4 @@ def _take_out(answer: Path, destination: Path) -> int:
             return copy_base64(source, target, INLINE, within=_HEAD_BYTES)
     except NotBase64Error as error:
         destination.unlink(missing_ok=True)
-        raise errors.unreadable_download() from error
+        raise results.unreadable_download() from error

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from superstoryboard.jobs.errors import ProviderFailure
-from superstoryboard.providers import errors
-from superstoryboard.providers.rest import items, mapping
+from superstoryboard.providers import results
+from superstoryboard.providers.answers import items
 from superstoryboard.providers.video import VideoCall
 
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+_OPERATION_KEYS = frozenset({"name", "metadata", "done", "error", "response"})
 
 
 def instance(call: VideoCall) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def instance(call: VideoCall) -> dict[str, Any]:
 
 
 def parameters(call: VideoCall) -> dict[str, Any]:
-    """Shape and length; absent fields keep the provider's defaults."""
+    """Shape and length."""
     return {
         "aspectRatio": call.aspect_ratio,
         "durationSeconds": call.duration_seconds,
@@ -40,7 +42,7 @@ def checked_name(name: str) -> str:
         ProviderFailure: outcome UNKNOWN: it is none.
     """
     if not _PATH.fullmatch(name):
-        raise errors.unreadable_poll()
+        raise results.unreadable_poll()
     return name
 
 
@@ -48,20 +50,29 @@ def ended(answer: object, *, secret: str) -> Mapping[str, Any] | None:
     """The `response` of an operation that is done; None while it runs.
 
     Raises:
-        ProviderFailure: outcome UNKNOWN: the answer is no operation. UNPAID: it ended with an error.
+        ProviderFailure: outcome UNKNOWN: the answer is no operation. UNPAID: it ended with an error, or with nothing at
+            all. PAID: it ended with something that is not known here.
     """
-    if not isinstance(answer, Mapping) or not ("name" in answer or "done" in answer):
-        raise errors.unreadable_poll()
-    if answer.get("done") is not True:
+    if not isinstance(answer, Mapping) or not isinstance(answer.get("done", False), bool):
+        raise results.unreadable_poll()
+    if "name" not in answer and "done" not in answer:
+        raise results.unreadable_poll()
+    if not answer.get("done"):
         return None
-    if answer.get("error"):
-        raise errors.operation_failure(answer["error"], secret=secret)
-    return mapping(answer.get("response"))
+    error, response = answer.get("error"), answer.get("response")
+    if error is not None:
+        raise results.operation_failure(error, secret=secret)
+    if response is None and answer.keys() <= _OPERATION_KEYS:
+        raise results.empty_operation()
+    if not isinstance(response, Mapping):
+        raise results.unknown_result(answer, secret=secret)
+    return response
 
 
-def without_video(result: Mapping[str, Any], *, secret: str) -> ProviderFailure:
-    """Why an operation that is done holds no video: filtered, or nothing at all."""
+def without_video(result: Mapping[str, Any], answer: object, *, secret: str) -> ProviderFailure:
+    """Why an operation that is done holds no video: it was filtered, or nobody can say."""
     reasons = [reason for reason in items(result.get("raiMediaFilteredReasons")) if isinstance(reason, str)]
-    if reasons or result.get("raiMediaFilteredCount"):
-        return errors.filtered_video(reasons, secret=secret)
-    return errors.empty_operation()
+    count = result.get("raiMediaFilteredCount")
+    if reasons or (isinstance(count, int) and count > 0):
+        return results.filtered_video(reasons, secret=secret)
+    return results.unknown_result(answer, secret=secret)

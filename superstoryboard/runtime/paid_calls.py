@@ -6,10 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
-from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import CallMetrics
 
@@ -35,7 +34,14 @@ def counted(metrics: CallMetrics, model: str) -> Iterator[None]:
         metrics.ended(model, outcome, time.monotonic() - started)
 
 
-async def recorded(ledger: Ledger, call_id: int, step: Awaitable[T], unforeseen: CallOutcome) -> T:
+class Settles(Protocol):
+    """Who is told how a call ended that gave nothing."""
+
+    async def settle(self, call_id: int, failure: ProviderFailure) -> None:
+        """Record it."""
+
+
+async def recorded(ledger: Settles, call_id: int, step: Awaitable[T], unforeseen: CallOutcome) -> T:
     """A step of a paid call; where it fails, the ledger is told. `unforeseen` is the outcome of a fault of the worker.
 
     Raises:

@@ -121,6 +121,22 @@ class CallMetrics:
         return model if model in self._models else OTHER
 
 
+class LostNameMetrics:
+    """Submits whose operation's name did not come back with the answer."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._names = Counter(
+            "superstoryboard_lost_names_total",
+            "Submits without an answer by what the search for their operations found: yes or no",
+            ["route", "found"],
+            registry=registry,
+        )
+
+    def ended(self, route: str, *, found: bool) -> None:
+        """A search ended, or there was nothing to search in."""
+        self._names.labels(route, "yes" if found else "no").inc()
+
+
 class HintMetrics:
     """ArtifactReady from workers to the asset_writer."""
 

@@ -118,6 +118,20 @@ class DiscardDeadLettersResponse(_message.Message):
     jobs: _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]
     def __init__(self, jobs: _Optional[_Iterable[_Union[_job_pb2.Job, _Mapping]]] = ...) -> None: ...
 
+class RecordOperationRequest(_message.Message):
+    __slots__ = ("job_id", "operation_name")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_NAME_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    operation_name: str
+    def __init__(self, job_id: _Optional[str] = ..., operation_name: _Optional[str] = ...) -> None: ...
+
+class RecordOperationResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
+
 class SweepRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -55,6 +55,11 @@ class QueueServiceStub:
                 request_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.DiscardDeadLettersRequest.SerializeToString,
                 response_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.DiscardDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.RecordOperation = channel.unary_unary(
+                '/superstoryboard.v1.QueueService/RecordOperation',
+                request_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.RecordOperationRequest.SerializeToString,
+                response_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.RecordOperationResponse.FromString,
+                _registered_method=True)
         self.Sweep = channel.unary_unary(
                 '/superstoryboard.v1.QueueService/Sweep',
                 request_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.SweepRequest.SerializeToString,
@@ -104,6 +109,13 @@ class QueueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordOperation(self, request, context):
+        """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Sweep(self, request, context):
         """Runs the periodic duties once; safe to run twice at once.
         """
@@ -147,6 +159,11 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.DiscardDeadLetters,
                     request_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.DiscardDeadLettersRequest.FromString,
                     response_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.DiscardDeadLettersResponse.SerializeToString,
+            ),
+            'RecordOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordOperation,
+                    request_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.RecordOperationRequest.FromString,
+                    response_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.RecordOperationResponse.SerializeToString,
             ),
             'Sweep': grpc.unary_unary_rpc_method_handler(
                     servicer.Sweep,
@@ -273,6 +290,33 @@ class QueueService:
             '/superstoryboard.v1.QueueService/DiscardDeadLetters',
             superstoryboard_dot_v1_dot_queue__service__pb2.DiscardDeadLettersRequest.SerializeToString,
             superstoryboard_dot_v1_dot_queue__service__pb2.DiscardDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/superstoryboard.v1.QueueService/RecordOperation',
+            superstoryboard_dot_v1_dot_queue__service__pb2.RecordOperationRequest.SerializeToString,
+            superstoryboard_dot_v1_dot_queue__service__pb2.RecordOperationResponse.FromString,
             options,
             channel_credentials,
             insecure,

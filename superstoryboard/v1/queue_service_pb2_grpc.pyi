@@ -41,6 +41,8 @@ class QueueServiceStub:
     """Sends dead letters into the queue again."""
     DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DiscardDeadLettersRequest, _queue_service_pb2.DiscardDeadLettersResponse]
     """Gives dead letters up."""
+    RecordOperation: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.RecordOperationRequest, _queue_service_pb2.RecordOperationResponse]
+    """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call."""
     Sweep: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.SweepRequest, _queue_service_pb2.SweepResponse]
     """Runs the periodic duties once; safe to run twice at once."""
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]
@@ -61,6 +63,8 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Sends dead letters into the queue again."""
     DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DiscardDeadLettersRequest, _queue_service_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
     """Gives dead letters up."""
+    RecordOperation: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.RecordOperationRequest, _queue_service_pb2.RecordOperationResponse]  # type: ignore[assignment]
+    """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call."""
     Sweep: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.SweepRequest, _queue_service_pb2.SweepResponse]  # type: ignore[assignment]
     """Runs the periodic duties once; safe to run twice at once."""
     PauseQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
@@ -98,6 +102,13 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.DiscardDeadLettersResponse]]:
         """Gives dead letters up."""
+
+    def RecordOperation(
+        self,
+        request: _queue_service_pb2.RecordOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.RecordOperationResponse, _abc.Awaitable[_queue_service_pb2.RecordOperationResponse]]:
+        """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call."""
 
     def Sweep(
         self,

@@ -40,11 +40,12 @@ class Asked:
 
 @dataclass
 class Stub:
-    """Answers by path; everything else is 404."""
+    """Answers by path: those `queued` first, once each; everything else is 404."""
 
     port: int
     scheme: str = "http"
     answers: dict[str, Answer] = field(default_factory=dict)
+    queued: dict[str, list[Answer]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
 
     @property
@@ -77,7 +78,9 @@ async def _answer(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.Stre
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     stub.asked.append(Asked(method, target, headers, body))
-    answer = stub.answers.get(target.partition("?")[0], Answer(404))
+    path = target.partition("?")[0]
+    queued = stub.queued.get(path)
+    answer = queued.pop(0) if queued else stub.answers.get(path, Answer(404))
     if answer.cut and not answer.body:
         writer.transport.abort()
         return

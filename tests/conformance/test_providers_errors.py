@@ -1,5 +1,6 @@
 """The table from provider errors to ours, row by row."""
 
+import json
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -10,7 +11,8 @@ import httpx2
 import pytest
 
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, ProviderFailure
-from superstoryboard.providers import errors
+from superstoryboard.providers import errors, results
+from superstoryboard.providers.answers import KEPT_CHARACTERS, kept
 from superstoryboard.providers.google_error import parse_seconds
 from superstoryboard.providers.wording import LONGEST, presentable, support_codes
 
@@ -62,7 +64,7 @@ SUBMITS = [
     (403, google(403), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (404, google(404, "models/x is no longer available"), "INVALID", "MODEL_RETIRED"),
     (404, "<html>not here</html>", "CONFIG", "PROVIDER_NOT_FOUND"),
-    (408, None, "TRANSIENT", "PROVIDER_TIMEOUT"),
+    (408, google(408), "TRANSIENT", "PROVIDER_TIMEOUT"),
     (413, None, "INVALID", "PROVIDER_REQUEST_TOO_LARGE"),
     (418, None, "INVALID", "PROVIDER_INVALID_ARGUMENT"),
 ]
@@ -74,7 +76,17 @@ def test_a_paid_call_that_is_settled_as_unpaid(status: int, body: Any, error_cla
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(500, google(500)), (502, "<html>"), (503, "<html>"), (504, google(504)), (302, ""), (204, "")]
+    ("status", "body"),
+    [
+        (408, None),
+        (499, "<html>"),
+        (500, google(500)),
+        (502, "<html>"),
+        (503, "<html>"),
+        (504, google(504)),
+        (302, ""),
+        (204, ""),
+    ],
 )
 def test_everything_else_after_sending_is_unknown(status: int, body: Any) -> None:
     assert facts(errors.submit_failure(status, body, {})) == ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", UNKNOWN)
@@ -102,7 +114,7 @@ def test_a_retired_model_names_what_it_was_told() -> None:
     assert errors.submit_failure(404, body, {}, retired="model a; replacement b").error.message == (
         "model a; replacement b"
     )
-    assert "no longer available" in errors.submit_failure(404, body, {}).error.message
+    assert "not available" in errors.submit_failure(404, body, {}).error.message
 
 
 def test_provider_words_are_kept_as_codes() -> None:
@@ -128,7 +140,7 @@ def test_any_shape_of_body_is_survived(body: Any) -> None:
         errors.submit_failure(status, body, {})
         errors.poll_failure(status, body, {})
         errors.download_failure(status, body, {})
-    errors.operation_failure(body)
+    results.operation_failure(body)
 
 
 @pytest.mark.parametrize(
@@ -179,31 +191,38 @@ def test_downloads_are_paid_whatever_happens(status: int, body: Any, error_class
         (9, "INVALID"),
         (13, "TRANSIENT"),
         (14, "TRANSIENT"),
-        ("13", "TRANSIENT"),
-        (None, "TRANSIENT"),
     ],
 )
 def test_operations_that_end_with_an_error_are_unpaid(rpc_code: Any, error_class: str) -> None:
-    failure = errors.operation_failure({"code": rpc_code, "message": "because"})
+    failure = results.operation_failure({"code": rpc_code, "message": "because"})
     assert (failure.error.error_class, failure.outcome) == (error_class, UNPAID)
     assert failure.error.message.endswith(": because")
 
 
+@pytest.mark.parametrize("error", ["13", [13], {}, {"code": "13"}, {"code": None}, {"code": True}, {"code": 10**30}])
+def test_an_error_that_is_none_of_googles_says_nothing_of_the_payment(error: Any) -> None:
+    failure = results.operation_failure(error)
+    assert facts(failure) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESULT", PAID)
+    assert '"error"' in failure.raw_answer
+
+
 def test_a_policy_error_of_an_operation_is_a_refusal() -> None:
-    failure = errors.operation_failure({"code": 3, "message": "It has sensitive words. Support codes: 29310472, 1"})
+    failure = results.operation_failure({"code": 3, "message": "It has sensitive words. Support codes: 29310472, 1"})
     assert facts(failure) == ("REFUSED", "SAFETY", UNPAID)
     assert failure.error.provider_codes == ("29310472",)
     assert "category: celebrity" in failure.error.message
 
 
 def test_a_filtered_video_is_a_refusal_and_filtered_sound_is_not() -> None:
-    refused = errors.filtered_video(["Sorry, no. Support codes: 15236754, 99999999"])
+    refused = results.filtered_video(["Sorry, no. Support codes: 15236754, 99999999"])
     assert facts(refused) == ("REFUSED", "SAFETY", UNPAID)
     assert refused.error.provider_codes == ("15236754", "99999999")
     assert "category: celebrity, other: Sorry, no." in refused.error.message
-    sound = errors.filtered_video(["We encountered an issue with the audio for your prompt. You have not been charged"])
+    sound = results.filtered_video(
+        ["We encountered an issue with the audio for your prompt. You have not been charged"]
+    )
     assert facts(sound) == ("TRANSIENT", "AUDIO_FILTERED", UNPAID)
-    assert facts(errors.filtered_video([])) == ("REFUSED", "SAFETY", UNPAID)
+    assert facts(results.filtered_video([])) == ("REFUSED", "SAFETY", UNPAID)
 
 
 @pytest.mark.parametrize(
@@ -221,21 +240,46 @@ def test_a_filtered_video_is_a_refusal_and_filtered_sound_is_not() -> None:
     ],
 )
 def test_results_that_are_refusals(finish_reason: str) -> None:
-    failure = errors.no_image(finish_reason, "why", "")
+    failure = results.no_image(finish_reason, "why", "", {})
     assert facts(failure) == ("REFUSED", "SAFETY", UNPAID)
     assert failure.error.provider_codes == (finish_reason,)
-    assert failure.error.message == f"the provider made no picture ({finish_reason}): why"
+    assert failure.error.message == f"The provider made no picture ({finish_reason}): why"
 
 
-@pytest.mark.parametrize(
-    "finish_reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MALFORMED_RESPONSE", "BRAND_NEW", "STOP", ""]
-)
+@pytest.mark.parametrize("finish_reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MALFORMED_RESPONSE"])
 def test_results_worth_another_attempt(finish_reason: str) -> None:
-    assert facts(errors.no_image(finish_reason, "", "")) == ("TRANSIENT", "EMPTY_RESULT", UNPAID)
+    assert facts(results.no_image(finish_reason, "", "", {})) == ("TRANSIENT", "EMPTY_RESULT", UNPAID)
+
+
+@pytest.mark.parametrize("finish_reason", ["BRAND_NEW", "MAX_TOKENS", "STOP", "", "\x00", "x" * 10_000])
+def test_a_reason_that_says_nothing_of_the_payment_is_unknown_and_kept(finish_reason: str) -> None:
+    failure = results.no_image(finish_reason, "", "", {"candidates": [{"finishReason": finish_reason}]})
+    assert facts(failure) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", UNKNOWN)
+    assert "finishReason" in failure.raw_answer
+    assert len(failure.raw_answer) < 1000
+
+
+def test_what_is_kept_of_an_answer_is_evidence_without_bytes_and_secrets() -> None:
+    media = "iVBORw0KGgo" * 100_000
+    answer = {"odd": [{"data": media, "mimeType": "image/x"}] * 500, "uri": "https://x/files/a?key=abc", "text": media}
+    deep: Any = "end"
+    for _ in range(100):
+        deep = {"deeper": deep, "key": "AIzaSyA1234567890abcdef", "mine": "emulator-key"}
+    for came in (answer, json.dumps(answer), json.dumps(answer).encode(), deep, b"\xff\x00" + media.encode()):
+        shown = kept(came, secret="emulator-key")
+        assert 0 < len(shown) <= KEPT_CHARACTERS
+        assert not any(word in shown for word in (media[:400], "abc", "AIzaSy", "emulator-key", "\x00"))
+    assert '"mimeType": "image/x"' in kept(answer)
+    assert kept({"name": "models/m/operations/abc"}) == '{"name": "models/m/operations/abc"}'
+    assert (
+        ProviderFailure(errors.unreadable_answer().error, UNKNOWN).to_json()
+        == errors.unreadable_answer().error.to_json()
+    )
+    assert errors.unreadable_answer("<html>").to_json()["raw_answer"] == "<html>"
 
 
 def test_words_instead_of_a_picture_are_a_refusal_and_kept() -> None:
-    failure = errors.no_image("STOP", "", "Which cat do you mean?")
+    failure = results.no_image("STOP", "", "Which cat do you mean?", {})
     assert facts(failure) == ("REFUSED", "NO_IMAGE", UNPAID)
     assert "Which cat do you mean?" in failure.error.message
 
@@ -347,5 +391,5 @@ def test_refusals_and_invalid_requests_are_final() -> None:
     ],
 )
 def test_an_interaction_says_by_a_word_why_it_failed(word: str, error_class: str) -> None:
-    failure = errors.interaction_ended("failed", [(word, "no")], "")
+    failure = results.interaction_ended("failed", [(word, "no")], "")
     assert (failure.error.error_class.value, failure.outcome) == (error_class, UNPAID)

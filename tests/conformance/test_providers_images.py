@@ -1,6 +1,9 @@
 """GeminiImages against the emulator, through the real google-genai client."""
 
+import asyncio
 import base64
+import contextlib
+import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,7 +15,7 @@ from PIL import Image
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
 from superstoryboard.media import MediaType
 from superstoryboard.media.images import probe_image
-from superstoryboard.providers.gemini_images import GeminiImages, ImageCall, read_image
+from superstoryboard.providers.gemini_images import ANSWER_BYTES, GeminiImages, ImageCall, read_image
 from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, serve
 from tests.emulators.google_fixture import IMAGE_MODEL, KEY, GoogleEmulator, encode, report, script
@@ -196,7 +199,7 @@ def test_drafts_of_a_thinking_model_are_not_the_result() -> None:
     draft, final = (base64.b64encode(word).decode() for word in (b"draft", b"final"))
     assert read_image(answer(blob(draft) | {"thought": True}, blob(final))) == b"final"
     with pytest.raises(ProviderFailure, match="EMPTY_RESULT"):
-        read_image(answer(blob(draft) | {"thought": True}, finishReason="STOP"))
+        read_image(answer(blob(draft) | {"thought": True}, finishReason="NO_IMAGE"))
 
 
 @pytest.mark.parametrize("data", ["", "a", "!!!!"])
@@ -213,19 +216,84 @@ def test_a_picture_that_is_no_base64_was_paid_for(data: str) -> None:
         '{"candidates": null}',
         '{"candidates": [{"content": null}]}',
         '{"candidates": [1]}',
+        '{"candidates": {"0": {"finishReason": "NO_IMAGE"}}}',
         '{"candidates": [{"content": {"parts": [{"inlineData": 3}, 4]}}]}',
+        '{"candidates": [{"content": [], "finishReason": "NO_IMAGE"}, {"content": "x"}]}',
         '{"promptFeedback": "x"}',
-        answer(blob("eA==", "audio/wav")),
+        '{"predictions": [{"bytesBase64Encoded": "eA=="}]}',
+        answer(blob("eA==", "audio/wav"), finishReason="STOP"),
+        answer(blob("eA==", "video/mp4"), {"text": "here"}, finishReason="STOP"),
+        answer({"fileData": {"mimeType": "image/png", "fileUri": "https://x/files/a"}}, finishReason="STOP"),
+        answer({"newPicture": {"data": "eA=="}}, finishReason="NO_IMAGE"),
+        answer({"text": "here"}, finishReason="BRAND_NEW"),
+        answer(finishReason="STOP"),
+        answer({"text": "here"}),
     ],
 )
-def test_answers_with_nothing_in_them_are_empty_results(body: str) -> None:
+def test_answers_of_another_shape_are_of_unknown_outcome_and_kept(body: str) -> None:
     with pytest.raises(ProviderFailure) as caught:
         read_image(body)
-    assert facts(caught.value) == ("TRANSIENT", "EMPTY_RESULT", CallOutcome.UNPAID)
+    assert facts(caught.value) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+    assert caught.value.raw_answer.startswith("{")
 
 
-@pytest.mark.parametrize("body", ["", "[]", "3", "<html>"])
+@pytest.mark.parametrize("body", ["", "[]", "3", "<html>", "[" * 100_000, '{"a":' * 100_000, f'{{"a": {"9" * 5000}}}'])
 def test_answers_that_are_no_object_are_unknown(body: str) -> None:
     with pytest.raises(ProviderFailure) as caught:
         read_image(body)
     assert caught.value.outcome is CallOutcome.UNKNOWN
+    assert caught.value.raw_answer[:1] == body[:1]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "expected"),
+    [
+        ({"finishReason": "IMAGE_SAFETY", "content": {"parts": [{"odd": 1}]}}, ("REFUSED", "SAFETY")),
+        ({"finishReason": "NO_IMAGE", "finishMessage": "\x00\ud800"}, ("TRANSIENT", "EMPTY_RESULT")),
+        ({"finishReason": "STOP", "content": {"parts": [{"text": "\x00no\ud800"}]}}, ("REFUSED", "NO_IMAGE")),
+    ],
+)
+def test_what_is_shown_of_an_answer_can_be_written_to_the_database(
+    candidate: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    with pytest.raises(ProviderFailure) as caught:
+        read_image(json.dumps({"candidates": [candidate]}))
+    assert facts(caught.value) == (*expected, CallOutcome.UNPAID)
+    assert caught.value.error.message.isprintable()
+    assert all(code.isascii() for code in caught.value.error.provider_codes)
+
+
+PATH = f"/v1beta/models/{IMAGE_MODEL}:generateContent"
+
+
+async def test_an_answer_that_never_ends_is_given_up_before_it_fills_the_memory() -> None:
+    sent = 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b" " * 1_000_000)
+                await writer.drain()
+                sent += 1_000_000
+        writer.close()
+
+    server = await asyncio.start_server(pour, "127.0.0.1", 0)
+    async with server:
+        adapter = GeminiImages(api_key=KEY, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        failed = await failure(adapter, seconds=60)
+        await adapter.aclose()
+    assert facts(failed) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+    assert sent < ANSWER_BYTES + 20_000_000
+
+
+async def test_an_answer_that_would_unfold_in_memory_is_not_read() -> None:
+    async with serve() as stub:
+        body = gzip.compress(bytes(50_000_000))
+        stub.answers[PATH] = Answer(body=body, headers={"content-encoding": "gzip", "content-type": "application/json"})
+        adapter = GeminiImages(api_key=KEY, base_url=stub.url)
+        assert facts(await failure(adapter)) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+        await adapter.aclose()
+        assert stub.asked[0].headers["accept-encoding"] == "identity"

@@ -75,7 +75,6 @@ async def test_what_is_not_ended_runs(stub: Stub, omni: Omni, status: str) -> No
         ("failed", {}, ("TRANSIENT", "EMPTY_RESULT")),
         ("failed", {"errors": [{"message": "?"}]}, ("TRANSIENT", "OPERATION_FAILED")),
         ("failed", {"errors": [{"code": "a/PERMISSION_DENIED"}]}, ("INVALID", "PROVIDER_PERMISSION_DENIED")),
-        ("failed", {"errors": "none", "steps": output(MADE)}, ("TRANSIENT", "EMPTY_RESULT")),
     ],
 )
 async def test_every_other_end_without_a_video_is_settled_and_unpaid(
@@ -92,8 +91,34 @@ async def test_words_instead_of_a_video_are_kept(stub: Stub, omni: Omni) -> None
     assert (await failure(omni)).error.message.endswith(": What should the fox do?")
 
 
-async def test_a_state_that_nobody_knows_says_nothing(stub: Stub, omni: Omni) -> None:
-    says(stub, "thinking_hard")
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        ("thinking_hard", {}),
+        ("failed", {"errors": "none", "steps": output(MADE)}),
+        ("failed", {"errors": "none"}),
+        ("failed", {"steps": output(MADE)}),
+        ("completed", {"steps": {"0": output(MADE)}}),
+        ("completed", {"steps": [1]}),
+        ("completed", {"steps": [{"type": "model_output", "content": {"video": MADE}}]}),
+        ("completed", {"steps": output({"type": "film", "uri": FILE_URI})}),
+        ("completed", {"steps": [{"type": "model_output", "content": [WORDS, "x"]}]}),
+        ("completed", {"steps": output({"type": "image", "data": "eA=="})}),
+    ],
+)
+async def test_an_end_of_another_shape_may_hold_the_video_and_is_kept(
+    stub: Stub, omni: Omni, status: str, fields: dict[str, Any]
+) -> None:
+    says(stub, status, **fields)
+    failed = await failure(omni)
+    assert (failed.error.error_class.value, failed.error.code) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESULT")
+    assert failed.outcome is CallOutcome.PAID
+    assert f'"status": "{status}"' in failed.raw_answer
+
+
+@pytest.mark.parametrize("status", [None, 3, "", []])
+async def test_what_is_no_interaction_says_nothing(stub: Stub, omni: Omni, status: Any) -> None:
+    says(stub, status)
     assert (await failure(omni)).outcome is CallOutcome.UNKNOWN
 
 

@@ -152,7 +152,7 @@ async def test_a_video_in_a_bucket_is_a_clear_error(stub: Stub) -> None:
     vertex = VeoVertex(api_key="k", base_url=stub.url)
     response = {"videos": [{"gcsUri": "gs://bucket/film.mp4", "mimeType": "video/mp4"}]}
     stub.answers[VERTEX_POLL] = Answer(body=encoded({"name": VERTEX_NAME, "done": True, "response": response}))
-    with pytest.raises(ProviderFailure, match="put the video into a bucket") as caught:
+    with pytest.raises(ProviderFailure, match="stored the video in a Cloud Storage bucket") as caught:
         await vertex.poll(VERTEX_NAME)
     assert (caught.value.error.code, caught.value.outcome) == ("VIDEO_IN_BUCKET", CallOutcome.PAID)
     await vertex.aclose()

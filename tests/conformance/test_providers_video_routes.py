@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import warnings
 from collections.abc import AsyncIterator, Callable
@@ -118,14 +119,28 @@ async def test_from_prompt_to_film_by_another_object(
         (Answer(body=b"rubbish"), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
         (Answer(body=b"[]"), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
         (Answer(body=b'{"name":"","id":""}'), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(body=b'{"name":"a\\u0000b","id":"a\\u0000b"}'), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(body=b'{"name":"\\ud800","id":"\\ud800"}'), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(body=b"[" * 100_000), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(body=b'{"name":' + b"9" * 5000 + b"}"), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(500, b'{"error":' * 20_000), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
+        (Answer(408, b"<html>"), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
+        (
+            Answer(body=gzip.compress(bytes(50_000_000)), headers={"content-encoding": "gzip"}),
+            ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN"),
+        ),
     ],
 )
 async def test_a_submit_that_fails_is_sent_once(
     route: VideoRoute, provider: VideoProvider, stub: Stub, answer: Answer, expected: tuple[str, str, str]
 ) -> None:
     stub.answers[route.submit_path] = answer
-    assert await failure(provider.submit(call(route))) == (*expected[:2], CallOutcome(expected[2]))
+    with pytest.raises(ProviderFailure) as caught:
+        await provider.submit(call(route))
+    assert facts(caught.value) == (*expected[:2], CallOutcome(expected[2]))
     assert len(stub.asked) == 1
+    whole = answer.body and not answer.cut
+    assert bool(caught.value.raw_answer) == bool(whole and expected[2] == "UNKNOWN")
 
 
 async def test_a_429_says_how_long_to_wait(route: VideoRoute, provider: VideoProvider, stub: Stub) -> None:
@@ -188,6 +203,36 @@ async def test_operations_that_end_without_a_video_are_settled(
     assert await failure(provider.poll(route.operation)) == expected
 
 
+def odd_ends(route: VideoRoute) -> list[dict[str, Any]]:
+    """Answers that say that it is done, in shapes that nobody knows."""
+    if route.name == "interactions":
+        return [route.done | {"status": "expired"}, route.empty | {"outputs": [1], "steps": [1]}]
+    ended = {key: value for key, value in route.empty.items() if key != "error"}
+    wrapped: dict[str, Any] = (
+        {"generateVideoResponse": {"generatedSamples": []}} if route.name == "veo_gemini" else {"videos": []}
+    )
+    return [
+        ended | {"error": "13"},
+        ended | {"error": {"code": "13"}},
+        ended | {"result": {"video": "x"}},
+        ended | {"response": []},
+        ended | {"response": {}},
+        ended | {"response": wrapped},
+        ended | {"response": {"film": {"uri": "https://x/a"}}},
+    ]
+
+
+async def test_an_end_of_another_shape_may_hold_the_video_and_is_kept(
+    route: VideoRoute, provider: VideoProvider, stub: Stub
+) -> None:
+    for odd in odd_ends(route):
+        stub.answers[route.poll_path] = Answer(body=encoded(odd))
+        with pytest.raises(ProviderFailure) as caught:
+            await provider.poll(route.operation)
+        assert facts(caught.value) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESULT", CallOutcome.PAID), odd
+        assert caught.value.raw_answer.startswith("{")
+
+
 async def test_a_refusal_keeps_the_providers_codes(route: VideoRoute, provider: VideoProvider, stub: Stub) -> None:
     stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
     with pytest.raises(ProviderFailure) as caught:
@@ -207,6 +252,8 @@ async def test_a_refusal_keeps_the_providers_codes(route: VideoRoute, provider: 
         (Answer(body=b"rubbish"), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
         (Answer(body=b"[]"), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
         (Answer(body=b"{}"), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(body=b"[" * 100_000), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(body=b'{"name":"x","done":"yes","status":7}'), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
         (Answer(body=b"half", length=100, cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE", "UNKNOWN")),
         (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE", "UNKNOWN")),
     ],
@@ -232,6 +279,12 @@ async def test_a_name_cannot_lead_elsewhere(provider: VideoProvider, stub: Stub,
         (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
         (Answer(404, error_body(404, "NOT_FOUND", "gone")), ("UNKNOWN_OUTCOME", "VIDEO_GONE")),
         (Answer(302, headers={"location": "ftp://host/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": "https://10.0.0.1/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": "https://169.254.169.254/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": "https://localhost/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": "https://a@[::1]/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": "https://[::/x"}), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
+        (Answer(302, headers={"location": "http://storage.example/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
     ],
 )
 async def test_a_download_that_fails_leaves_no_file_and_stays_paid(

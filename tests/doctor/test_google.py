@@ -11,7 +11,7 @@ import pytest
 from devstack.ports import free_port
 from superstoryboard.providers.catalogue import SHIPPED
 from tests.doctor.fixture import Doctor
-from tests.emulators.google_fixture import IMAGE_MODEL, KEY, VIDEO_MODEL, GoogleEmulator, report
+from tests.emulators.google_fixture import IMAGE_MODEL, KEY, VIDEO_MODEL, GoogleEmulator, report, submit_video
 
 RETIRED_TODAY = "gemini-3-pro-image"
 
@@ -97,15 +97,13 @@ def test_a_model_that_is_gone_before_the_catalogue_knows(doctor: Doctor, google:
     assert f"{RETIRED_TODAY} does not answer to this key" in result.sentence("image model")
 
 
-def test_a_model_that_cannot_do_the_default_size(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
+def test_a_model_of_another_size_says_its_own_default(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
     del google
     entries = SHIPPED.read_text().replace('durations = ["4", "6", "8"]', 'durations = ["4"]')
     file = tmp_path / "catalogue.toml"
     file.write_text(entries)
-    doctor.set(MODEL_CATALOGUE=str(file))
-    result = doctor()
-    assert result.failed == ["video model"]
-    assert "cannot do what jobs ask for by default: duration_seconds" in result.sentence("video model")
+    doctor.set(MODEL_CATALOGUE=str(file), VIDEO_MODEL="gemini-omni-1.1-flash")
+    assert "can do the default 16:9, 4 s, 720p" in doctor().sentence("video model")
 
 
 def test_a_catalogue_that_makes_no_sense(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
@@ -176,3 +174,21 @@ def test_spending_needs_somebody_to_buy_from(doctor: Doctor) -> None:
     result = doctor("--spend", "--yes")
     assert (result.code, result.failed) == (1, ["image"])
     assert "neither ingest nor Google is there" in result.sentence("image")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "told"),
+    [
+        (VIDEO_MODEL, (), f"Google lists 1 operations of {VIDEO_MODEL}; a lost one can be found there"),
+        (VIDEO_MODEL, ("--no-listing",), f"Google lists no operations of {VIDEO_MODEL}"),
+        ("gemini-omni-1.1-flash", (), "route interactions of gemini-omni-1.1-flash has none"),
+    ],
+)
+def test_spending_says_whether_a_lost_operation_could_be_found(
+    doctor: Doctor, tmp_path: Path, model: str, options: tuple[str, ...], told: str
+) -> None:
+    with GoogleEmulator(tmp_path, *options).running() as emulator:
+        with emulator.client() as client:
+            submit_video(client).raise_for_status()
+        doctor.set(GOOGLE_GENERATIVE_AI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=emulator.url, VIDEO_MODEL=model)
+        assert told in doctor("--spend", "--yes").sentence("operation list")

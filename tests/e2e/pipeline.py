@@ -159,7 +159,13 @@ def settings(database_url: str, storage_url: str, google_url: str, amqp_url: str
     return {
         "ingest": common,
         "image_worker": worker | {"IMAGE_LEASE_SECONDS": "3"},
-        "video_worker": worker | {"VIDEO_LEASE_SECONDS": "3", "VIDEO_POLL_SECONDS": "0.2"},
+        "video_worker": worker
+        | {
+            "VIDEO_LEASE_SECONDS": "3",
+            "VIDEO_POLL_SECONDS": "0.2",
+            "VIDEO_GONE_SECONDS": "1",
+            "LOST_OPERATION_SEARCH_SECONDS": "5",
+        },
         "asset_writer": handing
         | {"SUPABASE_SECRET_KEY": storage_fixture.SECRET_KEY, "WRITER_LEASE_SECONDS": "3", "WRITER_POLL_SECONDS": "1"},
     }

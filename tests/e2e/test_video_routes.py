@@ -74,3 +74,25 @@ def test_a_changed_default_model_pays_nothing_for_what_runs(running: Pipeline, t
     made = running.succeeded(*jobs)[0]
     assert running.accepted()["video"] == before + 1
     assert route_of(running, made) == "veo_gemini"
+
+
+def test_a_submit_whose_answer_was_lost_is_found_and_paid_once(running: Pipeline) -> None:
+    running.put("scene:lost:s1", {"id": "s1"})
+    before = running.accepted()["video"]
+    running.script({"on": "submit", "drop": "after_accept"})
+    made = running.succeeded(running.video("lost", scene_id="s1", model=VIDEO_MODEL))[0]
+    check_once(running, made, "video", before)
+
+
+def test_a_worker_killed_before_it_kept_the_name_is_paid_once(running: Pipeline, tmp_path: Path) -> None:
+    running.put("scene:nameless:s1", {"id": "s1"})
+    before = running.accepted()["video"]
+    jobs: list[job_pb2.Job] = []
+    kill_at(
+        running,
+        "video_worker",
+        "named",
+        tmp_path,
+        lambda: jobs.append(running.video("nameless", scene_id="s1", model=VIDEO_MODEL)),
+    )
+    check_once(running, running.succeeded(*jobs)[0], "video", before)

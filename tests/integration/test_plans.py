@@ -109,9 +109,9 @@ def blocks(sql: psycopg.Connection, statement: str) -> int:
     with sql.transaction(force_rollback=True):
         # What each first call in a session reads of the catalogues is not meant.
         sql.execute("savepoint warm_up")
-        sql.execute(statement)  # type: ignore[arg-type]  # a constant of this module
+        sql.execute(statement)
         sql.execute("rollback to savepoint warm_up")
-        explained = sql.execute("explain (analyze, buffers, format json) " + statement)  # type: ignore[arg-type]
+        explained = sql.execute("explain (analyze, buffers, format json) " + statement)
         found: Any = explained.fetchone()
         plan = found[0][0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

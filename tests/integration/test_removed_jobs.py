@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, expire_lease, finish, image_queue, intend, stage
 
@@ -31,7 +31,7 @@ async def test_its_message_makes_no_new_job(database: Database, sql: psycopg.Con
     await stage(database, await claim_one(image_queue(database)))
     sql.execute(REMOVE[way])
     await expire_lease(database, IMAGE_QUEUE)
-    await JobStore(database).sweep()
+    await Sweeper(database).sweep()
     assert await image_queue(database).claim(5, 60, force=True) == [], waiting
     left = sql.execute(
         "select (select count(*) from superstoryboard.jobs), (select count(*) from superstoryboard.turns),"

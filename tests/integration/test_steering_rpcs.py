@@ -232,3 +232,61 @@ def test_dead_letters_and_pauses_want_the_service_role(queues: QueueServiceStub)
         lambda: queues.ResumeQueue(queue_api.ResumeQueueRequest(queue="video_generation_queue"), metadata=ALICE),
     ):
         assert refused(call).code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+OPERATION = "v1_found-in-the-log"
+
+
+def lose(sql: psycopg.Connection, job_id: str, state: str = "UNKNOWN") -> None:
+    """A video whose submit has no answer."""
+    sql.execute(
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state)"
+        " values (%s, 1, 'h', 'interactions', 'gemini-omni-1.1-flash', %s)",
+        (job_id, state),
+    )
+
+
+def test_a_name_from_a_log_lets_the_job_go_on_and_says_who(
+    queues: QueueServiceStub, bury: Callable[..., str], sql: psycopg.Connection
+) -> None:
+    job_id, other = bury("video"), bury("video")
+    for each in (job_id, other):
+        lose(sql, each)
+    request = queue_api.RecordOperationRequest(job_id=job_id, operation_name=OPERATION)
+    for _ in range(2):  # the answer may be lost on the way
+        job = queues.RecordOperation(request, metadata=SERVICE).job
+        assert (job.id, job.state) == (job_id, job_pb2.JOB_STATE_RUNNING)
+    calls = "select state, operation_name, paid from superstoryboard.provider_calls where job_id = %s"
+    assert sql.execute(calls, (job_id,)).fetchall() == [("ACCEPTED", OPERATION, None)]
+    events = "select message from superstoryboard.job_events where job_id = %s and message like '%%recorded%%'"
+    assert sql.execute(events, (job_id,)).fetchall() == [("The operation was recorded by backend",)]
+    again = queue_api.RecordOperationRequest(job_id=other, operation_name=OPERATION)
+    error = refused(lambda: queues.RecordOperation(again, metadata=SERVICE))
+    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "NAME_TAKEN")
+    assert sql.execute(calls, (other,)).fetchall() == [("UNKNOWN", None, None)]
+
+
+@pytest.mark.parametrize("name", ["", "a b", "models/m/operations/x", "../x", "x" * 513, "v1_\x00"])
+def test_a_name_that_no_operation_of_the_route_can_have_is_refused(
+    queues: QueueServiceStub, make: Callable[[str], str], sql: psycopg.Connection, name: str
+) -> None:
+    job_id = make("video")
+    lose(sql, job_id)
+    request = queue_api.RecordOperationRequest(job_id=job_id, operation_name=name)
+    assert list(violations(refused(lambda: queues.RecordOperation(request, metadata=SERVICE)))) == ["operation_name"]
+
+
+def test_a_name_is_recorded_only_for_a_call_that_lacks_one(
+    queues: QueueServiceStub, make: Callable[[str], str], sql: psycopg.Connection
+) -> None:
+    def ask(job_id: str, metadata: Any = SERVICE) -> grpc.RpcError:
+        request = queue_api.RecordOperationRequest(job_id=job_id, operation_name="v1_other")
+        return refused(lambda: queues.RecordOperation(request, metadata=metadata))
+
+    job_id = make("video")
+    error = ask(job_id)
+    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "CALL_STATE")
+    assert ask(str(uuid4())).code() is grpc.StatusCode.NOT_FOUND
+    assert list(violations(ask("nonsense"))) == ["job_id"]
+    lose(sql, job_id)
+    assert ask(job_id, ALICE).code() is grpc.StatusCode.PERMISSION_DENIED

@@ -168,7 +168,7 @@ async def test_racing_adoptions_make_one_job_of_each_message(database: Database,
         return []
 
     async def sweep() -> list[object]:
-        await JobStore(database).sweep()
+        await Sweeper(database).sweep()
         return []
 
     for _ in range(4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,13 +11,16 @@ import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.video_worker.generate import Times, VideoGenerator
+from services.video_worker.generate import VideoGenerator
+from services.video_worker.polling import GONE_ANSWERS, Times
 from services.video_worker.routes import VideoRoutes
+from services.video_worker.search import LostNames
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
@@ -25,7 +29,7 @@ from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.staging import Staging
 from superstoryboard.runtime.worker import Attempt, Limits, Worker
 from superstoryboard.storage.objects import ObjectStore
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
@@ -39,6 +43,8 @@ SETTINGS = {
     "SUPABASE_URL": "http://127.0.0.1:9",
     "SUPABASE_STAGING_KEY": "staging-key",
 }
+GONE_SECONDS = 0.1
+SEARCH_SECONDS = 900.0
 GEMINI, EXPRESS = "GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_VERTEX_API_KEY"
 
 
@@ -55,17 +61,17 @@ async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
     store = await ObjectStore.connect(url="http://127.0.0.1:9", key="staging-key", timeout_seconds=1)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
     ledger = Ledger(database)
+    staging = Staging(store, "artifact-staging", 60)
     generator = VideoGenerator(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
         ledger=ledger,
         sources=sources,
         routes=routes,
-        hand_off=HandOff(
-            Artifacts(database), ledger, Staging(store, "artifact-staging", 60), None, HintMetrics(registry)
-        ),
+        lost_names=LostNames(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS),
+        hand_off=HandOff(Artifacts(database), ledger, staging, None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
-        times=Times(0.01, 60.0, 1_000_000),
+        times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),
         draining=asyncio.Event(),
     )
     worker = Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), Limits(1, 60, 5, 30))
@@ -182,3 +188,71 @@ async def test_a_model_that_left_the_catalogue_waits_for_it(
 def test_the_default_route_is_usable_with_a_key_of_the_gemini_api(monkeypatch: pytest.MonkeyPatch) -> None:
     routes = routes_with("http://127.0.0.1:9", monkeypatch, GEMINI)
     assert routes.problem(CATALOGUE.default_video_model) is None
+
+
+GONE = Answer(404, encoded({"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}))
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_an_operation_is_gone_only_where_the_provider_says_so_again_and_again(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    await ordered(database, route)
+    stub.queued[route.poll_path] = [GONE, GONE]
+    stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
+    believed = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (believed.state, believed.error.code if believed.error else "") == ("FAILED", "SAFETY")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", False, route.operation)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_an_operation_that_stays_gone_is_a_dead_letter(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    await ordered(database, route)
+    stub.answers[route.poll_path] = GONE
+    started = time.monotonic()
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert time.monotonic() - started >= GONE_SECONDS
+    assert len(stub.asked) >= GONE_ANSWERS
+    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "OPERATION_GONE")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", True, route.operation)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_video_is_gone_only_where_the_provider_says_so_again_and_again(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    await ordered(database, route)
+    route.holds(stub, b"no film")
+    here = stub.answers[route.download_path]
+    stub.queued[route.download_path] = [here, GONE, GONE] if route.download_path == route.poll_path else [GONE, GONE]
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "NOT_A_VIDEO")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_result_of_another_shape_is_a_dead_letter_and_kept_in_the_ledger(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    job_id = await ordered(database, route)
+    odd = route.done | ({"status": "expired"} if route is OMNI else {"response": {"films": [1]}})
+    stub.answers[route.poll_path] = Answer(body=encoded(odd))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "UNREADABLE_RESULT")
+    (kept,) = sql.execute("select error ->> 'raw_answer' from superstoryboard.provider_calls").fetchone() or ("",)
+    assert ("expired" if route is OMNI else "films") in kept
+    assert "raw_answer" not in (await row(database, job_id))["error"]
+
+
+async def test_progress_is_written_when_it_moves_and_not_at_each_poll(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ordered(database, VERTEX)
+    stub.queued[VERTEX.poll_path] = [Answer(body=encoded(VERTEX.running))] * 20
+    stub.answers[VERTEX.poll_path] = Answer(body=encoded(VERTEX.refused))
+    await attempt(database, routes_with(stub.url, monkeypatch, EXPRESS))
+    assert len(stub.asked) == 21
+    told = sql.execute("select count(*) from superstoryboard.job_events where message like 'Generating%'").fetchone()
+    assert told == (1,)

@@ -105,6 +105,10 @@ class ScriptedQueues(QueueServiceServicer):
             dead_letters=letters[start:end], next_page_token=str(end) if end < len(letters) else ""
         )
 
+    def RecordOperation(self, request: queue.RecordOperationRequest, context: Context) -> queue.RecordOperationResponse:
+        self._note(request, context)
+        return queue.RecordOperationResponse(job=self._move(request.job_id, JobState.JOB_STATE_RUNNING, context))
+
     def RedriveDeadLetters(
         self, request: queue.RedriveDeadLettersRequest, context: Context
     ) -> queue.RedriveDeadLettersResponse:

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from superstoryboard.providers.catalogue import SHIPPED, Catalogue, CatalogueError, UnknownModel
+from superstoryboard.providers.validation import freeze_generation, validate_generation
+from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_a_model_without_a_date_never_warns(catalogue: Catalogue) -> None:
 
 def test_every_entry_is_usable_as_a_default_request(catalogue: Catalogue) -> None:
     for model in catalogue.models():
-        assert "16:9" in model.aspect_ratios
+        assert model.default_aspect_ratio == "16:9"
         assert model.price.usd or model.refuse
         assert model.prompt_max_characters > 0
         if model.kind == "video":
@@ -176,3 +178,86 @@ def test_a_wrong_file_of_the_installation_says_what_is_wrong(tmp_path: Path, tex
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"nothing\.toml cannot be read: No such file"):
         Catalogue.load(tmp_path / "nothing.toml")
+
+
+CHOICES = 'aspect_ratios = ["16:9"]\ndurations = ["8"]\nresolutions = ["720p"]'
+
+
+OWN_CHOICES = """aspect_ratios = ["1:1", "16:9"]
+durations = ["5", "8"]
+resolutions = ["4k", "720p"]
+default_aspect_ratio = "1:1"
+default_duration = "5"
+default_resolution = "4k"
+"""
+
+
+@pytest.mark.parametrize(
+    ("choices", "defaults"),
+    [
+        (CHOICES, ("16:9", "8", "720p")),
+        (
+            'aspect_ratios = ["1:1", "9:16"]\ndurations = ["5", "10"]\nresolutions = ["768p", "1080p"]',
+            ("1:1", "5", "768p"),
+        ),
+        (
+            'aspect_ratios = ["1:1", "16:9"]\ndurations = ["5", "8"]\nresolutions = ["4k", "720p"]',
+            ("16:9", "8", "720p"),
+        ),
+        (
+            OWN_CHOICES,
+            ("1:1", "5", "4k"),
+        ),
+    ],
+)
+def test_a_request_that_names_no_shape_gets_what_the_model_has(
+    tmp_path: Path, choices: str, defaults: tuple[str, str, str]
+) -> None:
+    own = loaded(tmp_path, ADDED.replace(CHOICES, choices))
+    model = own.get("my-film")
+    assert (model.default_aspect_ratio, model.default_duration, model.default_resolution) == defaults
+    asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film")
+    assert validate_generation(asked, own, "my-film") == []
+    frozen = freeze_generation(asked, own, "my-film")
+    assert isinstance(frozen, VideoGeneration)
+    assert (frozen.aspect_ratio, frozen.duration_seconds, frozen.resolution) == defaults
+    assert validate_generation(frozen, own, "my-film") == []
+
+
+def test_every_entry_takes_its_own_defaults(catalogue: Catalogue) -> None:
+    for model in catalogue.models():
+        if model.refuse:
+            continue
+        ask = VideoGeneration if model.kind == "video" else ImageGeneration
+        frozen = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
+        assert validate_generation(frozen, catalogue, model.name) == []
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        CHOICES + '\ndefault_aspect_ratio = "1:1"',
+        CHOICES + '\ndefault_duration = "4"',
+        CHOICES + '\ndefault_resolution = "1080p"',
+        CHOICES + "\ndefault_duration = 8",
+        CHOICES + '\nresolution_durations = { 720p = ["4"] }',
+        CHOICES.replace('["8"]', "[]"),
+        CHOICES.replace('["720p"]', "[]"),
+        CHOICES.replace('["16:9"]', "[]"),
+        CHOICES.replace('["8"]', '["eight"]'),
+    ],
+)
+def test_a_default_that_the_model_has_not_is_refused_at_load(tmp_path: Path, choices: str) -> None:
+    with pytest.raises(CatalogueError, match="my-film"):
+        loaded(tmp_path, ADDED.replace(CHOICES, choices))
+
+
+def test_a_picture_without_choices_of_shape_has_none(tmp_path: Path) -> None:
+    image = (
+        ADDED.replace(CHOICES, "aspect_ratios = []").replace('"video"', '"image"').replace("veo_vertex", "gemini_image")
+    )
+    own = loaded(tmp_path, image.replace("second", "image"))
+    asked = ImageGeneration(storyboard_id="sb", prompt="x", model="my-film")
+    assert freeze_generation(asked, own, "my-film").aspect_ratio == ""
+    asked.aspect_ratio = "16:9"
+    assert [each.field for each in validate_generation(asked, own, "my-film")] == ["aspect_ratio"]

@@ -96,6 +96,14 @@ def test_discarded_dead_letters_are_cancelled(cli: Cli) -> None:
     assert [job["state"] for job in result.json["jobs"]] == ["JOB_STATE_CANCELLED"]
 
 
+def test_a_name_from_a_log_is_recorded(cli: Cli) -> None:
+    result = cli("record-operation", SECOND, "v1_abc", "--json")
+    assert result.json["state"] == "JOB_STATE_RUNNING"
+    [request] = cli.script.of_type(queue.RecordOperationRequest)
+    assert MessageToDict(request) == {"jobId": SECOND, "operationName": "v1_abc"}
+    assert cli("record-operation", SECOND).code == 2
+
+
 def test_queues_pause_and_resume(cli: Cli) -> None:
     assert cli("pause", "videos", "--json").json == {"name": "video_generation_queue", "depth": "3", "paused": True}
     claiming = {line.split()[0]: line.split()[-1] for line in cli("queues").out.splitlines()[1:]}

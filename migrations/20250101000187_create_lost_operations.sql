@@ -1,0 +1,68 @@
+-- Lost names: a video was submitted, and the name of its operation did not reach the ledger. It is looked for at the provider, or
+-- a person enters it; until then nothing is paid a second time.
+
+-- An operation belongs to one call: of two that ask for the same, none may take the other's.
+create unique index provider_calls_operation on superstoryboard.provider_calls (route, operation_name)
+  where operation_name is not null;
+create index provider_calls_open_hash on superstoryboard.provider_calls (call_hash) where state in ('INTENT', 'UNKNOWN');
+
+-- Enters an operation's name that was found outside. Answers RECORDED, also where it was entered before; or why nothing was
+-- changed: NOT_FOUND, CALL_STATE (the call has ended, or has another name), NAME_TAKEN (the operation is another call's).
+create function superstoryboard.record_operation_v1(p_job uuid, p_call bigint, p_operation_name text, p_actor text) returns text
+language plpgsql as $$
+declare
+  locked record;
+  call superstoryboard.provider_calls;
+begin
+  select * into locked from superstoryboard.lock_job(p_job);
+  select * into call from superstoryboard.provider_calls where id = p_call and job_id = p_job for update;
+  if (locked.job).id is null or call.id is null then
+    return 'NOT_FOUND';
+  elsif call.operation_name = p_operation_name then
+    return 'RECORDED';
+  elsif call.state not in ('INTENT', 'UNKNOWN') then
+    return 'CALL_STATE';
+  elsif exists (
+    select from superstoryboard.provider_calls where route = call.route and operation_name = p_operation_name
+  ) then
+    return 'NAME_TAKEN';
+  end if;
+  perform superstoryboard.emit_event(locked.job, format('The operation was recorded by %s', p_actor));
+  perform superstoryboard.accept_call_v1(p_call, p_operation_name);
+  return 'RECORDED';
+end
+$$;
+
+-- Of operations that the provider lists, those that no call of the route has; and whether this call is the only open one that asks
+-- for the same, without which a likeness proves nothing.
+create function superstoryboard.unclaimed_operations_v1(p_call bigint, p_names text[], out names text[], out alone boolean)
+language sql stable as $$
+  select
+    array(
+      select listed.name from unnest(p_names) as listed (name)
+      where not exists (
+        select from superstoryboard.provider_calls o where o.route = c.route and o.operation_name = listed.name
+      )
+    ),
+    not exists (
+      select from superstoryboard.provider_calls o
+      where o.state in ('INTENT', 'UNKNOWN') and o.id <> c.id and (
+        o.call_hash = c.call_hash
+        or o.model = c.model and o.created_at between c.created_at - interval '2 minutes' and c.created_at + interval '2 minutes'
+      )
+    )
+  from superstoryboard.provider_calls c where c.id = p_call;
+$$;
+
+-- Says, before a submit, for how long its operation is looked for where the answer does not come.
+create function superstoryboard.search_for_call_v1(p_call bigint, p_seconds double precision) returns void
+language sql as $$
+  update superstoryboard.provider_calls set search_until = clock_timestamp() + make_interval(secs => p_seconds)
+  where id = p_call and state = 'INTENT';
+$$;
+
+-- Keeps what is known of a submit whose answer did not come while its operation is looked for: the call stays INTENT.
+create function superstoryboard.note_lost_answer_v1(p_call bigint, p_error jsonb) returns void
+language sql as $$
+  update superstoryboard.provider_calls set error = p_error where id = p_call and state = 'INTENT';
+$$;

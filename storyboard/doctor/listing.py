@@ -1,0 +1,47 @@
+"""`--spend`: whether the operation of a submit without an answer could be found, which only a real key can prove."""
+
+from __future__ import annotations
+
+from storyboard.doctor.environment import value
+from storyboard.doctor.findings import Finding, ok, unreachable, warning
+from storyboard.doctor.google import KEY_SETTING, load_catalogue
+from storyboard.settings import secret
+from superstoryboard.jobs.errors import ProviderFailure
+from superstoryboard.providers.catalogue import Catalogue, Model
+from superstoryboard.providers.google_files import GOOGLE
+from superstoryboard.providers.veo import ROUTE, VeoGemini
+
+NAME = "operation list"
+BY_HAND = "Where a submit has no answer, look for the operation in the worker's log: `storyboard record-operation`."
+
+
+async def check_listing() -> list[Finding]:
+    """Whether Google lists the operations of the video model, and shows what was asked; nothing without a key."""
+    key, catalogue = secret(KEY_SETTING), load_catalogue()
+    name = value("VIDEO_MODEL") or catalogue.default_video_model
+    if not key or name not in {each.name for each in catalogue.models("video")}:
+        return []
+    model = catalogue.get(name)
+    if model.route != ROUTE:
+        return [ok(NAME, f"route {model.route} of {model.name} has none; a lost operation is recorded by hand")]
+    return [await _listed(key, catalogue, model)]
+
+
+async def _listed(key: str, catalogue: Catalogue, model: Model) -> Finding:
+    veo = VeoGemini(
+        api_key=key,
+        base_url=value("GOOGLE_GEMINI_BASE_URL", GOOGLE),
+        api_version=value("GOOGLE_API_VERSION", "v1beta"),
+        catalogue=catalogue,
+    )
+    try:
+        listed = await veo.recent(model.name)
+    except ProviderFailure as failure:
+        return unreachable(NAME, f"no list came: {failure.error.message}", "Try again in some minutes.")
+    finally:
+        await veo.aclose()
+    if not veo.lists:
+        return warning(NAME, f"Google lists no operations of {model.name}", BY_HAND)
+    if listed and not any(each.mark or (each.created_at and each.prompt) for each in listed):
+        return warning(NAME, f"Google lists {len(listed)} operations, but not what was asked of them", BY_HAND)
+    return ok(NAME, f"Google lists {len(listed)} operations of {model.name}; a lost one can be found there")

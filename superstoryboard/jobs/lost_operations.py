@@ -1,0 +1,94 @@
+"""Calls whose operation's name was lost: what the ledger knows of them, and the name when it turns up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import ProviderFailure
+from superstoryboard.jobs.work import PATIENCE_SECONDS
+
+
+class Recorded(StrEnum):
+    """What became of a name that was entered."""
+
+    RECORDED = "RECORDED"
+    NOT_FOUND = "NOT_FOUND"
+    CALL_STATE = "CALL_STATE"
+    """The call has ended, or has another name."""
+    NAME_TAKEN = "NAME_TAKEN"
+    """The operation is another call's."""
+
+
+@dataclass(frozen=True)
+class OpenCall:
+    """A call of a job that a name may be entered for."""
+
+    call_id: int
+    route: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """Listed operations that no call has, and whether the call is the only open one that asks for the same."""
+
+    names: frozenset[str]
+    alone: bool
+
+
+class LostOperations:
+    """Rows of provider_calls without a name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open_call(self, job_id: UUID, name: str) -> OpenCall | None:
+        """The call of a job that has this name or lacks one, the newest that nobody let go; else None."""
+        rows = await self._database.fetch(
+            "select id, route, model from superstoryboard.provider_calls"
+            " where job_id = %(job)s and (state in ('INTENT', 'UNKNOWN') or operation_name = %(name)s)"
+            " order by operation_name is not distinct from %(name)s desc, waived_by is not null, id desc limit 1",
+            {"job": job_id, "name": name},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return OpenCall(rows[0]["id"], rows[0]["route"], rows[0]["model"]) if rows else None
+
+    async def record(self, job_id: UUID, call_id: int, name: str, *, actor: str) -> Recorded:
+        """Enter a name; the job polls on. `actor` is kept with it."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.record_operation_v1(%(job)s, %(call)s::bigint, %(name)s, %(actor)s) as answer",
+            {"job": job_id, "call": call_id, "name": name, "actor": actor},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return Recorded(row["answer"])
+
+    async def unclaimed(self, call_id: int, names: Sequence[str]) -> Unclaimed:
+        """Which of the names belong to no call."""
+        row = await self._database.fetch_one(
+            "select * from superstoryboard.unclaimed_operations_v1(%(call)s::bigint, %(names)s::text[])",
+            {"call": call_id, "names": list(names)},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return Unclaimed(frozenset(row["names"] or ()), bool(row["alone"]))
+
+    async def search_for(self, call_id: int, seconds: float) -> None:
+        """Have the operation of a call that is about to be sent looked for, should its answer not come."""
+        await self._database.fetch(
+            "select superstoryboard.search_for_call_v1(%(call)s::bigint, %(seconds)s::float8)",
+            {"call": call_id, "seconds": seconds},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    async def note(self, call_id: int, failure: ProviderFailure) -> None:
+        """Keep why a submit has no answer, for the dead letter that follows if its operation is not found."""
+        await self._database.fetch(
+            "select superstoryboard.note_lost_answer_v1(%(call)s::bigint, %(error)s)",
+            {"call": call_id, "error": Jsonb(failure.to_json())},
+            patience_seconds=PATIENCE_SECONDS,
+        )
