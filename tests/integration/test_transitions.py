@@ -370,6 +370,8 @@ async def test_a_queue_that_was_dropped_and_created_again_starts_new_jobs(
     sql.execute("drop view pgmq.image_generation_queue")
     sql.execute("select pgmq.drop_queue('image_generation_queue')")
     sql.execute("select pgmq.create('image_generation_queue')")
+    ours = await database.fetch_one("select current_user as name")
+    sql.execute(f"alter table pgmq.q_image_generation_queue owner to {ours['name']}")
     new = await accept(database)
     sql.execute("select pgmq.send('image_generation_queue', '{}')")
     jobs = await image_queue(database).claim(5, 60)
