@@ -164,6 +164,11 @@ declare
   present timestamptz := clock_timestamp();
 begin
   select * into seen from superstoryboard.jobs where id = p_job;
+  if seen.state is null or seen.state not in ('QUEUED', 'RUNNING', 'RETRYING') then
+    -- Left over where triggers were off, as under a restore.
+    delete from superstoryboard.turns where turns.job = p_job and seen.state is distinct from 'STAGED';
+    return null;
+  end if;
   execute format('select msg_id from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked', 'q_' || seen.queue)
     into message_id using seen.msg_id, seen.enqueued_at;
   if message_id is null then
@@ -175,8 +180,8 @@ begin
   end if;
   select * into job from superstoryboard.jobs where id = p_job for update skip locked;
   select * into turn from superstoryboard.turns where turns.job = p_job for update skip locked;
-  if job.id is null or turn.job is null or (job.msg_id, job.enqueued_at) is distinct from (seen.msg_id, seen.enqueued_at)
-     or coalesce(turn.due_at, turn.lease_until, 'infinity') > present then
+  if superstoryboard.is_call_locked(p_job) or job.id is null or turn.job is null or (job.msg_id, job.enqueued_at) is distinct from (seen.msg_id, seen.enqueued_at)
+     or job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or coalesce(turn.due_at, turn.lease_until, 'infinity') > present then
     return null;
   elsif not is_there then
     perform superstoryboard.cancel_removed(job);
@@ -186,6 +191,17 @@ begin
     return null;
   end if;
   return superstoryboard.take_message(job, p_worker, p_lease_seconds);
+end
+$$;
+
+-- True where somebody else holds the unsettled call of a job locked: it is being settled, and then the job is another.
+create function superstoryboard.is_call_locked(p_job uuid) returns boolean
+language plpgsql as $$
+begin
+  perform 1 from superstoryboard.provider_calls where job_id = p_job and state in ('INTENT', 'ACCEPTED') for update skip locked;
+  return not found and exists (
+    select from superstoryboard.provider_calls where job_id = p_job and state in ('INTENT', 'ACCEPTED')
+  );
 end
 $$;
 

@@ -17,7 +17,7 @@ POISON = {
     "20 MB in one string": "jsonb_build_object('storyboardId', repeat('x', 20000000))",
     "very many numbers": "(select jsonb_agg(n) from generate_series(1, 800000) n)",
 }
-REFUSED = {
+REFUSED_BY = {
     "a number of 5,000 digits": "message: numbers must not have more than 40 digits before or after the point",
     "a number that stands for 100,000 digits": "message: numbers must not have more than 40 digits",
     "a zero of 16,383 digits": "message: numbers must not have more than 40 digits",
@@ -49,7 +49,7 @@ async def test_a_body_that_nobody_can_read_stops_nobody(database: Database, sql:
 def test_the_public_wrapper_refuses_it_by_name_of_the_rule(sql: psycopg.Connection, body: str) -> None:
     sql.execute("set statement_timeout = '20 s'")
     sql.execute("set role authenticated")
-    with pytest.raises(psycopg.errors.InvalidParameterValue, match=REFUSED[body]):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=REFUSED_BY[body]):
         sql.execute(f"select public.pgmq_send(%s, {POISON[body]})", (IMAGE_QUEUE,))
 
 

@@ -230,6 +230,16 @@ async def test_a_schedule_counts_from_its_due_time(database: Database, sql: psyc
     assert sql.execute(spans).fetchall() == [(True,), (True,)], later
 
 
+async def test_a_turn_without_an_open_job_stops_nobody(database: Database, sql: psycopg.Connection) -> None:
+    gone, ended, good = [await accept(database) for _ in range(3)]
+    with sql.transaction():
+        sql.execute("set local session_replication_role = replica")
+        sql.execute("delete from superstoryboard.jobs where id = %s", (gone,))
+        sql.execute("update superstoryboard.jobs set state = 'CANCELLED' where id = %s", (ended,))
+    assert [job.id for job in await image_queue(database).claim(1, 60)] == [good]
+    assert sql.execute("select job from superstoryboard.turns").fetchall() == [(good,)]
+
+
 LOCKS = {
     "message": "select from pgmq.q_image_generation_queue where msg_id = 1 for update",
     "job": "select from superstoryboard.jobs where msg_id = 1 for update",

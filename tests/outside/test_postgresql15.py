@@ -4,7 +4,11 @@ from tests.integration.test_events import *  # noqa: F403 - the same tests on an
 from tests.integration.test_gates import *  # noqa: F403
 from tests.integration.test_links import *  # noqa: F403
 from tests.integration.test_migrations import *  # noqa: F403
+from tests.integration.test_poison import *  # noqa: F403
+from tests.integration.test_ranks import *  # noqa: F403
+from tests.integration.test_removed_jobs import *  # noqa: F403
 from tests.integration.test_steering import *  # noqa: F403
 from tests.integration.test_sweep import *  # noqa: F403
 from tests.integration.test_transitions import *  # noqa: F403
+from tests.integration.test_turns import *  # noqa: F403
 from tests.integration.test_worker_loop import *  # noqa: F403
