@@ -288,6 +288,13 @@ async def test_objects_of_a_cancelled_job_are_removed_after_a_while(writer: Pipe
     writer.sql.execute("select superstoryboard.sweep()")
     (cancelled,) = writer.finished(job)
     assert cancelled.state == job_pb2.JOB_STATE_CANCELLED
+    # As if a day had passed in which nobody started it again.
+    writer.sql.execute(
+        "update superstoryboard.jobs set ended_at = ended_at - interval '1 day' where id = %s", (job.id,)
+    )
+    aged = "update superstoryboard.artifacts set staged_at = staged_at - interval '1 day' where id = %s"
+    writer.sql.execute(aged, (new.id,))
+    writer.sql.execute("select superstoryboard.sweep()")
     start_writer(writer, CLEAN_AFTER_SECONDS="0.001")
     writer.wait_for_row("select 1 from superstoryboard.artifacts where id = %s and cleaned_at is not null", (new.id,))
     assert await stager.store.stat(STAGING_BUCKET, new.staging_key) is None
