@@ -158,7 +158,7 @@ begin
     'select m.msg_id, m.enqueued_at, m.message, case when m.read_ct = 0 then m.vt else m.enqueued_at end as due_at
      from pgmq.%I m
      where m.msg_id > $2 and not exists (select from superstoryboard.jobs j
-       where j.queue = $1 and j.msg_id = m.msg_id and j.enqueued_at = m.enqueued_at)
+       where j.queue = $1 and j.msg_id > $2 and j.msg_id = m.msg_id and j.enqueued_at = m.enqueued_at)
      order by m.msg_id limit $3 for update of m skip locked', 'q_' || p_queue) using p_queue, p_above, p_limit
   loop
     adopted := superstoryboard.adopt_message_v1(p_queue, message.msg_id, message.enqueued_at, message.due_at, message.message, 'sql');

@@ -108,6 +108,8 @@ declare
   candidate record;
   taken superstoryboard.claimed_job;
   remaining integer := p_quantity;
+  -- Many that are locked, or that are buried on the way, are left to the next claim.
+  deadline timestamptz := clock_timestamp() + interval '2 seconds';
 begin
   select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready;
   while name is not null loop
@@ -118,7 +120,7 @@ begin
     jobs := jobs || '00000000-0000-0000-0000-000000000000'::uuid;
     select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready and t.model > name;
   end loop;
-  while remaining > 0 loop
+  while remaining > 0 and clock_timestamp() < deadline loop
     select m.place, n.turn, n.job into candidate
     from unnest(names, rooms, turns, jobs) with ordinality as m (name, room, turn, job, place)
     cross join lateral (

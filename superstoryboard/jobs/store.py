@@ -129,8 +129,9 @@ class JobStore:
         )
 
     async def gates(self) -> list[dict[str, Any]]:
-        """The closed gates, with the kind of their queue's jobs."""
+        """The closed gates; one closed for ever is closed until the last day that a timestamp can name."""
         return await self._database.fetch(
-            "select * from superstoryboard.gates where closed_until > clock_timestamp()",
+            "select provider, model, reason, least(closed_until, '9999-12-30 00:00:00+00') as closed_until"
+            " from superstoryboard.gates where closed_until > clock_timestamp()",
             patience_seconds=PATIENCE_SECONDS,
         )

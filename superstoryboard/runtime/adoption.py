@@ -6,10 +6,9 @@ import json
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.validation import freeze_body
+from superstoryboard.providers.validation import InvalidGeneration, Violation, freeze_body
 from superstoryboard.runtime.worker import StaleClaimError
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
@@ -36,13 +35,7 @@ class Adoption:
             ParseDict(job.generation, message, ignore_unknown_fields=True)
             return message
         if job.raw_body is None:
-            raise JobFailure(
-                JobError(
-                    ErrorClass.INVALID,
-                    "MESSAGE_TOO_LARGE",
-                    "The message cannot be read: it exceeds 1 MiB or 200 levels, or has a number over 40 digits.",
-                )
-            )
+            raise InvalidGeneration([Violation("body", "must be at most 1048576 bytes and 200 levels deep")])
         frozen = freeze_body(job.kind, json.loads(job.raw_body), self._catalogue, self._default_model)
         model = self._catalogue.get(frozen.model)
         warning = model.retirement_warning()

@@ -23,6 +23,8 @@ POLL_MAX_SECONDS = 2.0
 LISTENING_POLL_SECONDS = 5.0
 DATABASE_RETRY_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 600
+CLOSED_MAX_SECONDS = 86_400.0
+"""A provider that asks for a longer pause is asked again after a day."""
 
 CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, ErrorClass.CONFIG: 60.0}
 """Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
@@ -283,7 +285,7 @@ class Worker:
         if error.error_class is ErrorClass.UNKNOWN_OUTCOME and job.kind == "video":
             return await self._work.bury(job, error)
         if error.error_class in CLOSING:
-            wait = asked_seconds or CLOSING[error.error_class]
+            wait = min(CLOSED_MAX_SECONDS, asked_seconds or CLOSING[error.error_class])
             if error.error_class is not ErrorClass.RATE_LIMITED:
                 log.error("Submits stop until somebody or the day helps", code=error.code, seconds=round(wait))
             await self._work.close_gate(job.model, wait, error.code)

@@ -146,7 +146,7 @@ BAD_MESSAGES: list[tuple[str, Any, str]] = [
     ("video", {"storyboardId": "b", "prompt": "p", "durationSeconds": 4, "resolution": "1080p"}, "resolution"),
     ("image", {"storyboardId": "b", "prompt": "p", "editMode": "true"}, "editMode"),
     ("image", {"storyboardId": "../x", "prompt": "p"}, "storyboardId"),
-    ("image", {"storyboardId": "b", "prompt": "x" * 10_000_000}, "prompt"),
+    ("image", {"storyboardId": "b", "prompt": "x" * 10_000_000}, "body must be at most 1048576 bytes"),
 ]
 
 

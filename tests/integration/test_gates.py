@@ -10,6 +10,7 @@ import pytest
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.worker import BACKOFF_MAX_SECONDS, GateClosedError, Limits, Worker, backoff_seconds
@@ -186,3 +187,46 @@ def test_waits_double_with_each_attempt_are_jittered_in_full_and_end_at_ten_minu
     assert backoff_seconds(3, 10, 0.51) == 21
     assert backoff_seconds(50, 10, 1.0) == BACKOFF_MAX_SECONDS
     assert backoff_seconds(0, 10, 1.0) == 10
+
+
+@pytest.mark.parametrize("until", ["infinity", "2126-01-01"])
+async def test_a_gate_closed_for_ever_stops_neither_claims_nor_lists(
+    database: Database, sql: psycopg.Connection, until: str
+) -> None:
+    work = image_queue(database)
+    await accept(database)
+    other = await accept(database, model="other")
+    sql.execute("insert into superstoryboard.gates values ('google', 'm', %s, 'R')", (until,))
+    (job,) = await work.claim(5, 60)
+    assert job.id == other
+    (gate,) = await JobStore(database).gates()
+    assert gate["closed_until"].year >= 2126
+    assert [queue["due"] for queue in await JobStore(database).queues()] == [1, 0]
+    await accept(database)
+    sql.execute("delete from superstoryboard.gates")
+    (free,) = await work.claim(1, 60)
+    sql.execute("insert into superstoryboard.gates values ('google', 'm', %s, 'R')", (until,))
+    opened = await open_call(database, free, per_minute=5)
+    assert opened.call_id is None
+    assert 0 < opened.wait_seconds <= 86_400
+    assert await work.release(free, int(opened.wait_seconds), "waits")
+
+
+@pytest.mark.parametrize("asked", [3.2e9, float("inf"), float("nan")])
+async def test_a_provider_that_asks_for_an_endless_pause_is_asked_again_after_a_day(
+    database: Database, sql: psycopg.Connection, asked: float
+) -> None:
+    job_id = await accept(database)
+
+    async def generate(_: ClaimedJob) -> str:
+        raise JobFailure(JobError(ErrorClass.RATE_LIMITED, "CODE", "slow down"), retry_after_seconds=asked)
+
+    await Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS).process(1, force=False)
+    assert (await row(database, job_id))["state"] == "RETRYING"
+    assert 86_000 < hidden_seconds(sql) <= 86_400
+
+
+async def test_closing_for_ever_is_closing_for_a_year(database: Database, sql: psycopg.Connection) -> None:
+    await image_queue(database).close_gate("m", float("inf"), "R")
+    closed = "select closed_until between now() + interval '364 days' and now() + interval '366 days'"
+    assert sql.execute(f"{closed} from superstoryboard.gates").fetchone() == (True,)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
 import pytest
 
 from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.worker import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
+    VIDEO_QUEUE,
     accept,
     claim_one,
     expire_lease,
     image_queue,
+    intend,
     row,
     stage,
     submission,
+    video_queue,
 )
 
 LIMITS = Limits(concurrency=2, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
@@ -130,19 +136,98 @@ async def test_a_holder_keeps_an_expired_lease_that_nobody_claimed(database: Dat
 
 async def test_heartbeats_change_nothing_but_the_narrow_row(database: Database, sql: psycopg.Connection) -> None:
     await accept(database)
-    work = image_queue(database)
-    job = await claim_one(work)
-    places = (
-        "select (select ctid::text || xmin::text from pgmq.q_image_generation_queue),"
-        " (select ctid::text || xmin::text from superstoryboard.jobs)"
+    job = await claim_one(image_queue(database))
+    beat = "select * from superstoryboard.extend_leases_v1(%s, array[%s], array[%s]::bigint[], 60)"
+    written = (
+        "select relname, n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables"
+        " where n_tup_ins + n_tup_upd + n_tup_del > 0 order by 1"
     )
-    before = sql.execute(places).fetchone()
-    sql.execute("select pg_stat_reset()")
-    for _ in range(20):
-        await work.extend([job], 60)
-    assert sql.execute(places).fetchone() == before
-    held = "select indexdef from pg_indexes where tablename = 'turns' and indexdef like '%lease_until%'"
-    assert sql.execute(held).fetchall() == [], "an index on the lease would cost every heartbeat an entry"
+    with sql.transaction():
+        for _ in range(20):
+            sql.execute(beat, (IMAGE_QUEUE, job.id, job.claim))
+        assert sql.execute(written).fetchall() == [("turns", 20, 20)], "one row each, and no index"
+
+
+async def test_a_due_time_that_comes_makes_a_job_ready_a_hundred_at_a_time(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    await JobStore(database).accept([submission(delay_seconds=60) for _ in range(150)])
+    assert await image_queue(database).claim(1, 60) == []
+    await expire_lease(database, IMAGE_QUEUE)
+    assert len(await image_queue(database).claim(1, 60)) == 1
+    assert sql.execute("select count(*) from superstoryboard.turns where ready").fetchone() == (99,)
+
+
+async def test_racing_adoptions_make_one_job_of_each_message(database: Database, sql: psycopg.Connection) -> None:
+    without_trigger(sql)
+    work = image_queue(database)
+
+    async def send() -> list[object]:
+        await database.fetch("select pgmq.send(%(queue)s, '{}') from generate_series(1, 20)", {"queue": IMAGE_QUEUE})
+        await database.fetch("select public.pgmq_send(%(queue)s, '{}')", {"queue": IMAGE_QUEUE})
+        return []
+
+    async def sweep() -> list[object]:
+        await Sweeper(database).sweep()
+        return []
+
+    for _ in range(4):
+        await asyncio.gather(send(), send(), sweep(), sweep(), *(work.claim(5, 60) for _ in range(6)))
+    await sweep()
+    jobs = "select count(*), count(distinct msg_id), min(msg_id), max(msg_id) from superstoryboard.jobs"
+    assert sql.execute(jobs).fetchall() == [(168, 168, 1, 168)]
+    assert sql.execute("select count(*) from superstoryboard.turns").fetchone() == (168,)
+
+
+async def test_neighbours_of_a_job_that_kills_its_worker_come_apart_from_it(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    await JobStore(database).accept([submission() for _ in range(5)])
+    for loss in range(4):
+        await expire_lease(database, IMAGE_QUEUE)
+        sql.execute("select superstoryboard.recover_leases(%s, 100)", (IMAGE_QUEUE,))
+        await expire_lease(database, IMAGE_QUEUE)
+        claimed = await image_queue(database).claim(5, 60)
+        assert [job.attempt for job in claimed] == [1] * 5, f"after {loss} losses"
+    sql.execute("update superstoryboard.turns set lease_until = now() - interval '1 s'")
+    sql.execute("select superstoryboard.recover_leases(%s, 100)", (IMAGE_QUEUE,))
+    waits = sql.execute(
+        "select count(distinct due_at), max(due_at) < now() + interval '7 s' from superstoryboard.turns"
+    )
+    assert waits.fetchone() == (5, True)
+
+
+async def test_a_video_whose_call_is_unknown_is_buried_as_that(database: Database, sql: psycopg.Connection) -> None:
+    job_id = await accept(database, kind="video")
+    call = await intend(database, await claim_one(video_queue(database)))
+    sql.execute("select superstoryboard.lose_call_v1(%s::bigint, null)", (call,))
+    await expire_lease(database, VIDEO_QUEUE)
+    assert await video_queue(database).claim(1, 60) == []
+    dead = await row(database, job_id)
+    assert (dead["state"], dead["error"]["class"], dead["attempt"]) == ("DEAD_LETTERED", "UNKNOWN_OUTCOME", 1)
+
+
+async def test_what_is_paid_is_claimed_from_a_waiting_and_from_a_held_turn(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    jobs = [await accept(database, kind="video") for _ in range(2)]
+    work = video_queue(database)
+    waiting, held = await work.claim(2, 60)
+    for job in (waiting, held):
+        call = await intend(database, job)
+        assert call is not None
+        await Ledger(database).accept(call, f"op-{job.id}")
+    assert await work.release(waiting, 0, "drained")
+    sql.execute("update superstoryboard.turns set lease_until = now() - interval '1 s' where job = %s", (held.id,))
+    sql.execute("update superstoryboard.queues set paused = true")
+    assert {job.id for job in await video_queue(database, "next", running=1).claim(5, 60)} == set(jobs)
+
+
+async def test_a_schedule_counts_from_its_due_time(database: Database, sql: psycopg.Connection) -> None:
+    later = await accept(database, delay_seconds=3600)
+    sql.execute("select pgmq.send(%s, '{}', 3600)", (IMAGE_QUEUE,))
+    spans = "select scheduled_at - enqueued_at between '59 min' and '61 min' from superstoryboard.jobs"
+    assert sql.execute(spans).fetchall() == [(True,), (True,)], later
 
 
 LOCKS = {
