@@ -63,9 +63,9 @@ def rows_read(connection: psycopg.Connection, statement: str) -> dict[str, int]:
     )
     with connection.transaction(force_rollback=True):
         # What was not reported yet of earlier transactions counts too.
-        before = dict(connection.execute(read, (list(TABLES),)).fetchall())
+        before: dict[str, int] = dict(connection.execute(read, (list(TABLES),)).fetchall())
         connection.execute(statement)
-        after = dict(connection.execute(read, (list(TABLES),)).fetchall())
+        after: dict[str, int] = dict(connection.execute(read, (list(TABLES),)).fetchall())
     return {table: after[table] - before[table] for table in after}
 
 
