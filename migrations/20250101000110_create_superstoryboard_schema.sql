@@ -243,7 +243,7 @@ create table superstoryboard.job_events (
   message text not null,
   created_at timestamptz not null default clock_timestamp()
 );
-comment on table superstoryboard.job_events is 'The log that watchers follow. Sequences commit out of order: readers wait for holes (superstoryboard/jobs/events.py).';
+comment on table superstoryboard.job_events is 'The log that watchers follow. Sequences commit out of order: readers wait for gaps (superstoryboard/jobs/event_feed.py).';
 create index job_events_created on superstoryboard.job_events (created_at);
 create index job_events_job on superstoryboard.job_events (job_id, sequence);
 create index job_events_storyboard on superstoryboard.job_events (storyboard_id, sequence);

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psycopg
-
 from services.asset_writer.staged import DoubtfulBytesError, UnusableBytesError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from superstoryboard.jobs.database_errors import RowsLockedError, StatementTimeoutError
+from superstoryboard.jobs.database_errors import RowsLockedError, StatementTimeoutError, refused_state
 from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger
@@ -97,9 +95,10 @@ def _waits_for(error: Exception) -> JobError | None:
             "ROWS_LOCKED",
             "Another database session holds a row of this job or of its storyboard; the asset is linked after that",
         )
-    if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(SETUP_CLASS):
+    state = refused_state(error)
+    if state is not None and state.startswith(SETUP_CLASS):
         message = "The asset_writer cannot use the key-value table: check KV_TABLE and the rights on it"
-        return JobError(ErrorClass.CONFIG, "KV_TABLE_UNUSABLE", f"{message} (SQLSTATE {error.sqlstate})")
+        return JobError(ErrorClass.CONFIG, "KV_TABLE_UNUSABLE", f"{message} (SQLSTATE {state})")
     if isinstance(error, OSError):
         message = "The asset_writer cannot write its temporary file; check its disk"
         return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WRITER_DISK", message)
@@ -108,9 +107,10 @@ def _waits_for(error: Exception) -> JobError | None:
 
 def _refusal(error: Exception) -> JobError:
     """What is refused for this artifact alone, such as by a trigger of the key-value table."""
-    if isinstance(error, psycopg.Error):
-        log.warning("The database refused to link an asset", sqlstate=error.sqlstate, reason=error.diag.message_primary)
-        message = f"The database refused to link the asset (SQLSTATE {error.sqlstate}); check triggers of KV_TABLE"
+    state = refused_state(error)
+    if state is not None:
+        log.warning("The database refused to link an asset", sqlstate=state, reason=str(error).partition("\n")[0])
+        message = f"The database refused to link the asset (SQLSTATE {state}); check triggers of KV_TABLE"
         return JobError(ErrorClass.CONFIG, "LINK_REFUSED", message)
     if isinstance(error, StatementTimeoutError):
         return JobError(ErrorClass.TRANSIENT, "LINK_TIMED_OUT", "The database took too long to link the asset")

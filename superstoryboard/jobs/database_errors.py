@@ -63,6 +63,11 @@ def unavailable(error: Exception, *, connecting_fails: bool = False) -> Database
     return None
 
 
+def refused_state(error: Exception) -> str | None:
+    """SQLSTATE of a statement that the database refused; None for every other error."""
+    return error.sqlstate or "" if isinstance(error, psycopg.Error) else None
+
+
 def is_conflict(error: Exception) -> bool:
     """A deadlock or serialization failure: the database asks for the transaction once more."""
     return isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] == CONFLICT_CLASS

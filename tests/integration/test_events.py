@@ -13,6 +13,7 @@ from devstack.postgres import Postgres
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.event_feed import EventFeed, Tail
 from superstoryboard.jobs.events import EventLog, EventsPrunedError, Wanted
+from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.telemetry.feed_metrics import GapMetrics
 from superstoryboard.telemetry.metrics import new_registry
@@ -210,3 +211,12 @@ def test_a_tail_asks_anew_about_a_gap_that_it_had_not_seen() -> None:
     assert tail.advance([12], NOBODY) == 10
     assert tail.advance([12, 14], NOBODY) == 12, "whoever is to write 13 may have begun after the question"
     assert tail.advance([14], NOBODY) == 14
+
+
+async def test_a_feed_is_told_of_events_that_were_deleted_before_it_published_them(database: Database) -> None:
+    await accept(database)
+    feed = EventFeedPosition(database, "test")
+    assert await feed.pruned_after(0) is None
+    row = await database.fetch_one("delete from superstoryboard.job_events returning sequence")
+    assert await feed.pruned_after(row["sequence"] - 1) == row["sequence"]
+    assert await feed.pruned_after(row["sequence"]) is None

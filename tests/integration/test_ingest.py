@@ -314,6 +314,30 @@ def test_calls_without_a_good_token_are_refused(stub: GenerationServiceStub, met
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+def test_a_watch_that_resumes_before_deleted_events_is_told_where_to_go_on(
+    stub: GenerationServiceStub, ingest_database: str
+) -> None:
+    image = job_pb2.ImageGeneration(storyboard_id="pruned", prompt="p")
+    create = api.CreateImageJobRequest(image=image)
+    _, job, _ = (stub.CreateImageJob(create, metadata=ALICE).job for _ in range(3))
+    with psycopg.connect(ingest_database, autocommit=True) as connection:
+        deleted = connection.execute(
+            "delete from superstoryboard.job_events where job_id = %s returning sequence", (job.id,)
+        )
+        found = deleted.fetchone()
+    assert found is not None
+
+    def watch(after: int) -> Any:
+        request = api.WatchJobsRequest(storyboard_id="pruned", after_sequence=after)
+        return next(iter(stub.WatchJobs(request, metadata=ALICE, timeout=20)))
+
+    error = refused(lambda: watch(found[0] - 1))
+    assert error.code() is grpc.StatusCode.OUT_OF_RANGE
+    assert f"after_sequence {found[0]}" in (error.details() or "")
+    assert watch(found[0]).event.sequence == found[0] + 1
+    assert watch(0).event.sequence < found[0], "0 means from the oldest that is kept"
+
+
 def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
     queues = queue_service_pb2_grpc.QueueServiceStub(channel)
     error = refused(lambda: queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=ALICE))

@@ -88,7 +88,8 @@ def test_every_setting_is_in_the_example_file() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
 def test_settings_states_and_codes_that_documents_name_exist(document: Path) -> None:
     settings = example_settings() | {f"{name}_FILE" for name in service_settings()}
-    sources = [*(ROOT / "superstoryboard").rglob("*.py"), *(ROOT / "migrations").glob("*.sql")]
+    code = [path for part in ("superstoryboard", "services") for path in (ROOT / part).rglob("*.py")]
+    sources = [*code, *(ROOT / "migrations").glob("*.sql")]
     words = {word for path in sources for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", path.read_text())}
     codes = {f"STORAGE_{kind.value}" for kind in StorageErrorKind}
     named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)\b", document.read_text()))
