@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from superstoryboard.config.models import ModelSettings
@@ -29,7 +31,7 @@ class WorkerSettings(ModelSettings):
     storage_timeout_seconds: float = Field(default=300, gt=0)
     source_url_allowed_hosts: str = ""
     drain_seconds: float = Field(default=30, ge=0)
-    grpc_connection_grace_seconds: float = Field(default=3600, ge=1)
+    longest_call_seconds: ClassVar[float] = 3600
     """ProcessQueue lasts as long as a video does."""
     retry_delay_seconds: int = Field(default=30, ge=0)
     """Longest wait before the second attempt; it doubles with each further one."""
