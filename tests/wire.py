@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -47,6 +48,19 @@ def wrong_fields(error: grpc.RpcError) -> dict[str, str]:
 def reason(error: grpc.RpcError) -> str:
     """The stable word for programs."""
     return str(details(error, error_details_pb2.ErrorInfo).reason)
+
+
+def wait_ok(call: Callable[[], Any]) -> None:
+    """Repeats a call while the server has no room: it learns of the end of others a moment after their clients."""
+    while True:
+        try:
+            call()
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+        else:
+            return
+        time.sleep(SAMPLE_SECONDS)
 
 
 @contextmanager

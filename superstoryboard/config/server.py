@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -27,7 +27,9 @@ class ServerSettings(Settings):
     grpc_calls_per_token: int = Field(default=512, ge=16)
     grpc_call_seconds: float = Field(default=60, ge=1)
     grpc_connection_age_seconds: float = Field(default=300, ge=1)
-    grpc_connection_grace_seconds: float = Field(default=60, ge=1)
+    grpc_connection_grace_seconds: float | None = Field(default=None, ge=1)
+    longest_call_seconds: ClassVar[float] = 60
+    """Grace of a connection that reached its age, unless it is set."""
 
     @model_validator(mode="after")
     def check_auth(self) -> Self:
@@ -55,5 +57,5 @@ class ServerSettings(Settings):
             calls_per_token=self.grpc_calls_per_token,
             call_seconds=self.grpc_call_seconds,
             connection_age_seconds=self.grpc_connection_age_seconds,
-            connection_grace_seconds=self.grpc_connection_grace_seconds,
+            connection_grace_seconds=self.grpc_connection_grace_seconds or self.longest_call_seconds,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from superstoryboard.config.addresses import ProjectUrl, PublicUrl
@@ -46,7 +48,7 @@ class WorkerSettings(ModelSettings):
     source_url_allowed_hosts: str = ""
     staging_patience_seconds: float = Field(default=180, ge=0)
     """How long Storage must keep saying that it does not have paid bytes, or refuses them, before that is believed."""
-    grpc_connection_grace_seconds: float = Field(default=3600, ge=1)
+    longest_call_seconds: ClassVar[float] = 3600
     """ProcessQueue lasts as long as a video does."""
     retry_delay_seconds: int = Field(default=30, ge=0)
     """Longest wait before the second attempt; it doubles with each further one."""

@@ -85,7 +85,7 @@ class OpenServices:
 
 
 async def _each(context: Context, deserialize: Deserialize) -> AsyncIterator[Message]:
-    while (raw := await context.read()) is not grpc.aio.EOF:
+    while isinstance(raw := await context.read(), bytes):
         request = _parsed(raw, deserialize)
         yield request if request is not None else await _refuse(context)
 
