@@ -63,10 +63,10 @@ def skip_final_upload() -> None:
 def rescue_nothing() -> None:
     """Bytes that an earlier worker had brought to staging are not looked for."""
 
-    async def nothing(self: handoff.HandOff, job: Any, upload: Any) -> None:
-        del self, job, upload
+    async def nothing(self: handoff.HandOff, upload: Any, file: Path) -> None:
+        del self, upload, file
 
-    replace(handoff.HandOff, "rescue", nothing)
+    replace(handoff.HandOff, "_fetch", nothing)
 
 
 def throw_away_once() -> None:
