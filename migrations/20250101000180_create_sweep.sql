@@ -139,13 +139,14 @@ end
 $$;
 
 -- Uploads that their worker never handed over: discarded, so that the asset_writer removes their objects. What a call may have
--- left in staging is looked for as long as its job is open.
+-- left in staging is kept as long as its job is open or a dead letter.
 create function superstoryboard.sweep_orphaned_uploads(p_older_than interval, p_limit integer) returns bigint
 language sql as $$
   with orphaned as (
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'UPLOADING' and a.created_at < now() - p_older_than
-      and (a.call_id is null and j.claim <> a.claim or j.state not in ('QUEUED', 'RUNNING', 'RETRYING'))
+      and (a.call_id is null and j.claim <> a.claim
+        or j.state not in ('QUEUED', 'RUNNING', 'RETRYING') and not (a.call_id is not null and j.state = 'DEAD_LETTERED'))
     order by a.created_at limit p_limit for update of a skip locked
   ), discarded as (
     update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
