@@ -228,6 +228,9 @@ async def test_dead_letters_are_given_up_only_where_an_age_is_set(database: Data
     ages = Ages(dead_letters=timedelta(days=3000))
     assert {duty.name for duty in await Sweeper(database, ages).sweep() if duty.changed} == {"discard_dead_letters"}
     assert (await row(database, job_id))["state"] == "CANCELLED"
+    sql.execute("update superstoryboard.jobs set ended_at = ended_at - interval '1 day'")
+    sql.execute("update superstoryboard.artifacts set staged_at = staged_at - interval '1 day'")
+    assert await sweep(database) == {"discard_cancelled": 1}
     state = sql.execute("select state from superstoryboard.artifacts where id = %s", (artifact,)).fetchone()
     assert state == ("DISCARDED",), "its objects are removed"
 
