@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
+from tests.emulators.google_fixture import VIDEO_MODEL
 from tests.faults import answers, strikes
 from tests.faults.answers import google
 from tests.faults.row import Row, nothing
@@ -43,6 +45,12 @@ STEPS = {
 PROCESSES = [
     Row("no fault", nothing, evidence=None, spends=False),
     *(_kill_at(service, step) for service, steps in STEPS.items() for step in steps),
+    replace(
+        _kill_at("video_worker", "named"),
+        name="kill -9 video_worker with the name of a Veo operation in hand",
+        extra_seconds=20,
+        video_model=VIDEO_MODEL,
+    ),
     *(
         Row(
             f"kill -9 {service} at random",

@@ -22,7 +22,8 @@ class Row:
     most `most_dead`. `spends`: whether attempts may be spent beyond the first. `discards`: how many good answers of
     image calls may be thrown away, with the process that held them. `forsakes`: how many paid videos may become dead
     letters although their names are known. `leases`: how many leases the recovery may take
-    one after the other, `extra_seconds` what else. `factor` multiplies the jobs.
+    one after the other, `extra_seconds` what else. `factor` multiplies the jobs. `video_model`: model of the videos;
+    empty means the default, whose API lists no operations.
     """
 
     name: str
@@ -40,3 +41,4 @@ class Row:
     leases: int = 2
     extra_seconds: float = 0.0
     factor: float = 1
+    video_model: str = ""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from devstack.postgres import StopMode
+from tests.emulators.google_fixture import VIDEO_MODEL
 from tests.emulators.storage_fixture import STAGING_BUCKET
 from tests.faults import answers, people, strikes
 from tests.faults.answers import google, google_gives, storage, storage_gives
@@ -27,6 +28,8 @@ def _refused_staging(name: str, answer: dict[str, Any], code: str) -> Row:
     )
 
 
+LOST_SEARCH_SECONDS = 20.0
+"""An operation whose name was lost is looked for at growing gaps."""
 DATABASE = [
     Row("Postgres restarts", partial(strikes.restart_postgres, mode=StopMode.FAST)),
     Row("Postgres is killed", partial(strikes.restart_postgres, mode=StopMode.KILL)),
@@ -180,6 +183,15 @@ GOOGLE = [
         evidence=google_gives("submit", None),
         dead=UNKNOWN,
         most_dead=1,
+    ),
+    Row(
+        "Google breaks off a submit of Veo after it accepted",
+        nothing,
+        partial(google, on="submit", drop="after_accept", times=1),
+        evidence=google_gives("submit", None),
+        spends=False,
+        extra_seconds=LOST_SEARCH_SECONDS,
+        video_model=VIDEO_MODEL,
     ),
     Row(
         "Google breaks off polls",

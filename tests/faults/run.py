@@ -145,6 +145,7 @@ class Runner:
         images, videos = int(self.images * row.factor), int(self.videos * row.factor)
         running.begin(f"row-{self._rows}", images + videos)
         file = running.arm(row.service, row.step) if row.step else None
+        running.video_model = row.video_model
         row.before(running)
         with ThreadPoolExecutor(1) as pool:
             submits = pool.submit(submit_all, running, images, videos)

@@ -55,7 +55,7 @@ def submit(world: World, number: int, scene: int, *, video: bool, board: str = "
 def _ask(world: World, fields: dict[str, Any], common: dict[str, Any], *, video: bool) -> None:
     stub = world.running.stub
     if video:
-        generation = job_pb2.VideoGeneration(duration_seconds="4", **fields)
+        generation = job_pb2.VideoGeneration(duration_seconds="4", model=world.video_model, **fields)
         wanted = api.CreateVideoJobRequest(video=generation, **common)
         stub.CreateVideoJob(wanted, metadata=ALICE, timeout=10, wait_for_ready=True)
     else:

@@ -42,7 +42,8 @@ class World:
     """A pipeline, what it stands on, and the chance that a row may use.
 
     Of the row that runs: `asked` jobs in the storyboards `boards`, `struck` how much its fault has met, `wrong` what it
-    found broken by itself, `ended` set when its submits must stop. `away_seconds`: how long a database stays away.
+    found broken by itself, `ended` set when its submits must stop, `video_model` that of its videos.
+    `away_seconds`: how long a database stays away.
     """
 
     running: Pipeline
@@ -56,6 +57,7 @@ class World:
     row: str = ""
     boards: list[str] = field(default_factory=list)
     asked: int = 0
+    video_model: str = ""
     struck: int = 0
     wrong: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
@@ -187,7 +189,7 @@ class World:
                 sample.value
                 for family in text_string_to_metric_families(page)
                 for sample in family.samples
-                if sample.name == FOUND_NAMES and sample.labels.get("found") == "true"
+                if sample.name == FOUND_NAMES and sample.labels.get("found") == "yes"
             )
         return sum(self._found.values())
 
