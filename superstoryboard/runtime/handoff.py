@@ -97,14 +97,13 @@ class HandOff:
             WaitsError: Storage does not answer well; or says that the bytes are not there, and is asked again later; or
                 said so again, they are given up, and the next claim may call.
             StaleClaimError: the job belongs to someone else by now.
+            OSError: the worker cannot write a file.
         """
         with tempfile.TemporaryDirectory(prefix="rescue-") as folder:
             try:
                 facts = await self._fetch(upload, Path(folder) / "artifact")
             except StorageError as error:
                 raise _waits(str(error)) from error
-            except OSError as error:
-                raise _waits(f"the worker cannot write a file ({error.strerror})") from error
         if facts is None:
             await self._miss(job, upload)
         artifact = await self._begin(job, generation, facts)

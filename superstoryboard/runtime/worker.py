@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 import time
 import uuid
@@ -338,4 +339,9 @@ def _job_error(error: Exception) -> JobError:
     if isinstance(error, JobFailure):
         return error.error
     log.error("Attempt failed unexpectedly", exc_info=error)
+    if isinstance(error, OSError):
+        # A full disk, no temporary folder, no more open files: of this worker, and not of the job.
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        message = f"The worker's own system refused to work ({reason}). The job waits."
+        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WORKER_SYSTEM", message)
     return JobError(ErrorClass.TRANSIENT, "INTERNAL", "the worker failed unexpectedly; see its log")

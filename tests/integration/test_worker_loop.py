@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -84,6 +85,7 @@ async def test_process_takes_no_more_than_it_was_asked_for(database: Database) -
         (failure(ErrorClass.UNKNOWN_OUTCOME), "RETRYING", 1),
         (failure(ErrorClass.UNAVAILABLE_DEPENDENCY), "RETRYING", 0),
         (ValueError("a bug"), "RETRYING", 1),
+        (OSError(errno.ENOSPC, "the disk is full"), "RETRYING", 0),
         (ReleasedError(), "QUEUED", 0),
         (StillRunningError(JobError(ErrorClass.TRANSIENT, "VIDEO_TIMED_OUT", "t"), 5), "RETRYING", 0),
     ],
