@@ -313,7 +313,7 @@ language sql immutable as $$
   );
 $$;
 
--- How many claims in a row may be lost before their call, at growing waits, until the job is buried.
+-- How many claims since the last enqueue may be lost before their call, at growing waits, until the job is buried.
 create function superstoryboard.max_lost_claims() returns integer
 language sql immutable as $$
   select 10;
@@ -411,7 +411,8 @@ begin
     return false;
   end if;
   update superstoryboard.jobs j
-  set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null
+  set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null,
+      orderly_claim = claim
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
@@ -446,7 +447,8 @@ begin
   end if;
   update superstoryboard.jobs j
   set state = 'RETRYING', error = p_error, worker = null,
-      attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false
+      attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false,
+      orderly_claim = case when p_spend then orderly_claim else claim end
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
