@@ -6,7 +6,6 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -251,16 +250,11 @@ async def test_a_fault_after_one_word_of_a_loss_does_not_confirm_it(
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_a_worker_that_can_write_no_file_spends_nothing_and_keeps_the_operation(
-    database: Database,
-    sql: psycopg.Connection,
-    stub: Stub,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    route: VideoRoute,
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
 ) -> None:
     job_id = await ordered(database, route)
     route.holds(stub, b"film")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
     assert (done.state, done.error.code if done.error else "") == ("RETRYING", "WORKER_SYSTEM")
     assert (await row(database, job_id))["error"]["class"] == "UNAVAILABLE_DEPENDENCY"
