@@ -309,7 +309,7 @@ class Worker:
             wait = min(CLOSED_MAX_SECONDS, asked_seconds or CLOSING[error.error_class])
             if error.error_class is not ErrorClass.RATE_LIMITED:
                 log.error("Submits stop until somebody or the day helps", code=error.code, seconds=round(wait))
-            await self._work.close_gate(job.model, wait, error.code)
+            await self._work.close_gate(await self._work.model_of(job), wait, error.code)
             self._metrics.gate_closed(job.kind, error.error_class)
             return await self._work.retry(job, math.ceil(wait), error, spend=False)
         delay = backoff_seconds(job.attempt, self.limits.retry_delay_seconds, random.random())  # noqa: S311 - jitter
