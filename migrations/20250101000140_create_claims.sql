@@ -51,7 +51,8 @@ language sql stable as $$
   ) from superstoryboard.queues q where q.name = p_queue;
 $$;
 
--- Claims due jobs whose operation the provider has accepted, or perhaps has and it is looked for; the oldest first.
+-- Claims due jobs whose operation the provider has accepted, or perhaps has and it is looked for, or whose answer may be in staging;
+-- the oldest first.
 create function superstoryboard.claim_paid(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
@@ -67,6 +68,8 @@ begin
       select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED'
       union all
       select job_id, created_at from superstoryboard.provider_calls where state = 'INTENT' and search_until is not null
+      union all
+      select job_id, created_at from superstoryboard.artifacts where state = 'UPLOADING' and call_id is not null
     ) c join superstoryboard.turns t on t.job = c.job_id
     where t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
     order by c.since

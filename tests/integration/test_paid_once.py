@@ -229,6 +229,19 @@ async def test_bytes_are_given_up_only_after_storage_said_so_again(database: Dat
     assert await ledger(database) == [("UNKNOWN", None, None)]
 
 
+async def test_what_may_be_in_staging_is_looked_for_whatever_the_gate_and_the_pause_say(database: Database) -> None:
+    await accept(database)
+    await called(database)
+    await expire_lease(database, IMAGE_QUEUE)
+    work = image_queue(database, "next")
+    await work.close_gate("m", 3600, "QUOTA_EXHAUSTED")
+    await Steering(database).pause(IMAGE_QUEUE, paused=True, actor="operator")
+    looking = await claim_one(work)
+    assert looking.upload is not None
+    await give_up_answer(database, looking)
+    assert await work.claim(1, 60) == [], "a call waits for both"
+
+
 async def test_bytes_that_were_paid_and_are_gone_wait_for_a_person(database: Database) -> None:
     job_id = await accept(database)
     _, call = await called(database)
