@@ -48,6 +48,7 @@ create table superstoryboard.jobs (
   claim bigint not null default 0,
   claim_spent_attempt boolean not null default false,
   lost_claims integer not null default 0,
+  orderly_claim bigint not null default 0,
   worker text,
   queue text not null references superstoryboard.queues (name),
   msg_id bigint,
@@ -66,6 +67,8 @@ create table superstoryboard.jobs (
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
 comment on column superstoryboard.jobs.lost_claims is 'Claims since the last enqueue whose worker was lost before it called; they spend no attempt.';
+comment on column superstoryboard.jobs.orderly_claim is
+  'The last claim before the job was enqueued, or that ended in a wait or a release: those since then are claims without an end.';
 comment on column superstoryboard.jobs.scheduled_at is 'When the job could be claimed first since it was last enqueued; its age counts from here.';
 comment on column superstoryboard.jobs.rank is
   'Place in the order of the sends to its queue (superstoryboard.rank_of): the lower of two results for one entity is superseded.';

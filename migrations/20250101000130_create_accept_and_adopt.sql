@@ -25,7 +25,7 @@ begin
   select * into sent from superstoryboard.send_message(p_job.queue, p_body, p_delay_seconds);
   update superstoryboard.jobs
   set msg_id = sent.msg_id, enqueued_at = sent.enqueued_at, rank = superstoryboard.rank_of(p_job.queue, sent.msg_id),
-      lost_claims = 0,
+      lost_claims = 0, orderly_claim = claim,
       scheduled_at = clock_timestamp() + make_interval(secs => case when state = 'STAGED' then 0 else p_delay_seconds end)
   where id = p_job.id
   returning * into queued;

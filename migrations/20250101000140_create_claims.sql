@@ -51,7 +51,8 @@ language sql stable as $$
   ) from superstoryboard.queues q where q.name = p_queue;
 $$;
 
--- Claims due jobs whose operation the provider has accepted, or perhaps has and it is looked for; the oldest first.
+-- Claims due jobs whose operation the provider has accepted, or perhaps has and it is looked for, or whose answer may be in staging;
+-- the oldest first.
 create function superstoryboard.claim_paid(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
@@ -67,6 +68,8 @@ begin
       select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED'
       union all
       select job_id, created_at from superstoryboard.provider_calls where state = 'INTENT' and search_until is not null
+      union all
+      select job_id, created_at from superstoryboard.artifacts where state = 'UPLOADING' and call_id is not null
     ) c join superstoryboard.turns t on t.job = c.job_id
     where t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
     order by c.since
@@ -313,7 +316,7 @@ language sql immutable as $$
   );
 $$;
 
--- How many claims in a row may be lost before their call, at growing waits, until the job is buried.
+-- How many claims since the last enqueue may be lost before their call, at growing waits, until the job is buried.
 create function superstoryboard.max_lost_claims() returns integer
 language sql immutable as $$
   select 10;
@@ -411,7 +414,8 @@ begin
     return false;
   end if;
   update superstoryboard.jobs j
-  set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null
+  set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null,
+      orderly_claim = claim
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
@@ -446,7 +450,8 @@ begin
   end if;
   update superstoryboard.jobs j
   set state = 'RETRYING', error = p_error, worker = null,
-      attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false
+      attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false,
+      orderly_claim = case when p_spend then orderly_claim else claim end
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);

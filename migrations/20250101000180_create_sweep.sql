@@ -85,7 +85,7 @@ language sql stable as $$
 $$;
 
 -- Jobs that nothing ends: older than the maximum age since they could first be claimed, whether due or waiting (as at a gate that
--- never opens), or claimed absurdly often. Those that a worker holds are left to it.
+-- never opens), or claimed absurdly often since a claim last ended in a wait or a release. Those that a worker holds are left to it.
 create function superstoryboard.sweep_overdue_jobs(p_max_age interval, p_max_claims bigint, p_limit integer) returns bigint
 language plpgsql as $$
 declare
@@ -99,7 +99,8 @@ begin
      order by scheduled_at limit p_limit)
     union
     (select id from superstoryboard.jobs
-     where state in ('QUEUED', 'RUNNING', 'RETRYING') and claim > 5 and claim > p_max_claims limit p_limit)
+     where state in ('QUEUED', 'RUNNING', 'RETRYING') and claim > 5 and claim > p_max_claims
+       and claim - orderly_claim > p_max_claims limit p_limit)
   loop
     continue when not superstoryboard.try_lock_job(overdue);
     select * into job from superstoryboard.jobs where id = overdue;
@@ -139,14 +140,15 @@ end
 $$;
 
 -- Uploads that their worker never handed over: discarded, so that the asset_writer removes their objects. What a call may have
--- left in staging is kept as long as its job is open or a dead letter.
+-- left in staging is kept as long as its job is open or a dead letter, and for a day where it was cancelled.
 create function superstoryboard.sweep_orphaned_uploads(p_older_than interval, p_limit integer) returns bigint
 language sql as $$
   with orphaned as (
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'UPLOADING' and a.created_at < now() - p_older_than
       and (a.call_id is null and j.claim <> a.claim
-        or j.state not in ('QUEUED', 'RUNNING', 'RETRYING') and not (a.call_id is not null and j.state = 'DEAD_LETTERED'))
+        or j.state not in ('QUEUED', 'RUNNING', 'RETRYING') and not (a.call_id is not null and (
+          j.state = 'DEAD_LETTERED' or j.state = 'CANCELLED' and j.ended_at > now() - interval '1 day')))
     order by a.created_at limit p_limit for update of a skip locked
   ), discarded as (
     update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()

@@ -87,8 +87,8 @@ class VideoGenerator:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
         route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        intent = await self._intents.open(job, generation, source, route)
-        submits = await self._lost_names.expect(intent.call_id, route)
+        submits = self._lost_names.submits(route)
+        intent = await self._intents.open(job, generation, source, route, submits.expect)
         await reached("intended")
         call = _call(generation, source, mark_of(job.id, intent.call_id))
         name = await to_the_end(self._send(intent.call_id, route, call, submits))

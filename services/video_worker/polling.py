@@ -120,7 +120,8 @@ class Poller:
                 await provider.download(done.uri, file, self._times.max_bytes)
             except ProviderFailure as failure:
                 if doubt.confirms(failure):
-                    if failure.error.error_class.final or doubt.open:
+                    # A fault in between is no word of a loss: what was not confirmed is fetched again.
+                    if failure.error.error_class.final or failure.error.error_class is ErrorClass.UNKNOWN_OUTCOME:
                         await self._ledger.settle(operation.call_id, failure)
                     raise
             else:

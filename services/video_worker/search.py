@@ -55,12 +55,9 @@ class LostNames:
         listed = self._search_seconds if provider.lists else 0.0
         return max(listed, WEBHOOK_SECONDS) if provider.tells else listed
 
-    async def expect(self, call_id: int, route: str) -> Submits:
-        """Before a submit: have its name looked for where it gets lost and that is of use."""
-        seconds = self.seconds(route)
-        if seconds > 0:
-            await self._operations.search_for(call_id, seconds)
-        return Submits(self._ledger, self._operations, self._metrics, route, seconds)
+    def submits(self, route: str) -> Submits:
+        """The ledger for a submit by this route."""
+        return Submits(self._ledger, self._operations, self._metrics, route, self.seconds(route))
 
     async def found(self, job: ClaimedJob, lost: LostCall, generation: VideoGeneration) -> Operation:
         """The operation of a lost call, which is polled from now on.
@@ -109,6 +106,11 @@ class Submits:
     metrics: LostNameMetrics
     route: str
     seconds: float
+
+    async def expect(self, call_id: int) -> None:
+        """Before the submit: have its name looked for where it gets lost and that is of use."""
+        if self.seconds > 0:
+            await self.operations.search_for(call_id, self.seconds)
 
     async def settle(self, call_id: int, failure: ProviderFailure) -> None:
         """As `Ledger.settle`.

@@ -127,6 +127,17 @@ class WorkQueue:
         )
         return [_claimed(row) for row in rows]
 
+    async def model_of(self, job: ClaimedJob) -> str:
+        """The model of a job, also of one whose body was read since it was claimed; empty where none is known."""
+        if job.model:
+            return job.model
+        rows = await self._database.fetch(
+            "select model from superstoryboard.jobs where id = %(job)s",
+            {"job": job.id},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return str(rows[0]["model"]) if rows else ""
+
     async def close_gate(self, model: str, seconds: float, reason: str) -> None:
         """Stop the submits of a model for everyone; what is already paid goes on."""
         await self._database.fetch(

@@ -95,15 +95,17 @@ class SourceFetcher:
 
         Raises:
             JobFailure: INVALID with code SOURCE_NOT_ALLOWED, SOURCE_NOT_FOUND, SOURCE_NOT_READABLE, SOURCE_TOO_LARGE
-                or SOURCE_NOT_IMAGE; TRANSIENT with code SOURCE_UNAVAILABLE.
+                or SOURCE_NOT_IMAGE. With code SOURCE_UNAVAILABLE: UNAVAILABLE_DEPENDENCY where the own Storage is away,
+                which the job waits for; of any other host TRANSIENT.
         """
+        own = self._is_own(url)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 data, content_type = await self._follow(url)
         except TimeoutError as error:
-            raise _unavailable("did not answer in time") from error
+            raise _unavailable("did not answer in time", own=own) from error
         except (httpx.HTTPError, OSError) as error:
-            raise _unavailable("could not be reached") from error
+            raise _unavailable("could not be reached", own=own) from error
         try:
             shape = await probe_bytes(data, "image")
         except MediaError as error:
@@ -130,7 +132,7 @@ class SourceFetcher:
             raise _invalid("SOURCE_NOT_ALLOWED", "is not a URL that can be fetched") from error
         if problem or url.userinfo:
             raise _invalid("SOURCE_NOT_ALLOWED", problem or "must not carry a user name or password")
-        if any(_is_within(url, storage) for storage in self._storages):
+        if self._is_own(url):
             return _Target(url)
         host = _ascii_host(url)
         if url.scheme != "https" or not any(_matches(host, allowed) for allowed in self._allowed_hosts):
@@ -139,6 +141,13 @@ class SourceFetcher:
         if not all(self._address_allowed(address) for address in addresses):
             raise _invalid("SOURCE_NOT_ALLOWED", "must be on a public address")
         return _Target(url, addresses)
+
+    def _is_own(self, url: str | httpx.URL) -> bool:
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError):
+            return False
+        return any(_is_within(parsed, storage) for storage in self._storages)
 
     async def _send(self, target: _Target) -> httpx.Response:
         if not target.addresses:
@@ -197,7 +206,7 @@ async def _refused(response: httpx.Response, *, own: bool) -> JobFailure:
         return _invalid("SOURCE_NOT_FOUND", f"answered 404{_NEEDS_SIGNATURE if own else ''}")
     if status >= 500 or status in _PASSING:
         wait = parse_seconds(response.headers.get("retry-after"))
-        return _unavailable(f"answered {status}", retry_after_seconds=wait)
+        return _unavailable(f"answered {status}", own=own, retry_after_seconds=wait)
     advice = _NEEDS_SIGNATURE if own and status in {400, 401, 403} else ""
     return _invalid("SOURCE_NOT_READABLE", f"answered {status}{advice}")
 
@@ -248,6 +257,7 @@ def _invalid(code: str, rule: str) -> JobFailure:
     return JobFailure(JobError(ErrorClass.INVALID, code, f"{FIELD} {rule}"))
 
 
-def _unavailable(what: str, *, retry_after_seconds: float | None = None) -> JobFailure:
-    error = JobError(ErrorClass.TRANSIENT, "SOURCE_UNAVAILABLE", f"{FIELD} {what}")
+def _unavailable(what: str, *, own: bool = False, retry_after_seconds: float | None = None) -> JobFailure:
+    error_class = ErrorClass.UNAVAILABLE_DEPENDENCY if own else ErrorClass.TRANSIENT
+    error = JobError(error_class, "SOURCE_UNAVAILABLE", f"{FIELD} {what}")
     return JobFailure(error, retry_after_seconds=retry_after_seconds)

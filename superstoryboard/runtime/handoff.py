@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
-from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.jobs.database_errors import DatabaseUnavailableError, refused_state
 from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Upload
@@ -97,14 +97,13 @@ class HandOff:
             WaitsError: Storage does not answer well; or says that the bytes are not there, and is asked again later; or
                 said so again, they are given up, and the next claim may call.
             StaleClaimError: the job belongs to someone else by now.
+            OSError: the worker cannot write a file.
         """
         with tempfile.TemporaryDirectory(prefix="rescue-") as folder:
             try:
                 facts = await self._fetch(upload, Path(folder) / "artifact")
             except StorageError as error:
                 raise _waits(str(error)) from error
-            except OSError as error:
-                raise _waits(f"the worker cannot write a file ({error.strerror})") from error
         if facts is None:
             await self._miss(job, upload)
         artifact = await self._begin(job, generation, facts)
@@ -180,8 +179,10 @@ class HandOff:
                 await self._ledger.settle_paid(call_id)
             if error.permanent:
                 await self._artifacts.note_error(job.id, _job_error(error), claim=job.claim)
-        except DatabaseUnavailableError:
-            log.warning("The database is away too; the artifact is kept")
+        except Exception as failure:
+            if not isinstance(failure, DatabaseUnavailableError) and refused_state(failure) is None:
+                raise
+            log.warning("The database does not take that either; the artifact is kept", kind=type(failure).__name__)
 
     async def _announce(self, job: ClaimedJob, artifact: NewArtifact, facts: ArtifactFacts) -> str:
         state = await self._artifacts.stage(artifact.id, job)

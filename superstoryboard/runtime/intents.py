@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToDict
@@ -12,6 +13,7 @@ from superstoryboard.jobs.ledger import CallRefusal, Ledger, call_hash
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.runtime.adoption import Generation
+from superstoryboard.runtime.paid_calls import to_the_end
 from superstoryboard.runtime.worker import DeadLetterError, GateClosedError, StaleClaimError
 
 MIN_LEASE_SECONDS = 1
@@ -36,8 +38,15 @@ class Intents:
         self._work = work
         self._ledger = ledger
 
-    async def open(self, job: ClaimedJob, generation: Generation, source: SourceImage | None, route: str) -> Intent:
-        """Commit the intent to call by a route; the call may be sent now.
+    async def open(
+        self,
+        job: ClaimedJob,
+        generation: Generation,
+        source: SourceImage | None,
+        route: str,
+        prepare: Callable[[int], Awaitable[None]] | None = None,
+    ) -> Intent:
+        """Commit the intent to call by a route; the call may be sent now. `prepare` is told its row before that.
 
         Raises:
             StaleClaimError: the job belongs to someone else, or its lease is about to end.
@@ -57,7 +66,18 @@ class Intents:
             raise DeadLetterError(JobError(ErrorClass.UNKNOWN_OUTCOME, opened.refused.value, REFUSALS[opened.refused]))
         if opened.call_id is None:
             raise GateClosedError(opened.wait_seconds) if opened.wait_seconds else StaleClaimError
-        if not await self._work.holds_lease(job, MIN_LEASE_SECONDS):
-            await self._ledger.withdraw(opened.call_id)
+        if not await self._may_send(job, opened.call_id, prepare):
             raise StaleClaimError
         return Intent(opened.call_id, opened.staging_key)
+
+    async def _may_send(self, job: ClaimedJob, call_id: int, prepare: Callable[[int], Awaitable[None]] | None) -> bool:
+        """Right before sending. A call that is not sent, whatever stands in the way, is settled as unpaid."""
+        may = False
+        try:
+            if prepare is not None:
+                await prepare(call_id)
+            may = await self._work.holds_lease(job, MIN_LEASE_SECONDS)
+        finally:
+            if not may:
+                await to_the_end(self._ledger.withdraw(call_id))
+        return may

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 import time
 import uuid
@@ -308,7 +309,7 @@ class Worker:
             wait = min(CLOSED_MAX_SECONDS, asked_seconds or CLOSING[error.error_class])
             if error.error_class is not ErrorClass.RATE_LIMITED:
                 log.error("Submits stop until somebody or the day helps", code=error.code, seconds=round(wait))
-            await self._work.close_gate(job.model, wait, error.code)
+            await self._work.close_gate(await self._work.model_of(job), wait, error.code)
             self._metrics.gate_closed(job.kind, error.error_class)
             return await self._work.retry(job, math.ceil(wait), error, spend=False)
         delay = backoff_seconds(job.attempt, self.limits.retry_delay_seconds, random.random())  # noqa: S311 - jitter
@@ -338,4 +339,9 @@ def _job_error(error: Exception) -> JobError:
     if isinstance(error, JobFailure):
         return error.error
     log.error("Attempt failed unexpectedly", exc_info=error)
+    if isinstance(error, OSError):
+        # A full disk, no temporary folder, no more open files: of this worker, and not of the job.
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        message = f"The worker's own system refused to work ({reason}). The job waits."
+        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WORKER_SYSTEM", message)
     return JobError(ErrorClass.TRANSIENT, "INTERNAL", "the worker failed unexpectedly; see its log")

@@ -135,8 +135,17 @@ async def test_answers_that_may_be_better_next_time(storage: Stub, answer: Answe
     storage.answers[OBJECT] = answer
     async with fetcher(storage) as sources:
         error = await failure(sources, storage.url + OBJECT)
-    assert (error.error_class, error.code) == (ErrorClass.TRANSIENT, "SOURCE_UNAVAILABLE")
+    assert (error.error_class, error.code) == (ErrorClass.UNAVAILABLE_DEPENDENCY, "SOURCE_UNAVAILABLE")
     assert error.message.startswith("sourceImageUrl ")
+
+
+async def test_the_own_storage_is_waited_for_where_it_is_away_and_no_other_host() -> None:
+    sources = SourceFetcher(["http://127.0.0.1:9"], ["localhost"], address_allowed=is_loopback)
+    own = await failure(sources, f"http://127.0.0.1:9{OBJECT}")
+    other = await failure(sources, "https://localhost:9/x.png")
+    await sources.aclose()
+    assert (own.error_class, own.code) == (ErrorClass.UNAVAILABLE_DEPENDENCY, "SOURCE_UNAVAILABLE")
+    assert (other.error_class, other.code) == (ErrorClass.TRANSIENT, "SOURCE_UNAVAILABLE")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +157,7 @@ async def test_a_server_that_says_no_more_is_left_in_time(storage: Stub, answer:
     error = await failure(sources, storage.url + OBJECT)
     await sources.aclose()
     assert (error.code, error.message) == ("SOURCE_UNAVAILABLE", "sourceImageUrl did not answer in time")
+    assert error.error_class is ErrorClass.UNAVAILABLE_DEPENDENCY
 
 
 async def test_a_signed_url_is_fetched_with_its_token_and_without_a_key(storage: Stub) -> None:

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.database import Database, DatabaseUnavailableError
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import CallRefusal, Ledger
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.intents import Intents
-from superstoryboard.runtime.worker import Limits, Worker
-from superstoryboard.v1.job_pb2 import ImageGeneration
+from superstoryboard.runtime.worker import Limits, StaleClaimError, Worker
+from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 from tests.integration.helpers import (
     FACTS,
     IMAGE_QUEUE,
@@ -106,6 +106,47 @@ async def test_a_job_at_its_limit_of_calls_is_a_dead_letter(database: Database) 
     assert (await row(database, job_id))["error"]["code"] == "CALL_LIMIT"
 
 
+@pytest.mark.parametrize("trouble", ["cancelled", "database away"])
+async def test_a_video_that_was_not_submitted_waits_for_no_person(database: Database, trouble: str) -> None:
+    """Whatever stops a worker between the intent and the submit: it knows that nothing was sent, and says so."""
+    job_id = await accept(database, kind="video")
+    work = video_queue(database)
+    opened: asyncio.Queue[int] = asyncio.Queue()
+
+    async def prepare(call_id: int) -> None:
+        opened.put_nowait(call_id)
+        if trouble == "database away":
+            raise DatabaseUnavailableError
+        await asyncio.Event().wait()
+
+    job = await claim_one(work)
+    opening = asyncio.create_task(
+        Intents(work, Ledger(database)).open(job, VideoGeneration(model="m"), None, "route", prepare)
+    )
+    await opened.get()
+    if trouble == "cancelled":
+        opening.cancel()
+    with pytest.raises((asyncio.CancelledError, DatabaseUnavailableError)):
+        await opening
+    assert await ledger(database) == [("SETTLED", False, None)]
+    await expire_lease(database, VIDEO_QUEUE)
+    again = await claim_one(video_queue(database, "other"))
+    assert (again.id, await intend(database, again) is not None) == (job_id, True)
+
+
+async def test_a_call_is_not_sent_after_its_job_was_cancelled_in_its_preparation(database: Database) -> None:
+    job_id = await accept(database, kind="video")
+    work = video_queue(database)
+    job = await claim_one(work)
+
+    async def prepare(_: int) -> None:
+        await cancel(database, job_id)
+
+    with pytest.raises(StaleClaimError):
+        await Intents(work, Ledger(database)).open(job, VideoGeneration(model="m"), None, "route", prepare)
+    assert await ledger(database) == [("SETTLED", False, None)]
+
+
 async def test_a_late_answer_wins_where_no_later_call_was_opened(database: Database) -> None:
     job_id = await accept(database)
     first, _ = await called(database)
@@ -186,6 +227,19 @@ async def test_bytes_are_given_up_only_after_storage_said_so_again(database: Dat
     assert await artifacts.miss(upload, second, patience_seconds=0, error=LOST) is None, "a stale claim"
     assert await artifacts.miss(upload, third, patience_seconds=0.001, error=LOST) == 0
     assert await ledger(database) == [("UNKNOWN", None, None)]
+
+
+async def test_what_may_be_in_staging_is_looked_for_whatever_the_gate_and_the_pause_say(database: Database) -> None:
+    await accept(database)
+    await called(database)
+    await expire_lease(database, IMAGE_QUEUE)
+    work = image_queue(database, "next")
+    await work.close_gate("m", 3600, "QUOTA_EXHAUSTED")
+    await Steering(database).pause(IMAGE_QUEUE, paused=True, actor="operator")
+    looking = await claim_one(work)
+    assert looking.upload is not None
+    await give_up_answer(database, looking)
+    assert await work.claim(1, 60) == [], "a call waits for both"
 
 
 async def test_bytes_that_were_paid_and_are_gone_wait_for_a_person(database: Database) -> None:

@@ -13,6 +13,7 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.sweeps import Ages, Sweeper
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL
 from tests.integration.helpers import (
@@ -23,6 +24,7 @@ from tests.integration.helpers import (
     expire_lease,
     finish,
     image_queue,
+    intend,
     row,
     stage,
 )
@@ -175,6 +177,45 @@ async def test_a_job_claimed_without_end_becomes_a_dead_letter(database: Databas
     sql.execute("update superstoryboard.jobs set claim = 1001")
     assert await sweep(database) == {"bury_overdue": 1}
     assert (await row(database, job_id))["state"] == "DEAD_LETTERED"
+
+
+async def test_only_claims_in_a_row_that_nobody_ended_count_as_without_end(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """A dead letter that is started again is no dead letter at the next sweep; a wait may be repeated for days."""
+    job_id = await accept(database)
+    sql.execute("update superstoryboard.jobs set claim = 1001")
+    assert await sweep(database) == {"bury_overdue": 1}
+    assert await Steering(database).redrive([job_id], actor="operator") is None
+    assert await sweep(database) == {}
+    work = image_queue(database)
+    for end in ("wait", "release"):
+        sql.execute("update superstoryboard.jobs set claim = claim + 990")
+        await expire_lease(database, IMAGE_QUEUE)
+        job = await claim_one(work)
+        if end == "wait":
+            away = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGING_UNAVAILABLE", "away")
+            assert await work.retry(job, 0, away, spend=False) == "RETRYING"
+        else:
+            assert await work.release(job, 0, "released")
+        sql.execute("update superstoryboard.jobs set claim = claim + 990")
+        assert await sweep(database) == {}
+    sql.execute("update superstoryboard.jobs set claim = claim + 11")
+    assert await sweep(database) == {"bury_overdue": 1}
+
+
+async def test_what_a_call_of_a_cancelled_job_left_is_kept_for_a_day(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """However long ago it was called: as what is staged, it is kept for the case that the job is started again."""
+    job_id = await accept(database)
+    job = await claim_one(image_queue(database))
+    assert await intend(database, job) is not None
+    sql.execute("update superstoryboard.artifacts set created_at = created_at - interval '2 hours'")
+    await Steering(database).cancel(job_id, owner="alice", actor="alice")
+    assert await sweep(database) == {}
+    age(sql, job_id, "2 days")
+    assert await sweep(database) == {"discard_uploads": 1}
 
 
 async def test_uploads_without_a_worker_are_discarded(database: Database, sql: psycopg.Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -229,6 +230,34 @@ async def test_a_video_is_gone_only_where_the_provider_says_so_again_and_again(
     stub.queued[route.download_path] = [here, GONE, GONE] if route.download_path == route.poll_path else [GONE, GONE]
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
     assert (done.state, done.error.code if done.error else "") == ("RETRYING", "NOT_A_VIDEO")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_fault_after_one_word_of_a_loss_does_not_confirm_it(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    """The video stays paid for and is fetched again; settled, it could only be paid for a second time."""
+    await ordered(database, route)
+    route.holds(stub, b"film")
+    here = stub.answers[route.download_path]
+    said = [GONE, Answer(500)]
+    stub.queued[route.download_path] = [here, *said] if route.download_path == route.poll_path else said
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "PROVIDER_UNAVAILABLE")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_worker_that_can_write_no_file_spends_nothing_and_keeps_the_operation(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    job_id = await ordered(database, route)
+    route.holds(stub, b"film")
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "WORKER_SYSTEM")
+    assert (await row(database, job_id))["error"]["class"] == "UNAVAILABLE_DEPENDENCY"
     assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.work import ClaimedJob
+from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
+from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.worker import Limits, ReleasedError, StillRunningError, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
@@ -84,6 +88,7 @@ async def test_process_takes_no_more_than_it_was_asked_for(database: Database) -
         (failure(ErrorClass.UNKNOWN_OUTCOME), "RETRYING", 1),
         (failure(ErrorClass.UNAVAILABLE_DEPENDENCY), "RETRYING", 0),
         (ValueError("a bug"), "RETRYING", 1),
+        (OSError(errno.ENOSPC, "the disk is full"), "RETRYING", 0),
         (ReleasedError(), "QUEUED", 0),
         (StillRunningError(JobError(ErrorClass.TRANSIENT, "VIDEO_TIMED_OUT", "t"), 5), "RETRYING", 0),
     ],
@@ -98,6 +103,24 @@ async def test_each_failure_ends_the_attempt_as_its_class_says(
     if isinstance(error, JobFailure):
         assert found["error"]["class"] == error.error.error_class.value
         assert found["error"]["provider_codes"] == ["4711"]
+
+
+async def test_the_gate_that_closes_is_that_of_the_model_which_a_message_names(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """The body of an adopted message is read after the claim: whose model it is was not known then."""
+    catalogue = Catalogue.load()
+    other = next(each.name for each in catalogue.models("image") if each.name != catalogue.default_name("image"))
+    body = {"storyboardId": "board", "prompt": "a fox", "model": other}
+    sql.execute("select pgmq.send(%s, %s)", (IMAGE_QUEUE, Jsonb(body)))
+    adoption = Adoption(image_queue(database), catalogue, catalogue.default_name("image"))
+
+    async def generate(job: ClaimedJob) -> str:
+        await adoption.generation(job)
+        raise failure(ErrorClass.QUOTA_EXHAUSTED)
+
+    await make(database, generate).process(1, force=False)
+    assert sql.execute("select model from superstoryboard.gates where closed_until > now()").fetchall() == [(other,)]
 
 
 async def test_an_unknown_outcome_of_a_video_waits_for_a_person(database: Database) -> None:
