@@ -123,9 +123,7 @@ def test_the_wrapper_records_the_callers_subject_as_owner(sql: psycopg.Connectio
     ],
 )
 @pytest.mark.parametrize("setting", ["request.jwt.claims", "request.jwt.claim.sub"])
-def test_the_wrapper_refuses_what_is_no_subject(
-    sql: psycopg.Connection, setting: str, subject: str, rule: str
-) -> None:
+def test_the_wrapper_refuses_what_is_no_subject(sql: psycopg.Connection, setting: str, subject: str, rule: str) -> None:
     value = json.dumps({"sub": subject}) if setting == "request.jwt.claims" else subject
     sql.execute("select set_config(%s, %s, false)", (setting, value))
     sql.execute("set role authenticated")
