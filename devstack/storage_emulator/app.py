@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -76,5 +77,6 @@ def build_app(settings: Settings) -> ASGIApp:
         *ObjectRoutes(keys, metadata, files, signer, limit).routes(),
         *DownloadRoutes(keys, metadata, files, signer).routes(),
     ]
-    handlers = {WireError: _refuse, GatewayError: _refuse, ClientDisconnect: _hung_up, Exception: _crash}
+    handlers = {WireError: _refuse, GatewayError: _refuse, ClientDisconnect: _hung_up, psycopg.Error: _crash}
+    handlers[Exception] = _crash
     return Frontend(Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan), script, log)

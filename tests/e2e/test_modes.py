@@ -240,7 +240,7 @@ def test_process_queue_works_on_a_paused_queue_and_answers_in_its_form(running: 
         assert (first.success, first.scene_id, first.msg_id) == (True, "scene-001", good.msg_id)
         assert first.image_url == running.get(good.id).asset.url
         assert (second.success, second.character_id, second.msg_id) == (False, "hero", bad.msg_id)
-        assert "blocks" in second.error
+        assert "blocked" in second.error
         empty = running.process("image_worker")
         assert (empty.message, empty.processed) == ("No messages in queue", 0)
     finally:

@@ -201,6 +201,27 @@ class Table:
         return self.claims[held.job.id] > held.job.claim
 
 
+STEPS_A_SECOND = 600
+"""What two free cores do at least."""
+MOST_TIMES = 8
+"""A race takes so many times its seconds at most."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A race goes on for so many seconds and as many steps as they are good for."""
+
+    report: RaceReport
+    seconds: float
+    begun: float = field(default_factory=time.monotonic)
+
+    def over(self) -> bool:
+        """True once both are reached, or far too much time has passed."""
+        spent = time.monotonic() - self.begun
+        enough = spent >= self.seconds and self.report.tried.total() >= self.seconds * STEPS_A_SECOND
+        return enough or spent >= self.seconds * MOST_TIMES
+
+
 class Actor:
     """One of those who race. `orderly` actors only bring jobs to a good end."""
 
@@ -217,9 +238,9 @@ class Actor:
         self.cleanups = Cleanups(database)
         self.queues = (image_queue(database, name), video_queue(database, name))
 
-    async def race(self, until: float) -> None:
+    async def race(self, pace: Pace) -> None:
         """Take one step after the other, at random."""
-        while time.monotonic() < until:
+        while not pace.over():
             name = self.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
             await self.take(name, getattr(self, name)())
 

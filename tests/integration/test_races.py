@@ -90,7 +90,7 @@ BROKEN = {
     ),
     "a submit that was cut is sent again": (
         [
-            ("take_message", "if job.kind = 'video' and call.state = 'INTENT' then", "if false then"),
+            ("take_message", "if job.kind = 'video' and call.state = 'INTENT' and not searched then", "if false then"),
             ("call_refused", "p_job.kind = 'video'", "false"),
         ],
         "no call follows one that was or may have been paid",
