@@ -53,8 +53,9 @@ begin
   on conflict (queue, msg_id, enqueued_at) do nothing
   returning * into adopted;
   if adopted.id is not null then
-    -- A delay without end is one of a year: the job would else never be due, nor too old.
-    perform superstoryboard.open_turn(adopted, extract(epoch from least(p_due_at, present + interval '1 year') - present));
+    -- A delay without end is one of a year: the job would else never be due, nor too old. A time without beginning is now.
+    perform superstoryboard.open_turn(
+      adopted, extract(epoch from greatest(least(p_due_at, present + interval '1 year'), present) - present));
     perform superstoryboard.emit_event(adopted, 'Adopted from the queue');
   end if;
   return adopted;
@@ -161,8 +162,14 @@ begin
        where j.queue = $1 and j.msg_id > $2 and j.msg_id = m.msg_id and j.enqueued_at = m.enqueued_at)
      order by m.msg_id limit $3 for update of m skip locked', 'q_' || p_queue) using p_queue, p_above, p_limit
   loop
-    adopted := superstoryboard.adopt_message_v1(p_queue, message.msg_id, message.enqueued_at, message.due_at, message.message, 'sql');
-    adopted_count := adopted_count + (adopted.id is not null)::integer;
+    begin
+      adopted := superstoryboard.adopt_message_v1(
+        p_queue, message.msg_id, message.enqueued_at, message.due_at, message.message, 'sql');
+      adopted_count := adopted_count + (adopted.id is not null)::integer;
+    exception
+      -- One that cannot be a job, as with a number at the end of all numbers, stops no other.
+      when data_exception then raise warning 'message % of % cannot be adopted: %', message.msg_id, p_queue, sqlerrm;
+    end;
   end loop;
   return adopted_count;
 end

@@ -159,7 +159,8 @@ language sql as $$
       and a.staged_at < clock_timestamp() - p_older_than
     limit p_limit for update of a skip locked
   ), discarded as (
-    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
+    -- Its lease too ends: that of a dead letter's artifact has no end, and would keep it from being cleaned.
+    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null
     from unwanted where a.id = unwanted.id
     returning a.id
   )

@@ -46,7 +46,7 @@ begin
     or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN')
   );
   if p_edited then
-    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null
     where job_id = p_job.id and state in ('UPLOADING', 'STAGED');
   end if;
   return null;

@@ -1,13 +1,30 @@
 -- SPEC A3: send for clients that see only schema public. The caller's JWT subject becomes the owner of the job.
 select superstoryboard.set_aside('pgmq_send', 'text, jsonb');
 
+-- Who calls, as the gateway says: the subject of the JWT, or "sql" where there is none. What ingest takes for no subject is refused
+-- here too: the names that the system gives itself, and what is blank, long or cannot be shown.
+create function superstoryboard.caller() returns text
+language plpgsql stable as $$
+declare
+  claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  subject text := coalesce(nullif(claims ->> 'sub', ''), nullif(current_setting('request.jwt.claim.sub', true), ''));
+begin
+  if subject in ('sql', 'service_role', 'local') then
+    raise exception 'the token''s sub is a reserved name'
+      using errcode = 'invalid_authorization_specification', hint = 'No caller may be called sql, service_role or local.';
+  elsif length(subject) > 128 or subject !~ '[^[:space:]]' or subject ~ '[\u0001-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]' then
+    raise exception 'the token''s sub must be at most 128 printable characters' using errcode = 'invalid_authorization_specification';
+  end if;
+  return coalesce(subject, 'sql');
+end
+$$;
+
 create or replace function public.pgmq_send(queue_name text, message jsonb) returns bigint
 language plpgsql security definer set search_path = '' as $$
 declare
   new_id bigint;
   enqueued timestamptz;
-  claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
-  owner_name text := coalesce(nullif(claims ->> 'sub', ''), nullif(current_setting('request.jwt.claim.sub', true), ''), 'sql');
+  owner_name text := superstoryboard.caller();
 begin
   perform superstoryboard.require_queue($1);
   if $2 is null then

@@ -27,7 +27,7 @@ class AssetWriterSettings(ServerSettings):
     storage_timeout_seconds: float = Field(default=300, gt=0)
     images_url: UrlKind = UrlKind.PUBLIC
     videos_url: UrlKind = UrlKind.PUBLIC
-    signed_url_seconds: int = Field(default=604_800, ge=60)
+    signed_url_seconds: int = Field(default=604_800, ge=60, le=3_153_600_000)
     kv_table: Identifier = "kv_store_7ee7668a"
     queue_completion: Literal["archive", "delete"] = "archive"
     writer_concurrency: int = Field(default=4, ge=1, le=100)

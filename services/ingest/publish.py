@@ -92,7 +92,7 @@ class EventPublisher:
             log.error("Events were deleted before they were published", after_sequence=given, up_to_sequence=lost)
             self._metrics.lost(lost - given)
         while held:
-            until = await self._feed.wait_past(given, LOOK_SECONDS)
+            until = await self._feed.wait_surely_past(given, LOOK_SECONDS)
             if not self._exchange.is_open:
                 raise EventsBrokerError("CONNECTION_LOST")
             if until is None:

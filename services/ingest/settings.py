@@ -10,6 +10,9 @@ from superstoryboard.config.models import ModelSettings
 from superstoryboard.config.settings import Port
 from superstoryboard.jobs.sweeps import Ages
 
+MAX_AGE_DAYS = 36_500
+"""A century: what is said to be kept for ever is, and the database can still count back to it."""
+
 
 class IngestSettings(ModelSettings):
     """Ingest."""
@@ -21,11 +24,11 @@ class IngestSettings(ModelSettings):
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     watches_per_owner: int = Field(default=64, ge=1)
     drain_seconds: float = Field(default=10, ge=0)
-    job_max_age_days: float = Field(default=7, gt=0)
-    retention_events_days: float = Field(default=30, gt=0)
-    retention_jobs_days: float = Field(default=400, gt=0)
-    retention_archive_days: float = Field(default=90, gt=0)
-    retention_dead_letters_days: float | None = Field(default=None, gt=0)
+    job_max_age_days: float = Field(default=7, gt=0, le=MAX_AGE_DAYS)
+    retention_events_days: float = Field(default=30, gt=0, le=MAX_AGE_DAYS)
+    retention_jobs_days: float = Field(default=400, gt=0, le=MAX_AGE_DAYS)
+    retention_archive_days: float = Field(default=90, gt=0, le=MAX_AGE_DAYS)
+    retention_dead_letters_days: float | None = Field(default=None, gt=0, le=MAX_AGE_DAYS)
 
     def ages(self) -> Ages:
         """After how long the sweep deletes what has ended and gives up what has not."""

@@ -39,9 +39,14 @@ class JobError:
         return {
             "class": self.error_class.value,
             "code": self.code,
-            "message": self.message,
-            "provider_codes": list(self.provider_codes),
+            "message": _storable(self.message),
+            "provider_codes": [_storable(code) for code in self.provider_codes],
         }
+
+
+def _storable(text: str) -> str:
+    """A text without what the database cannot keep: NUL, and halves of characters as JSON may hold them."""
+    return text.replace("\0", "?").encode(errors="replace").decode()
 
 
 class JobFailure(Exception):  # noqa: N818 - the failure of one attempt, not a fault of the program
@@ -83,4 +88,4 @@ class ProviderFailure(JobFailure):
     def to_json(self) -> dict[str, Any]:
         """The form that the ledger keeps: the error, and the raw answer where there is one."""
         error = self.error.to_json()
-        return error | {"raw_answer": self.raw_answer} if self.raw_answer else error
+        return error | {"raw_answer": _storable(self.raw_answer)} if self.raw_answer else error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from superstoryboard.jobs.database import Database, DatabaseUnavailableError
 from superstoryboard.queue.wakeups import Wakeups
@@ -76,6 +77,7 @@ class EventFeed:
         self._gaps = gaps or GapMetrics()
         self._tail: Tail | None = None
         self._ignored: Writers = frozenset()
+        self._certain = 0
         self._moved = asyncio.Condition()
         self._started = asyncio.Event()
 
@@ -102,20 +104,22 @@ class EventFeed:
         if self._tail is None:
             self._tail = Tail(await self._start())
             self._started.set()
-        before = self._tail.position
+            async with self._moved:
+                self._moved.notify_all()
+        before, ignored = self._tail.position, self._ignored
         # Asked for before the look: who had let go by then can be seen by it.
-        writers = await self._writers() if self._tail.waits else frozenset()
+        writers = await self._writers() if self._tail.waits or ignored else frozenset()
         rows = await self._database.fetch(
             "select sequence from superstoryboard.job_events"
             " where sequence > %(position)s order by sequence limit %(page)s",
             {"position": before, "page": PAGE},
         )
         self._tail.advance([row["sequence"] for row in rows], writers)
-        if self._tail.position == before:
-            return False
-        async with self._moved:
-            self._moved.notify_all()
-        return True
+        moved = self._tail.position != before
+        if moved or self._ignored != ignored:
+            async with self._moved:
+                self._moved.notify_all()
+        return moved
 
     async def _start(self) -> int:
         """A position below which all is known: the newest sequence, once everyone who wrote beside it has ended."""
@@ -145,30 +149,46 @@ class EventFeed:
 
     def _ignore(self, blockers: Writers) -> None:
         """Go on without them. What they commit later is in the log, and live watchers do not see it."""
+        if not self._ignored:
+            self._certain = self.position
         self._ignored |= blockers
         self._gaps.passed()
         log.warning(
-            "A transaction that may have written events stays open; watchers go on without it",
+            "A transaction that may have written events stays open; watchers go on without it, and pushes wait for it",
             transactions=sorted(blockers),
             waited_seconds=GAP_LIMIT_SECONDS,
         )
 
     async def wait_past(self, sequence: int, timeout_seconds: float) -> int | None:
         """The position once it is past `sequence`; None where it is not within the time."""
+        return await self._reach(lambda: self.position, sequence, timeout_seconds)
+
+    async def wait_surely_past(self, sequence: int, timeout_seconds: float) -> int | None:
+        """As wait_past, for a reader that may miss nothing: it waits for every transaction, however long."""
+        return await self._reach(lambda: self._sure_position, sequence, timeout_seconds)
+
+    async def _reach(self, position: Callable[[], int], sequence: int, timeout_seconds: float) -> int | None:
         async with self._moved:
             try:
                 async with asyncio.timeout(timeout_seconds):
-                    await self._moved.wait_for(lambda: self._tail is not None and self._tail.position > sequence)
+                    await self._moved.wait_for(lambda: position() > sequence)
             except TimeoutError:
                 return None
-        return self.position
+            return position()
 
     async def start(self) -> int:
-        """The position, once there is one: the first look waits for the database."""
+        """A position below which nothing is missing, once there is one: the first look waits for the database."""
         await self._started.wait()
-        return self.position
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._sure_position > 0 or not self._ignored)
+            return self._sure_position
 
     @property
     def position(self) -> int:
         """The last sequence that watchers may be given."""
         return self._tail.position if self._tail is not None else 0
+
+    @property
+    def _sure_position(self) -> int:
+        """The last sequence below which nothing is missing: that of watchers, save while they go on without someone."""
+        return self._certain if self._ignored else self.position

@@ -118,8 +118,8 @@ async def consuming(url: str, backend: Backend, key: str = "#") -> AsyncIterator
 
 
 @asynccontextmanager
-async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10) -> AsyncIterator[EventPublisher]:
-    """A publisher as ingest runs it, that has begun."""
+async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10) -> AsyncIterator[EventFeed]:
+    """A publisher as ingest runs it; its feed is that of watchers too."""
     database = await Database.connect(database_url, name="publisher")
     wakeups = Wakeups(database_url, EVENTS_CHANNEL)
     feed = EventFeed(database, wakeups)
@@ -131,7 +131,7 @@ async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10
         metrics=FeedMetrics(),
     )
     tasks = [asyncio.create_task(duty) for duty in (wakeups.run(), feed.run(), publisher.run())]
-    yield publisher
+    yield feed
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -208,6 +208,28 @@ async def test_an_event_that_commits_late_is_waited_for(database: Database, data
             await slow.commit()
         await backend.has(await log_of(database) - before)
     assert [event.message for event in backend.events] == ["slow", "Accepted"]
+
+
+async def watchers_go_on(database: Database, feed: EventFeed) -> None:
+    """Wait until watchers were given what happens beside a transaction that stays open, time and again."""
+    for _ in range(5):
+        await accept(database)
+        assert await feed.wait_past(max(await log_of(database)) - 1, WAIT_SECONDS) is not None
+
+
+async def test_a_transaction_that_watchers_do_not_wait_for_is_waited_for(
+    database: Database, database_url: str, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a client which has sent a message: its event is pushed whenever it commits."""
+    monkeypatch.setattr("superstoryboard.jobs.event_feed.GAP_LIMIT_SECONDS", 0.2)
+    async with consuming(amqp_url, Backend()) as backend, publishing(database_url, amqp_url) as feed:
+        await begun(database)
+        async with await psycopg.AsyncConnection.connect(database_url) as open_long:
+            await open_long.execute("select pgmq.send('image_generation_queue', '{}')")
+            await watchers_go_on(database, feed)
+            await open_long.commit()
+        await backend.has(await log_of(database))
+    assert [event.message for event in backend.events] == ["Adopted from the queue", *["Accepted"] * 5]
 
 
 async def test_the_broker_admits_one_publisher(amqp_url: str) -> None:

@@ -177,6 +177,26 @@ async def test_watchers_go_on_without_a_writer_that_stays_open_and_say_so(
     await asyncio.wait({running})
 
 
+async def test_who_may_miss_nothing_begins_after_a_writer_that_stays_open(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("superstoryboard.jobs.event_feed.GAP_LIMIT_SECONDS", 0.2)
+    feed = EventFeed(database, Wakeups(database_url, EVENTS_CHANNEL))
+    async with await psycopg.AsyncConnection.connect(database_url) as open_long:
+        await open_long.execute("select pgmq.send('image_generation_queue', '{}')")
+        await accept(database)
+        running, starting = asyncio.create_task(feed.run()), asyncio.create_task(feed.start())
+        given = await feed.wait_past(1, 60)
+        await accept(database)
+        assert given is not None
+        assert await feed.wait_past(given, 60) is not None, "watchers go on"
+        assert not starting.done()
+        await open_long.commit()
+    assert await starting >= given
+    running.cancel()
+    await asyncio.wait({running})
+
+
 async def test_a_watch_from_before_the_deleted_events_is_told(database: Database, log: EventLog) -> None:
     await accept(database)
     await accept(database)

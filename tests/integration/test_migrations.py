@@ -110,6 +110,36 @@ def test_the_wrapper_records_the_callers_subject_as_owner(sql: psycopg.Connectio
     assert sql.execute("select owner, storyboard_id from superstoryboard.jobs").fetchall() == [("user-7", "b")]
 
 
+@pytest.mark.parametrize(
+    ("subject", "rule"),
+    [
+        ("sql", "reserved name"),
+        ("service_role", "reserved name"),
+        ("local", "reserved name"),
+        (" ", "128 printable characters"),
+        ("a" * 129, "128 printable characters"),
+        ("user\nother", "128 printable characters"),
+        ("user\u202eother", "128 printable characters"),
+    ],
+)
+@pytest.mark.parametrize("setting", ["request.jwt.claims", "request.jwt.claim.sub"])
+def test_the_wrapper_refuses_what_is_no_subject(sql: psycopg.Connection, setting: str, subject: str, rule: str) -> None:
+    value = json.dumps({"sub": subject}) if setting == "request.jwt.claims" else subject
+    sql.execute("select set_config(%s, %s, false)", (setting, value))
+    sql.execute("set role authenticated")
+    with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match=rule):
+        sql.execute("select public.pgmq_send('image_generation_queue', '{}')")
+    sql.execute("reset role")
+    assert sql.execute("select from pgmq.q_image_generation_queue").fetchall() == []
+
+
+@pytest.mark.parametrize("subject", ["Zoë 用户", "a" * 128, "auth0|5f7c", "local-1"])
+def test_the_wrapper_takes_any_other_subject(sql: psycopg.Connection, subject: str) -> None:
+    sql.execute("select set_config('request.jwt.claims', %s, false)", (json.dumps({"sub": subject}),))
+    sql.execute("select public.pgmq_send('image_generation_queue', '{}')")
+    assert sql.execute("select owner from superstoryboard.jobs").fetchall() == [(subject,)]
+
+
 def test_the_views_show_the_queues(sql: psycopg.Connection) -> None:
     for queue in QUEUES:
         sql.execute('select pgmq.send(%s, \'{"prompt": "p"}\')', (queue,))

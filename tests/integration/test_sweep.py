@@ -269,11 +269,12 @@ async def test_dead_letters_are_given_up_only_where_an_age_is_set(database: Data
     ages = Ages(dead_letters=timedelta(days=3000))
     assert {duty.name for duty in await Sweeper(database, ages).sweep() if duty.changed} == {"discard_dead_letters"}
     assert (await row(database, job_id))["state"] == "CANCELLED"
-    sql.execute("update superstoryboard.jobs set ended_at = ended_at - interval '1 day'")
-    sql.execute("update superstoryboard.artifacts set staged_at = staged_at - interval '1 day'")
+    assert await Cleanups(database).claim(older_than_seconds=0, limit=10) == [], "it may still be started again"
+    age(sql, job_id, "2 days")
+    sql.execute("update superstoryboard.artifacts set staged_at = staged_at - interval '2 days'")
     assert await sweep(database) == {"discard_cancelled": 1}
-    state = sql.execute("select state from superstoryboard.artifacts where id = %s", (artifact,)).fetchone()
-    assert state == ("DISCARDED",), "its objects are removed"
+    removed = await Cleanups(database).claim(older_than_seconds=0, limit=10)
+    assert [cleanup.id for cleanup in removed] == [artifact], "its objects are removed"
 
 
 async def test_objects_of_ended_artifacts_are_handed_out_once_and_only_after_their_time(
@@ -307,3 +308,18 @@ def test_waking_by_sql_notifies_and_knows_its_queues(sql: psycopg.Connection) ->
     assert len(list(sql.notifies(timeout=60, stop_after=1))) == 1
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="unknown queue 'other'"):
         sql.execute("select superstoryboard.wake('other')")
+
+
+async def test_the_kept_artifact_of_a_dead_letter_is_removed_after_an_edit(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    await accept(database)
+    artifact = await stage(database, await claim_one(image_queue(database)))
+    assert await Artifacts(database).bury(artifact, JobError(ErrorClass.CONFIG, "CODE", "m")) == "DEAD_LETTERED"
+    sql.execute(
+        "select superstoryboard.redrive_job_v1("
+        "id, null, 'alice', array['DEAD_LETTERED'], true, generation, provider, model, warnings)"
+        " from superstoryboard.jobs"
+    )
+    removed = await Cleanups(database).claim(older_than_seconds=0, limit=10)
+    assert [(cleanup.id, cleanup.state) for cleanup in removed] == [(artifact, "DISCARDED")]

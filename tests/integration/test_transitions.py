@@ -55,6 +55,22 @@ async def test_finishing_twice_wins_once(database: Database) -> None:
     assert sorted(results) == [("SUCCEEDED", False)] * 9 + [("SUCCEEDED", True)]
 
 
+async def test_an_error_is_kept_whatever_texts_others_put_into_it(database: Database, sql: psycopg.Connection) -> None:
+    """JSON may hold NUL and halves of characters, and the database refuses both."""
+    job_id = await accept(database)
+    work, job = image_queue(database), await claim_one(image_queue(database))
+    call = await intend(database, job)
+    assert call is not None
+    error = JobError(ErrorClass.TRANSIENT, "INTERNAL", "nul \0, half \ud83d, fox \U0001f98a", ("A\0", "B\udc00"))
+    await Ledger(database).settle(call, ProviderFailure(error, CallOutcome.UNPAID, raw_answer="raw \0 \ud83d"))
+    assert await work.retry(job, 0, error, spend=True) == "RETRYING"
+    kept = {"message": "nul ?, half ?, fox \U0001f98a", "provider_codes": ["A?", "B?"]}
+    assert (await row(database, job_id))["error"].items() >= kept.items()
+    ledger = sql.execute("select error from superstoryboard.provider_calls").fetchone()
+    assert ledger is not None
+    assert ledger[0].items() >= (kept | {"raw_answer": "raw ? ?"}).items()
+
+
 async def test_a_leased_job_is_not_claimed_again_and_an_expired_one_is(database: Database) -> None:
     await accept(database)
     first = await claim_one(image_queue(database, "a"))

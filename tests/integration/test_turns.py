@@ -91,6 +91,24 @@ async def test_a_send_never_fails_for_its_adoption(database: Database, sql: psyc
     assert [job.msg_id for job in await image_queue(database).claim(5, 60)] == [1]
 
 
+@pytest.mark.parametrize("adopted_by", ["trigger", "claim"])
+async def test_a_message_that_cannot_be_a_job_stops_no_other(
+    database: Database, sql: psycopg.Connection, adopted_by: str
+) -> None:
+    """Whoever may write to the queue's table may put in any time and, of a queue that was created again, any number."""
+    if adopted_by == "claim":
+        without_trigger(sql)
+    sql.execute("update superstoryboard.queues set incarnation = 1")
+    sql.execute("insert into pgmq.q_image_generation_queue (vt, message) values ('-infinity', '{}')")
+    sql.execute(
+        "insert into pgmq.q_image_generation_queue (msg_id, vt, message) overriding system value"
+        " values (9223372036854775807, now(), '{}')"
+    )
+    sql.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
+    assert not [duty for duty in await Sweeper(database).sweep() if duty.error]
+    assert [job.msg_id for job in await image_queue(database).claim(5, 60)] == [1, 2]
+
+
 async def test_claims_adopt_where_no_trigger_does(database: Database, sql: psycopg.Connection) -> None:
     without_trigger(sql)
     sql.execute("select pgmq.send(%s, '{}', 60)", (IMAGE_QUEUE,))

@@ -118,6 +118,38 @@ def test_authentication_is_off_only_on_loopback(monkeypatch: pytest.MonkeyPatch)
         IngestSettings.read()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "JOB_MAX_AGE_DAYS",
+        "RETENTION_EVENTS_DAYS",
+        "RETENTION_JOBS_DAYS",
+        "RETENTION_ARCHIVE_DAYS",
+        "RETENTION_DEAD_LETTERS_DAYS",
+    ],
+)
+@pytest.mark.parametrize("value", ["inf", "1e300", "999999999", "36501"])
+def test_an_age_that_the_database_cannot_count_back_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}: .*36500"):
+        IngestSettings.read()
+
+
+def test_ages_may_be_fractions_and_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETENTION_JOBS_DAYS", "36500")
+    monkeypatch.setenv("RETENTION_EVENTS_DAYS", "0.5")
+    ages = IngestSettings.read().ages()
+    assert (ages.jobs.days, ages.events.total_seconds()) == (36500, 43200)
+
+
+def test_a_signed_url_ends_within_a_century(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNED_URL_SECONDS", "999999999999")
+    with pytest.raises(SettingsError, match="SIGNED_URL_SECONDS"):
+        AssetWriterSettings.read()
+
+
 @pytest.mark.parametrize("kind", [ImageWorkerSettings, VideoWorkerSettings, AssetWriterSettings])
 @pytest.mark.parametrize("path", ["/rest/v1", "/storage/v1/", "/project", "?a=b"])
 def test_a_project_address_with_a_path_is_refused_with_the_right_form(
