@@ -58,7 +58,7 @@ async def _to_its_end(service: Coroutine[Any, Any, bool]) -> bool:
         return await service
     except OSError as error:
         log.critical("The process cannot start", reason=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the process must end
+    except Exception as error:
         log.critical("The process stops: it failed at its start or its end", exc_info=error)
     # A pool of connections that is left open may swallow its cancel, and asyncio would wait for it for ever.
     logging.shutdown()

@@ -190,3 +190,9 @@ def test_a_time_that_no_timer_or_date_can_hold_is_refused(monkeypatch: pytest.Mo
         IngestSettings.read()
     for name in (*names, "GRPC_MAX_CONNECTIONS"):
         assert f"{name}: Value error, must be " in str(refused.value)
+
+
+def test_the_drain_times_are_those_that_the_example_names() -> None:
+    example = (Path(__file__).parents[2] / ".env.example").read_text()
+    for name, kind in KINDS.items():
+        assert f"{name} {kind.read().model_dump()['drain_seconds']:g}" in example
