@@ -13,7 +13,8 @@ from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.worker import Limits, ReleasedError, StillRunningError, Worker
+from superstoryboard.runtime.attempt_errors import ReleasedError, StillRunningError
+from superstoryboard.runtime.worker import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     accept,

@@ -192,7 +192,7 @@ def test_a_time_that_no_timer_or_date_can_hold_is_refused(monkeypatch: pytest.Mo
         assert f"{name}: Value error, must be " in str(refused.value)
 
 
-def test_the_drain_times_are_those_that_the_example_names() -> None:
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_the_drain_times_are_those_that_the_example_names(name: str, kind: type[Settings]) -> None:
     example = (Path(__file__).parents[2] / ".env.example").read_text()
-    for name, kind in KINDS.items():
-        assert f"{name} {kind.read().model_dump()['drain_seconds']:g}" in example
+    assert f"{name} {kind.read().model_dump()['drain_seconds']:g}" in example
