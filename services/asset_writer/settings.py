@@ -36,7 +36,7 @@ class AssetWriterSettings(ServerSettings):
     writer_refusals: int = Field(default=10, ge=1, le=1000)
     writer_doubt_seconds: float = Field(default=600, gt=0)
     clean_after_seconds: float = Field(default=3600, gt=0)
-    drain_seconds: float = Field(default=30, ge=0)
+    drain_seconds: float = Field(default=60, ge=0)
 
     @field_validator("supabase_secret_key")
     @classmethod

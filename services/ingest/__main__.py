@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 from services.ingest.settings import IngestSettings
 from services.ingest.wiring import run
 from superstoryboard.config.settings import read_or_exit
-from superstoryboard.runtime.process import arguments
+from superstoryboard.runtime.process import arguments, run_and_exit
 from superstoryboard.telemetry.logs import configure_logs
 
 
@@ -17,7 +14,7 @@ def main() -> None:
     options = arguments(__doc__ or "").parse_args()
     settings = read_or_exit(IngestSettings, check_only=options.check_config)
     configure_logs("ingest", settings.log_level)
-    sys.exit(0 if asyncio.run(run(settings)) else 1)
+    run_and_exit(run(settings))
 
 
 if __name__ == "__main__":

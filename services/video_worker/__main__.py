@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import run
 from superstoryboard.config.settings import read_or_exit
-from superstoryboard.runtime.process import arguments
+from superstoryboard.runtime.process import arguments, run_and_exit
 from superstoryboard.telemetry.logs import configure_logs
 
 
@@ -19,7 +16,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = read_or_exit(VideoWorkerSettings, check_only=options.check_config)
     configure_logs("video_worker", settings.log_level)
-    sys.exit(0 if asyncio.run(run(settings, options.once)) else 1)
+    run_and_exit(run(settings, options.once))
 
 
 if __name__ == "__main__":

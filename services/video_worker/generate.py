@@ -18,11 +18,11 @@ from superstoryboard.media.verify import verify
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.providers.video import VideoCall
 from superstoryboard.runtime.adoption import Adoption
+from superstoryboard.runtime.attempt_errors import ReleasedError
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.handoff import HandOff, facts_of
 from superstoryboard.runtime.intents import Intents
 from superstoryboard.runtime.paid_calls import counted, recorded, to_the_end
-from superstoryboard.runtime.worker import ReleasedError
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 

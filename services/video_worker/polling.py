@@ -12,7 +12,7 @@ from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, Provi
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
 from superstoryboard.providers.video import OperationDone, VideoProvider
-from superstoryboard.runtime.worker import ReleasedError, StaleClaimError, StillRunningError
+from superstoryboard.runtime.attempt_errors import ReleasedError, StaleClaimError, StillRunningError
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import CallMetrics
 

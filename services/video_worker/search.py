@@ -13,7 +13,7 @@ from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.work import ClaimedJob, LostCall, Operation
 from superstoryboard.providers.video import ListedOperation, VideoProvider
-from superstoryboard.runtime.worker import StillRunningError
+from superstoryboard.runtime.attempt_errors import StillRunningError
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import LostNameMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
@@ -15,6 +15,10 @@ from superstoryboard.config.env_file import load_or_exit
 
 Port = Annotated[str, Field(pattern=r"^\S+:\d+$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+
+LARGEST_TIME = 2_000_000
+"""Seconds or days of a setting: more is no time that gRPC's timers, in milliseconds, or dates of Postgres can hold."""
+LARGEST_NUMBER = 2**31 - 1
 
 
 class SettingsError(Exception):
@@ -42,6 +46,16 @@ class Settings(BaseSettings):
     database_listen_url: SecretStr | None = None
     database_pool_size: int = Field(default=8, ge=1, le=100)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def check_number(cls, value: Any) -> Any:
+        """Numbers stay within what a timer, a date or a counter can hold; times are the settings with a fraction."""
+        if isinstance(value, float) and not value <= LARGEST_TIME:
+            raise ValueError(f"must be a number of at most {LARGEST_TIME}")
+        if isinstance(value, int) and value > LARGEST_NUMBER:
+            raise ValueError(f"must be at most {LARGEST_NUMBER}")
+        return value
 
     def listen_url(self) -> str | None:
         """The direct connection for LISTEN, where one is configured."""

@@ -8,7 +8,7 @@ from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.bodies import parse_body
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_body
-from superstoryboard.runtime.worker import StaleClaimError
+from superstoryboard.runtime.attempt_errors import StaleClaimError
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 Generation = ImageGeneration | VideoGeneration

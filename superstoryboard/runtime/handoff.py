@@ -18,10 +18,10 @@ from superstoryboard.jobs.work import ClaimedJob, Upload
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify
 from superstoryboard.runtime.adoption import Generation
+from superstoryboard.runtime.attempt_errors import DeadLetterError, StaleClaimError, WaitsError
 from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.runtime.intents import Intent
 from superstoryboard.runtime.staging import OCTETS, Staging
-from superstoryboard.runtime.worker import DeadLetterError, StaleClaimError, WaitsError
 from superstoryboard.storage.buckets import IMAGES, VIDEOS
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger

@@ -13,8 +13,8 @@ from superstoryboard.jobs.ledger import CallRefusal, Ledger, call_hash
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.runtime.adoption import Generation
+from superstoryboard.runtime.attempt_errors import DeadLetterError, GateClosedError, StaleClaimError
 from superstoryboard.runtime.paid_calls import to_the_end
-from superstoryboard.runtime.worker import DeadLetterError, GateClosedError, StaleClaimError
 
 MIN_LEASE_SECONDS = 1
 REFUSALS = {

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from superstoryboard.jobs.database import Database, DatabaseUnavailableError
 from superstoryboard.jobs.database_errors import PoolBusyError
@@ -43,6 +46,24 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
     return parser
+
+
+def run_and_exit(service: Coroutine[Any, Any, bool]) -> NoReturn:
+    """Run a service to its end. Exit code 0 where all went well, 1 where a duty or the start failed."""
+    sys.exit(0 if asyncio.run(_to_its_end(service)) else 1)
+
+
+async def _to_its_end(service: Coroutine[Any, Any, bool]) -> bool:
+    try:
+        return await service
+    except OSError as error:
+        log.critical("The process cannot start", reason=str(error))
+    except Exception as error:
+        log.critical("The process stops: it failed at its start or its end", exc_info=error)
+    # A pool of connections that is left open may swallow its cancel, and asyncio would wait for it for ever.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(1)
 
 
 async def watch_health(server: Server, healthy: Callable[[], Awaitable[bool]]) -> None:

@@ -15,6 +15,13 @@ from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.queue.wakeups import Wakeups
+from superstoryboard.runtime.attempt_errors import (
+    DeadLetterError,
+    GateClosedError,
+    ReleasedError,
+    StaleClaimError,
+    WaitsError,
+)
 from superstoryboard.runtime.leases import LeaseKeeper
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
 from superstoryboard.telemetry.work_metrics import WorkerMetrics
@@ -33,39 +40,6 @@ CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, Er
 """Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
 
 log = get_logger("worker")
-
-
-class StaleClaimError(Exception):
-    """The job belongs to someone else by now: whatever is in hand is discarded."""
-
-
-class ReleasedError(Exception):
-    """The worker drains: the job goes back without an attempt spent."""
-
-
-class GateClosedError(Exception):
-    """The model takes no more calls for so many seconds: the job goes back without an attempt spent."""
-
-    def __init__(self, wait_seconds: float) -> None:
-        super().__init__(f"the gate is closed for {wait_seconds:.0f} s")
-        self.wait_seconds = wait_seconds
-
-
-class WaitsError(Exception):
-    """The job waits for something that is not its own; it is claimed again after the delay, with no attempt spent."""
-
-    def __init__(self, error: JobError, delay_seconds: int) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.delay_seconds = delay_seconds
-
-
-class StillRunningError(WaitsError):
-    """The provider's operation goes on beyond the attempt; it is polled again later."""
-
-
-class DeadLetterError(JobFailure):
-    """The job cannot go on unless a person decides so."""
 
 
 @dataclass

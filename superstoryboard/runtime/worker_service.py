@@ -13,6 +13,7 @@ import grpc
 from superstoryboard.jobs.records import TERMINAL_STATES, kind_value
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import Wakeups
+from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.validation import check
 from superstoryboard.runtime.worker import Attempt, Worker
 from superstoryboard.v1 import worker_service_pb2 as api
@@ -23,6 +24,7 @@ LONGEST_SECONDS = 3600.0
 ANSWER_RESERVE_SECONDS = 0.5
 POLL_SECONDS = 0.5
 STILL_RUNNING = "still running"
+BUSY = "no message could be taken in time: the worker is busy with other jobs, or waits for staging or the database"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Row = dict[str, Any]
@@ -38,7 +40,11 @@ class WorkerService(WorkerServiceServicer):
         self._wakeups = wakeups
 
     async def ProcessQueue(self, request: api.ProcessQueueRequest, context: Context) -> api.ProcessQueueResponse:
-        """Process up to N messages; answers when each has ended, at the latest at the deadline."""
+        """Process up to N messages; returns when each has ended, at the latest at the deadline.
+
+        Raises:
+            ApiError: RESOURCE_EXHAUSTED, no message could be taken in time.
+        """
         check(request)
         remaining = context.time_remaining()
         seconds = LONGEST_SECONDS if remaining is None else remaining
@@ -46,11 +52,15 @@ class WorkerService(WorkerServiceServicer):
         quantity = request.max_messages or DEFAULT_MESSAGES[self._kind]
         taken: list[Attempt] = []
         processing = asyncio.create_task(self._worker.process(quantity, force=True, taken=taken.append))
-        await asyncio.wait({processing}, timeout=max(0.0, deadline - time.monotonic()))
+        try:
+            await asyncio.wait({processing}, timeout=max(0.0, deadline - time.monotonic()))
+        finally:  # whoever went away wants no more messages processed; what runs goes on
+            if not processing.done():
+                processing.cancel()
         if processing.done():
             processing.result()
-        else:
-            processing.cancel()
+        elif not taken:
+            raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, "WORKER_BUSY", BUSY)
         rows = await self._settled(taken, deadline)
         results = [_result(attempt, rows.get(attempt.job.id)) for attempt in taken]
         return api.ProcessQueueResponse(

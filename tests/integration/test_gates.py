@@ -14,7 +14,8 @@ from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.worker import BACKOFF_MAX_SECONDS, GateClosedError, Limits, Worker, backoff_seconds
+from superstoryboard.runtime.attempt_errors import GateClosedError
+from superstoryboard.runtime.worker import BACKOFF_MAX_SECONDS, Limits, Worker, backoff_seconds
 from tests.integration.helpers import (
     VIDEO_QUEUE,
     accept,

@@ -17,7 +17,8 @@ from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.worker import Limits, ReleasedError, StillRunningError, Worker
+from superstoryboard.runtime.attempt_errors import ReleasedError, StillRunningError
+from superstoryboard.runtime.worker import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     accept,

@@ -210,3 +210,21 @@ def test_a_drain_that_would_cut_a_paid_call_is_refused(monkeypatch: pytest.Monke
         VideoWorkerSettings.read()
     monkeypatch.setenv("DRAIN_SECONDS", "70")
     assert VideoWorkerSettings.read().drain_seconds == 70
+
+
+@pytest.mark.parametrize("value", ["inf", "1e12", "2000001"])
+def test_a_time_that_no_timer_or_date_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    names = ("RETENTION_JOBS_DAYS", "GRPC_CONNECTION_AGE_SECONDS", "DRAIN_SECONDS")
+    for name in names:
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GRPC_MAX_CONNECTIONS", "99999999999")
+    with pytest.raises(SettingsError) as refused:
+        IngestSettings.read()
+    for name in (*names, "GRPC_MAX_CONNECTIONS"):
+        assert f"{name}: Value error, must be " in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
+def test_the_drain_times_are_those_that_the_example_names(name: str, kind: type[Settings]) -> None:
+    example = (Path(__file__).parents[2] / ".env.example").read_text()
+    assert f"{name} {kind.read().model_dump()['drain_seconds']:g}" in example
