@@ -15,8 +15,9 @@ from superstoryboard.jobs.ledger import CallRefusal, Ledger
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
+from superstoryboard.runtime.attempt_errors import StaleClaimError
 from superstoryboard.runtime.intents import Intents
-from superstoryboard.runtime.worker import Limits, StaleClaimError, Worker
+from superstoryboard.runtime.worker import Limits, Worker
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 from tests.integration.helpers import (
     FACTS,
