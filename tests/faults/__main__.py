@@ -11,14 +11,16 @@ import secrets
 import sys
 from functools import partial
 
+from tests.faults.race import race_once
 from tests.faults.report import HEAD, REPORT, VARIANT_HEAD, cells, document, total
 from tests.faults.rows import ROWS
 from tests.faults.run import Result, Runner
-from tests.faults.variants import VARIANTS, Variant
+from tests.faults.variants import RACE, VARIANTS, Variant
 from tests.faults.world import LEASE_SECONDS, world
 
 VARIANT_IMAGES, VARIANT_VIDEOS = 9, 3
 VARIANT_PATIENCE_SECONDS = 5.0
+RACE_SECONDS = 10.0
 NO_NOTICE = ("broke:", "open:", "not run", "stopping")
 """What tells of trouble with the row itself, not of what was broken."""
 
@@ -39,7 +41,10 @@ def run_matrix(seed: int, images: int, videos: int, only: str) -> list[Result]:
 
 
 def run_variant(variant: Variant, seed: int) -> list[str]:
-    """Run the variant's row in a world of its own; answers what went wrong, which must be something."""
+    """Run the variant's row in a world of its own, or the race; answers what went wrong, which must be something."""
+    if variant.row == RACE:
+        violations = race_once(seconds=RACE_SECONDS, seed=seed, prepare=variant.apply).violations
+        return [f"{len(violations)} violations, such as: {violations[0]}"] if violations else []
     row = next(row for row in ROWS if row.name == variant.row)
     wrapper = ("tests.faults.broken", variant.python) if variant.python else ()
     start = partial(world, seed, wrapper, variant.apply)

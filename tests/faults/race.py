@@ -7,11 +7,13 @@ import asyncio
 import random
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from psycopg import Connection, connect
 from psycopg.types.json import Jsonb
 
 from devstack.postgres import Postgres
@@ -103,6 +105,18 @@ async def _check(database: Database, report: RaceReport) -> None:
     report.deadlocks = counted["deadlocks"]
 
 
+def race_once(
+    *, seconds: float, seed: int, jobs: int = 6, prepare: Callable[[Connection], None] | None = None
+) -> RaceReport:
+    """Race on a Postgres of its own; `prepare` may change its schema before."""
+    with TemporaryDirectory(prefix="race-") as folder, Postgres(Path(folder), settings={"fsync": "off"}) as postgres:
+        migrate(postgres.url, kv_table=KV)
+        if prepare is not None:
+            with connect(postgres.url, autocommit=True) as connection:
+                prepare(connection)
+        return asyncio.run(race(postgres.url, seconds=seconds, seed=seed, jobs=jobs))
+
+
 def main() -> int:
     """Race on a Postgres of its own and print the report."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.race", description=main.__doc__)
@@ -110,9 +124,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--jobs", type=int, default=6)
     asked = parser.parse_args()
-    with TemporaryDirectory(prefix="race-") as folder, Postgres(Path(folder), settings={"fsync": "off"}) as postgres:
-        migrate(postgres.url, kv_table=KV)
-        report = asyncio.run(race(postgres.url, seconds=asked.seconds, seed=asked.seed, jobs=asked.jobs))
+    report = race_once(seconds=asked.seconds, seed=asked.seed, jobs=asked.jobs)
     sys.stdout.write(report.text() + "\n")
     return 1 if report.violations else 0
 

@@ -9,7 +9,7 @@ import psycopg
 
 @dataclass(frozen=True)
 class Variant:
-    """What is broken, the invariant (or the line of SPEC) that it breaks, and the row that must show it.
+    """What is broken, the invariant (or the line of SPEC) that it breaks, and the row, or the race, that must show it.
 
     It is the `line` of a `function` of the database, or the break of tests.faults.broken that `python` names.
     """
@@ -48,13 +48,16 @@ def change(sql: psycopg.Connection, function: str, line: str, instead: str) -> N
     sql.execute(found[0].replace(line, instead))
 
 
+RACE = "all transitions at once"
+"""Instead of a row: the race on the database alone."""
+
 VARIANTS = [
     Variant(
         "I1",
         "a job whose worker died is left to it",
         "kill -9 image_worker at claimed",
         function="recover_leases",
-        line="lease_until <= present limit p_limit",
+        line="t.lease_until <= present limit p_limit",
         instead="false limit p_limit",
     ),
     Variant(
@@ -73,11 +76,11 @@ VARIANTS = [
     ),
     Variant(
         "I4",
-        "a claim does not raise its number",
-        "two attempts at one job",
-        function="take_message",
-        line="set state = 'RUNNING', claim = claim + 1, worker",
-        instead="set state = 'RUNNING', claim = greatest(claim, 1), worker",
+        "whoever held a job before can still give it back",
+        RACE,
+        function="release_job_v1",
+        line=" or job.claim <> p_claim",
+        instead="",
     ),
     Variant(
         "I5",
