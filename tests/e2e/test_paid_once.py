@@ -79,6 +79,12 @@ class Stage:
     def read_only(self, value: str) -> None:
         self.admin.execute(f"alter system set default_transaction_read_only = {value}")
         self.admin.execute("select pg_reload_conf()")
+        # The server tells its sessions when it comes to it; those that are new say whether it did.
+        until(lambda: self._new_sessions_say(value))
+
+    def _new_sessions_say(self, value: str) -> bool:
+        with psycopg.connect(self.running.database_url) as fresh:
+            return fresh.execute("show default_transaction_read_only").fetchone() == (value,)
 
     def objects(self, job: job_pb2.Job) -> int:
         """What lies in staging for a job."""
