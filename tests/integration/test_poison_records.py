@@ -70,7 +70,7 @@ def test_a_job_that_nobody_can_read_is_listed_with_the_others(
 @pytest.mark.parametrize("case", POISON)
 def test_a_body_sent_by_sql_is_listed(channel: grpc.Channel, sql: psycopg.Connection, case: str) -> None:
     good = create(channel)
-    sql.execute(f"select public.pgmq_send('image_generation_queue', ({POISON[case]})::jsonb)")
+    sql.execute(f"select pgmq.send('image_generation_queue', ({POISON[case]})::jsonb)")
     listed = GenerationServiceStub(channel).ListJobs(api.ListJobsRequest(), metadata=SERVICE).jobs
     assert len(listed) == 2
     assert listed[1] == good
