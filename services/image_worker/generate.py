@@ -13,7 +13,7 @@ from superstoryboard.providers.results import damaged_image
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.runtime.adoption import Adoption
 from superstoryboard.runtime.checkpoints import reached
-from superstoryboard.runtime.handoff import HandOff
+from superstoryboard.runtime.handoff import HandOff, facts_of
 from superstoryboard.runtime.intents import Intent, Intents
 from superstoryboard.runtime.paid_calls import counted, recorded, to_the_end
 from superstoryboard.telemetry.work_metrics import CallMetrics
@@ -95,11 +95,4 @@ async def _measure(data: bytes) -> ArtifactFacts:
         image = await verify_bytes(data, "image")
     except MediaError as error:
         raise damaged_image() from error
-    return ArtifactFacts(
-        media_type=image.media_type.value,
-        extension=image.media_type.extension,
-        size_bytes=image.size_bytes,
-        sha256=image.sha256,
-        width=image.width,
-        height=image.height,
-    )
+    return facts_of(image)

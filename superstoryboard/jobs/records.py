@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from superstoryboard.foreign_json import decoded_json
 from superstoryboard.v1 import job_pb2
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "DEAD_LETTERED", "CANCELLED"})
@@ -42,10 +42,7 @@ def read_record(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _document(text: str | None) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text) if text is not None else None
-    except (ValueError, RecursionError):
-        return None
+    value = decoded_json(text) if text is not None else None
     return value if isinstance(value, dict) else None
 
 
