@@ -220,8 +220,7 @@ def test_a_time_that_no_timer_or_date_can_hold_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("GRPC_MAX_CONNECTIONS", "99999999999")
     with pytest.raises(SettingsError) as refused:
         IngestSettings.read()
-    for name in (*names, "GRPC_MAX_CONNECTIONS"):
-        assert f"{name}: Value error, must be " in str(refused.value)
+    assert {line.partition(":")[0] for line in str(refused.value).splitlines()} == {*names, "GRPC_MAX_CONNECTIONS"}
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
