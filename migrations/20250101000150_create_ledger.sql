@@ -60,16 +60,22 @@ language sql stable as $$
 $$;
 
 -- Keeps the name of an accepted operation, by row id and whatever became of the claim: a paid name is never refused. It waits for
--- no lock but that of its row, which is held for moments only. The name of a waived call is kept as that of a paid call and not
--- resumed: another call may be running by now.
+-- no lock but that of its row, which is held for moments only. The name of a waived call, and of one that another unsettled call
+-- has followed, is kept as that of a paid call and not resumed.
 create function superstoryboard.keep_name_v1(p_call bigint, p_operation_name text) returns void
 language sql as $$
   update superstoryboard.provider_calls c
-  set operation_name = p_operation_name, accepted_at = clock_timestamp(),
-      state = case when state = 'UNKNOWN' and waived_by is not null then 'SETTLED' else 'ACCEPTED' end,
-      paid = case when state = 'UNKNOWN' and waived_by is not null then true end,
-      settled_at = case when state = 'UNKNOWN' and waived_by is not null then clock_timestamp() end
-  where id = p_call and state in ('INTENT', 'UNKNOWN') and not exists (
+  set (operation_name, accepted_at, state, paid, settled_at) = (
+    select p_operation_name, clock_timestamp(), case when followed then 'SETTLED' else 'ACCEPTED' end,
+      case when followed then true end, case when followed then clock_timestamp() end
+    from (
+      select c.state = 'UNKNOWN' and (c.waived_by is not null or exists (
+        select from superstoryboard.provider_calls o
+        where o.job_id = c.job_id and o.id <> c.id and o.state in ('INTENT', 'ACCEPTED')
+      )) as followed
+    ) present
+  )
+  where c.id = p_call and c.state in ('INTENT', 'UNKNOWN') and not exists (
     -- Found by a search that gave it to another call for the same video: it is kept there.
     select from superstoryboard.provider_calls o
     where o.route = c.route and o.operation_name = p_operation_name and o.id <> p_call

@@ -318,6 +318,23 @@ async def test_a_late_word_that_a_call_was_not_accepted_settles_it_and_brings_it
     assert await intend(database, await claim_one(video_queue(database))) not in {None, call}
 
 
+async def test_a_name_that_comes_after_another_call_was_opened_is_kept_as_paid(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """No rule allows the second call; should a mistake, the first one's name is not refused for ever."""
+    await accept(database, kind="video")
+    call = await intend(database, await claim_one(video_queue(database)))
+    sql.execute("update superstoryboard.provider_calls set state = 'UNKNOWN'")
+    sql.execute(
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)"
+        " select job_id, claim, call_hash, route, model from superstoryboard.provider_calls"
+    )
+    assert call is not None
+    await asyncio.wait_for(Ledger(database).accept(call, "op"), timeout=60)
+    found = sql.execute("select state, paid from superstoryboard.provider_calls where operation_name = 'op'").fetchall()
+    assert found == [("SETTLED", True)]
+
+
 async def test_a_name_is_kept_while_somebody_locks_its_job(database: Database, database_url: str) -> None:
     job_id = await accept(database, kind="video")
     call = await intend(database, await claim_one(video_queue(database)))
