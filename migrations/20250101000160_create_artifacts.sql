@@ -157,7 +157,7 @@ language sql as $$
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'STAGED' and j.state = 'CANCELLED' and j.ended_at < clock_timestamp() - p_older_than
       and a.staged_at < clock_timestamp() - p_older_than
-    limit p_limit for update of a skip locked
+    limit p_limit for update of j, a skip locked
   ), discarded as (
     -- Its lease too ends: that of a dead letter's artifact has no end, and would keep it from being cleaned.
     update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null

@@ -149,7 +149,7 @@ language sql as $$
       and (a.call_id is null and j.claim <> a.claim
         or j.state not in ('QUEUED', 'RUNNING', 'RETRYING') and not (a.call_id is not null and (
           j.state = 'DEAD_LETTERED' or j.state = 'CANCELLED' and j.ended_at > now() - interval '1 day')))
-    order by a.created_at limit p_limit for update of a skip locked
+    order by a.created_at limit p_limit for update of j, a skip locked
   ), discarded as (
     update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
     from orphaned where a.id = orphaned.id
