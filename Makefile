@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test faults test-outside lint format proto proto-baseline clean
+.PHONY: help venv demo up test faults plans test-outside lint format proto proto-baseline clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,9 @@ test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 30 minutes)
 	$(BIN)/python -m tests.faults.race --seconds 60
 	$(BIN)/python -m tests.faults
+
+plans: $(DEV) ## Run the plan guards on tables of a million rows (make test takes 200,000)
+	PLAN_ROWS=1000000 $(BIN)/python -m pytest tests/integration/test_plans.py tests/integration/test_history_plans.py
 
 test-outside: $(DEV) ## Run the tests that need root or packages of the system: PostgreSQL 15, pgbouncer, TLS, older PGMQ, pg_cron
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/outside

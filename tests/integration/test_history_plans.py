@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import psycopg
@@ -10,9 +11,9 @@ import pytest
 from devstack.postgres import Postgres
 from tests.conftest import TEMPLATE, admin
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)
 
-ROWS = 200_000
+ROWS = int(os.environ.get("PLAN_ROWS", "200000"))
 FILL = f"""
 set session_replication_role = replica;
 insert into superstoryboard.jobs (
