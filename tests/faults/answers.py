@@ -100,19 +100,26 @@ def mend_staging(world: World) -> None:
 
 
 def kill_while_staging_is_away(world: World) -> None:
-    """The image worker is killed more often than a job has attempts, with pictures that staging does not take."""
+    """The image worker is killed more often than a job has attempts: first with pictures that staging does not take.
 
-    def refused() -> int:
+    The later ones prove staging in vain, and may not pay for anything.
+    """
+
+    def refused() -> list[str]:
+        rows = storage_rows(world.running)
+        return [row["path"] for row in rows if (row["on"], row["status"]) == ("upload", 503)]
+
+    def pictures() -> bool:
         images = "select id::text from superstoryboard.jobs where storyboard_id = %s and kind = 'image'"
         jobs = {row[0] for row in world.running.sql.execute(images, (world.row,)).fetchall()}
-        tried = [row for row in storage_rows(world.running) if (row["on"], row["status"]) == ("upload", 503)]
-        return len([row for row in tried if staged_job(row["path"]) in jobs])
+        return any(staged_job(path) in jobs for path in refused())
 
+    world.wait_until(pictures, "a picture that staging does not take")
     for _ in range(KILLS):
-        seen = refused()
-        world.wait_until(lambda seen=seen: refused() > seen, "a picture that staging does not take")  # type: ignore[misc]
         world.struck += 1
         world.kill("image_worker")
+        seen = len(refused())
+        world.wait_until(lambda seen=seen: len(refused()) > seen, "a try of the new worker")  # type: ignore[misc]
     world.mend_storage()
 
 

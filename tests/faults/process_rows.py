@@ -48,7 +48,7 @@ PROCESSES = [
     replace(
         _kill_at("video_worker", "named"),
         name="kill -9 video_worker with the name of a Veo operation in hand",
-        extra_seconds=20,
+        extra_seconds=40,
         video_model=VIDEO_MODEL,
     ),
     *(

@@ -28,7 +28,7 @@ def _refused_staging(name: str, answer: dict[str, Any], code: str) -> Row:
     )
 
 
-LOST_SEARCH_SECONDS = 20.0
+LOST_SEARCH_SECONDS = 40.0
 """An operation whose name was lost is looked for at growing gaps."""
 DATABASE = [
     Row("Postgres restarts", partial(strikes.restart_postgres, mode=StopMode.FAST)),

@@ -245,6 +245,7 @@ def world(
             "VIDEO_LEASE_SECONDS": str(LEASE_SECONDS),
             "IMAGE_CONCURRENCY": str(IMAGES_AT_ONCE),
             "VIDEO_CONCURRENCY": str(VIDEOS_AT_ONCE),
+            "LOST_OPERATION_SEARCH_SECONDS": "20",
         }
         metrics = f"127.0.0.1:{free_port()}"
         started = stack.enter_context(
