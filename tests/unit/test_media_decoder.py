@@ -72,8 +72,10 @@ async def started(decoder: Decoder, path: Path) -> tuple[asyncio.Task[Any], psut
 
 
 def replace(pipe: Path, data: bytes) -> None:
-    pipe.unlink()
-    pipe.write_bytes(data)
+    """At one stroke: whoever opens the path meanwhile finds the one or the other."""
+    new = pipe.with_suffix(".new")
+    new.write_bytes(data)
+    new.replace(pipe)
 
 
 async def test_a_process_serves_one_file_after_the_other_and_ends_when_idle(decoder: Decoder, tmp_path: Path) -> None:
