@@ -25,9 +25,10 @@ def main() -> None:
     )
     log_to_stdout()
     # uvicorn stops cleanly on these signals and then raises them again for the handlers it found; with
-    # these in place the process ends with code 0.
+    # these in place the process ends with code 0. A second signal, while the interpreter ends, would find
+    # the default handler and kill the process: they are ignored from the first on.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
+        signal.signal(number, lambda number, _frame: signal.signal(number, signal.SIG_IGN))
     server, sock = make_server(config, host=options.host, port=options.port)
     server.run(sockets=[sock])
 

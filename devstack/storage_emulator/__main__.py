@@ -39,7 +39,10 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    # uvicorn drains first, then raises the signal it caught once more: a clean stop exits with 0.
+    # uvicorn drains first, then raises the signal it caught once more: a clean stop exits with 0. A second
+    # signal while the interpreter ends would find the default handler and kill the process.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, signal.SIG_IGN)
     sys.exit(0)
 
 

@@ -195,6 +195,13 @@ async def test_a_stop_does_not_wait_for_held_requests(
     assert isinstance(ended, httpx.TransportError) or (isinstance(ended, httpx.Response) and ended.status_code == 500)
 
 
+def test_more_signals_do_not_spoil_an_orderly_end(emulator: RunningEmulator, tmp_path: Path) -> None:
+    running = start_emulator(emulator.database_url, tmp_path)
+    while running.process.poll() is None:
+        running.process.terminate()
+    assert stop_emulator(running) == 0
+
+
 async def test_it_starts_before_postgres_and_outlives_its_restart(tmp_path: Path) -> None:
     server = start_database(tmp_path / "postgres")
     database_url = server.get_uri()
