@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -60,7 +59,6 @@ def wait_ok(call: Callable[[], Any]) -> None:
                 raise
         else:
             return
-        time.sleep(SAMPLE_SECONDS)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ async def images(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterato
     await adapter.aclose()
 
 
-async def failure(images: GeminiImages, call: ImageCall = CALL, seconds: float = 20.0) -> ProviderFailure:
+async def failure(images: GeminiImages, call: ImageCall = CALL, seconds: float = 60.0) -> ProviderFailure:
     with pytest.raises(ProviderFailure) as caught:
         await images.generate(call, timeout_seconds=seconds)
     assert KEY not in caught.value.error.message
@@ -62,7 +62,7 @@ def facts(failed: ProviderFailure) -> tuple[str, str, CallOutcome]:
 
 
 async def test_text_to_image(images: GeminiImages, client: httpx.Client) -> None:
-    picture = probe_image(await images.generate(CALL, timeout_seconds=20))
+    picture = probe_image(await images.generate(CALL, timeout_seconds=60))
     assert picture.media_type is MediaType.PNG
     assert picture.width / picture.height == pytest.approx(16 / 9, abs=0.05)
     rows = report(client)["requests"]
@@ -71,13 +71,13 @@ async def test_text_to_image(images: GeminiImages, client: httpx.Client) -> None
 
 async def test_an_edit_keeps_the_size_of_its_source(images: GeminiImages) -> None:
     call = ImageCall(model=IMAGE_MODEL, prompt="make it night", sources=(SOURCE,))
-    picture = probe_image(await images.generate(call, timeout_seconds=20))
+    picture = probe_image(await images.generate(call, timeout_seconds=60))
     assert (picture.width, picture.height) == (320, 200)
 
 
 async def test_a_reference_with_an_aspect_ratio_is_a_new_picture(images: GeminiImages) -> None:
     call = ImageCall(model=IMAGE_MODEL, prompt="in this style", aspect_ratio="1:1", sources=(SOURCE,))
-    picture = probe_image(await images.generate(call, timeout_seconds=20))
+    picture = probe_image(await images.generate(call, timeout_seconds=60))
     assert picture.width == picture.height > 320
 
 
@@ -88,7 +88,7 @@ async def test_the_environment_cannot_send_the_call_elsewhere(
     monkeypatch.setenv("GOOGLE_API_KEY", "another-key")
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:9")
     adapter = GeminiImages(api_key=f" {KEY}\n", base_url=emulator.url, api_version="v1")
-    assert await adapter.generate(CALL, timeout_seconds=20)
+    assert await adapter.generate(CALL, timeout_seconds=60)
     await adapter.aclose()
     assert report(client)["requests"][0]["path"].startswith("/v1/models/")
 

@@ -37,7 +37,7 @@ async def storage() -> AsyncIterator[Stub]:
 
 @asynccontextmanager
 async def fetcher(storage: Stub, *hosts: str, max_bytes: int = 100_000) -> AsyncIterator[SourceFetcher]:
-    sources = SourceFetcher([storage.url], hosts, max_bytes=max_bytes, timeout_seconds=5)
+    sources = SourceFetcher([storage.url], hosts, max_bytes=max_bytes, timeout_seconds=60)
     try:
         yield sources
     finally:

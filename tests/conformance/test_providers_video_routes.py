@@ -374,7 +374,7 @@ async def _vertex(url: str, route: VideoRoute, image: SourceImage | None) -> Non
 
 async def _interactions(url: str, route: VideoRoute, image: SourceImage | None) -> None:
     options = types.HttpOptions(
-        base_url=url, api_version="v1beta", retry_options=types.HttpRetryOptions(attempts=1), timeout=10_000
+        base_url=url, api_version="v1beta", retry_options=types.HttpRetryOptions(attempts=1), timeout=60_000
     )
     client = genai.Client(api_key=KEY, http_options=options)
     content: list[Any] = [{"type": "text", "text": "a fox in the hills"}]

@@ -35,7 +35,7 @@ async def storage() -> AsyncIterator[Stub]:
 )
 async def test_any_refusal_is_a_storage_error(storage: Stub, tmp_path: Path, body: bytes) -> None:
     storage.answers[OBJECT] = storage.answers[INFO] = Answer(500, body)
-    store = await ObjectStore.connect(url=storage.url, key="a-key", timeout_seconds=5)
+    store = await ObjectStore.connect(url=storage.url, key="a-key", timeout_seconds=60)
     try:
         for call in (
             lambda: store.download_to("bucket", "a.png", tmp_path / "a", 1000),

@@ -47,7 +47,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulat
 def storage(emulator: RunningEmulator, doctor: Doctor) -> Iterator[httpx.Client]:
     """A client with the secret key; the three buckets are as they should be, and the doctor knows both keys."""
     headers = {"apikey": SECRET_KEY, "Authorization": f"Bearer {SECRET_KEY}"}
-    with httpx.Client(base_url=f"{emulator.url}/storage/v1", headers=headers, timeout=20) as client:
+    with httpx.Client(base_url=f"{emulator.url}/storage/v1", headers=headers, timeout=60) as client:
         httpx.post(f"{emulator.url}/_emulator/reset").raise_for_status()
         for name, rules in GOOD.items():
             remake(client, name, **rules)
@@ -212,7 +212,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulato
     ):
         wait_healthy(running)
         headers = {"apikey": SECRET_KEY, "Authorization": f"Bearer {SECRET_KEY}"}
-        with httpx.Client(base_url=f"{running.url}/storage/v1", headers=headers, timeout=20) as client:
+        with httpx.Client(base_url=f"{running.url}/storage/v1", headers=headers, timeout=60) as client:
             for name, rules in GOOD.items():
                 remake(client, name, **rules)
         yield running

@@ -121,15 +121,15 @@ def test_an_object_that_was_replaced_in_storage_is_noticed(honest: tuple[World, 
     )
     place = url.replace("/object/public/", "/object/")
     headers = {"authorization": f"Bearer {SECRET_KEY}", "apikey": SECRET_KEY, "x-upsert": "true"}
-    good = httpx.get(url, timeout=30).raise_for_status()
+    good = httpx.get(url, timeout=90).raise_for_status()
     kind = {"content-type": good.headers["content-type"]}
-    httpx.post(place, content=good.content + b"x", headers=headers | kind, timeout=30).raise_for_status()
+    httpx.post(place, content=good.content + b"x", headers=headers | kind, timeout=90).raise_for_status()
     counts = _count(honest)
     assert counts.wrong_bytes == 1
     assert counts.images.stored + counts.videos.stored == counts.succeeded - 1
-    httpx.delete(place, headers=headers, timeout=30).raise_for_status()
+    httpx.delete(place, headers=headers, timeout=90).raise_for_status()
     assert _count(honest).wrong_bytes == 1
-    httpx.post(place, content=good.content, headers=headers | kind, timeout=30).raise_for_status()
+    httpx.post(place, content=good.content, headers=headers | kind, timeout=90).raise_for_status()
     assert _count(honest).faults == []
 
 

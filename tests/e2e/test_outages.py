@@ -256,7 +256,7 @@ def deliveries_pass(world: World) -> None:
 
 
 async def queue_facts(url: str) -> dict[str, dict[str, int]]:
-    async with await aio_pika.connect(url, timeout=10) as connection:
+    async with await aio_pika.connect(url, timeout=60) as connection:
         channel = await connection.channel()
         facts = {}
         for name in (READY_QUEUE, DEAD_QUEUE):
@@ -266,5 +266,5 @@ async def queue_facts(url: str) -> dict[str, dict[str, int]]:
 
 
 async def delete_queue(url: str, name: str) -> None:
-    async with await aio_pika.connect(url, timeout=10) as connection:
+    async with await aio_pika.connect(url, timeout=60) as connection:
         await (await connection.channel()).queue_delete(name)

@@ -25,7 +25,7 @@ from tests.emulators.google_fixture import wait_for
 from tests.emulators.storage_fixture import start_emulator, stop_emulator
 from tests.running import ALICE
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 KEPT_WAITING = "Staging does not take the artifact; it is kept and tried again"
 REFUSALS = {
     413: {"statusCode": "413", "error": "Payload too large", "message": "The object exceeded the maximum size"},

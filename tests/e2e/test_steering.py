@@ -54,7 +54,7 @@ def test_a_running_video_that_is_cancelled_is_not_stored_and_a_retry_fetches_it_
     running.script({"on": "poll", "hold": True, "times": 1})
     job = running.video("cancelled")
     request = api.WatchJobsRequest(job_ids=[job.id])
-    for answer in running.stub.WatchJobs(request, metadata=ALICE, timeout=60):
+    for answer in running.stub.WatchJobs(request, metadata=ALICE, timeout=90):
         if answer.event.message.startswith("Generating video"):
             break
     cancelled = running.stub.CancelJob(api.CancelJobRequest(job_id=job.id), metadata=ALICE).job

@@ -52,7 +52,7 @@ def test_a_signed_url_says_when_it_ends_in_job_and_kv(running: Pipeline) -> None
 def test_the_bucket_is_private_and_a_signed_url_is_a_source(running: Pipeline) -> None:
     (source,) = running.succeeded(running.image("private", scene_id="s1"))
     public = f"{running.storage_url}/storage/v1/object/public/storyboard-images/{source.asset.path}"
-    assert httpx.get(public, timeout=10).status_code == 400
+    assert httpx.get(public, timeout=60).status_code == 400
     edited = running.image("private", "make it night", scene_id="s2", source_image_url=source.asset.url, edit_mode=True)
     refused = running.image("private", scene_id="s3", source_image_url=public)
     running.succeeded(edited)
@@ -79,8 +79,8 @@ def test_a_job_waits_for_a_bucket_that_went_and_shows_it(running: Pipeline) -> N
     writer = running.services["asset_writer"]
     writer.wait_serving()  # it makes no bucket any more
     bucket = f"{running.storage_url}/storage/v1/bucket/storyboard-videos"
-    httpx.post(f"{bucket}/empty", headers=HEADERS, json={}, timeout=10).raise_for_status()
-    httpx.delete(bucket, headers=HEADERS, timeout=10).raise_for_status()
+    httpx.post(f"{bucket}/empty", headers=HEADERS, json={}, timeout=60).raise_for_status()
+    httpx.delete(bucket, headers=HEADERS, timeout=60).raise_for_status()
     job = running.video("gone")
     waits = "select 1 from superstoryboard.jobs where id = %s and state = 'STAGED' and error ->> 'code' = %s"
     running.wait_for_row(waits, (job.id, "STORAGE_CONFIG"))

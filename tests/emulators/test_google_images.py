@@ -58,7 +58,7 @@ def picture_of(response: httpx.Response) -> Image.Image:
 async def ask_google_client(
     emulator: GoogleEmulator, contents: list[Any], config: types.GenerateContentConfig | None = None
 ) -> types.GenerateContentResponse:
-    options = types.HttpOptions(base_url=emulator.url, api_version="v1beta", timeout=30_000)
+    options = types.HttpOptions(base_url=emulator.url, api_version="v1beta", timeout=90_000)
     client = genai.Client(api_key=KEY, http_options=options)
     try:
         return await client.aio.models.generate_content(model=IMAGE_MODEL, contents=contents, config=config)

@@ -1,6 +1,5 @@
 """Gemini Omni by the Interactions API: the life of an interaction with the real client and by plain HTTP."""
 
-import asyncio
 import base64
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -54,7 +53,7 @@ async def google(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterato
     options = types.HttpOptions(
         base_url=emulator.url,
         api_version="v1beta",
-        timeout=30_000,
+        timeout=90_000,
         retry_options=types.HttpRetryOptions(attempts=1),
     )
     made = genai.Client(api_key=KEY, http_options=options)
@@ -104,7 +103,6 @@ async def test_google_client_films_from_a_picture(google: genai.Client, client: 
     assert created.status == "in_progress"
     interaction: Any = created
     while interaction.status == "in_progress":
-        await asyncio.sleep(0.05)
         interaction = await google.aio.interactions.get(created.id)
     assert interaction.status == "completed"
     video: Any = interaction.output_video

@@ -129,7 +129,7 @@ def test_held_answer_is_paid_first_and_waits_for_release(emulator: GoogleEmulato
         assert seen["accepted"]["image"] == 1
         assert not answer.done()
         assert client.post("/_emulator/release").json() == {"released": 1}
-        assert answer.result(timeout=30).status_code == 200
+        assert answer.result(timeout=90).status_code == 200
     assert report(client)["requests"][0]["status"] == 200
 
 
@@ -187,7 +187,7 @@ def test_stop_drops_held_answers(tmp_path: Path) -> None:
         wait_for(lambda: report(client), lambda body: body["held"] == 1)
         assert emulator.stop() == 0
         with pytest.raises(httpx.RemoteProtocolError):
-            answer.result(timeout=30)
+            answer.result(timeout=90)
 
 
 def test_nothing_accepted_is_lost_by_a_kill(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_many_at_once(client: httpx.Client, emulator: GoogleEmulator) -> None:
 
     def ask(_number: int) -> int:
         with emulator.client() as own:
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=90)
             return make_picture(own).status_code
 
     with ThreadPoolExecutor(8) as pool:

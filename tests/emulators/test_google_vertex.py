@@ -1,6 +1,5 @@
 """Veo on Vertex: both modes with the real client, what may be asked there, and who may ask."""
 
-import asyncio
 import base64
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -43,7 +42,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulato
 @pytest.fixture
 def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
     """A caller of a project: it has a token, and no key."""
-    with httpx.Client(base_url=emulator.url, headers=BEARER, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=emulator.url, headers=BEARER, timeout=90, trust_env=False) as http:
         http.post("/_emulator/reset").raise_for_status()
         yield http
 
@@ -51,7 +50,7 @@ def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
 @pytest.fixture(params=["express", "project"])
 async def google(emulator: GoogleEmulator, client: httpx.Client, request: Any) -> AsyncIterator[genai.Client]:
     del client
-    options = types.HttpOptions(base_url=emulator.url, api_version="v1beta1", timeout=30_000)
+    options = types.HttpOptions(base_url=emulator.url, api_version="v1beta1", timeout=90_000)
     if request.param == "express":
         made = genai.Client(vertexai=True, api_key=KEY, http_options=options)
     else:
@@ -85,7 +84,6 @@ def await_end(client: httpx.Client, name: str) -> dict[str, Any]:
 
 async def ended(google: genai.Client, operation: types.GenerateVideosOperation) -> types.GenerateVideosOperation:
     while not operation.done:
-        await asyncio.sleep(0.05)
         operation = await google.aio.operations.get(operation)
     return operation
 

@@ -87,7 +87,7 @@ async def test_google_client_resumes_and_downloads(emulator: GoogleEmulator, cli
     name = submit_video(client, durationSeconds=4).json()["name"]
     assert name.startswith(f"models/{VIDEO_MODEL}/operations/")
     await_operation(client, name)
-    options = types.HttpOptions(base_url=emulator.url, api_version="v1beta", timeout=30_000)
+    options = types.HttpOptions(base_url=emulator.url, api_version="v1beta", timeout=90_000)
     google = genai.Client(api_key=KEY, http_options=options)
     operation = await google.aio.operations.get(types.GenerateVideosOperation.model_validate({"name": name}))
     assert operation.response is not None

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from structlog.testing import capture_logs
 
 from devstack.ports import LOOPBACK, free_port
 from devstack.rabbitmq import RabbitMQ, locate
@@ -17,6 +16,7 @@ from superstoryboard.broker.artifacts import Broker
 from superstoryboard.broker.events import EventExchange, EventsBrokerError
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from tests.authority import Authority
+from tests.logs import awaited_logs
 
 CONFIG = """\
 listeners.ssl.1 = {host}:{port}
@@ -86,14 +86,12 @@ async def test_events_are_pushed_over_tls(node: Node) -> None:
 
 
 async def test_a_stranger_s_authority_is_refused_and_said(node: Node) -> None:
-    with capture_logs() as logs:
+    with awaited_logs() as logs:
         connecting = asyncio.create_task(Broker(node.url(node.stranger), "test").connect())
-        async with asyncio.timeout(30):
-            while not logs:  # noqa: ASYNC110 - a list cannot be awaited
-                await asyncio.sleep(0.02)
+        await logs.first()
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
-    assert [(line["event"], line["kind"]) for line in logs] == [(AWAY, REFUSED)]
+    assert [(line["event"], line["kind"]) for line in logs.all] == [(AWAY, REFUSED)]
     with pytest.raises(EventsBrokerError, match=REFUSED):
         await EventExchange(node.url(node.stranger), "test").open()
 

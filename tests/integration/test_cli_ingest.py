@@ -15,7 +15,7 @@ from devstack.ports import free_port
 from devstack.program import BlockingProcess, Program, base_env
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 CLI_SECONDS = 60
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -17,8 +17,8 @@ from devstack.program import base_env
 from devstack.stack import ROOT, Stack, StackOptions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-CLI_SECONDS = 50.0
-READY_SECONDS = 30.0
+CLI_SECONDS = 90.0
+READY_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,17 @@ async def test_a_video_from_an_image_is_printed_as_json(cli: Cli) -> None:
 async def logged(cli: Cli, job_id: str) -> dict[str, Any]:
     """The line with an action that the asset_writer writes about a job; its pipe may lag behind the job's end."""
     log = cli.stack.options.state_dir / "logs" / "asset_writer.log"
-    async with asyncio.timeout(CLI_SECONDS):
-        while True:
-            lines = (await asyncio.to_thread(log.read_text)).splitlines(keepends=True)
-            for line in lines:
-                if line.endswith("\n") and job_id in line and '"action"' in line:
+    following = await asyncio.create_subprocess_exec("tail", "-n", "+1", "-f", log, stdout=asyncio.subprocess.PIPE)
+    assert following.stdout is not None
+    try:
+        async with asyncio.timeout(CLI_SECONDS):
+            while True:
+                line = (await following.stdout.readline()).decode()
+                if job_id in line and '"action"' in line:
                     return dict(json.loads(line))
-            await asyncio.sleep(0.05)
+    finally:
+        following.kill()
+        await following.wait()
 
 
 async def test_an_asset_without_an_entity_is_explained_and_logged(cli: Cli) -> None:

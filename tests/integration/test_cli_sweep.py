@@ -24,7 +24,7 @@ def sweep(database_url: str, tmp_path: Path) -> Iterator[Sweep]:
         def call(role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
             env = base_env() | {"INGEST_ADDRESS": ingest.address, "STORYBOARD_TOKEN": token("sweeper", role)}
             command = [sys.executable, "-m", "storyboard", "sweep", *arguments]
-            return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+            return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
         yield call
 

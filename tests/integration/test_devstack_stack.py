@@ -22,9 +22,9 @@ from superstoryboard.v1 import generation_service_pb2_grpc as generation_grpc
 from superstoryboard.v1.job_pb2 import ImageGeneration, Job, JobState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-READY_SECONDS = 30.0
-JOB_SECONDS = 30.0
-UP_SECONDS = 50.0
+READY_SECONDS = 90.0
+JOB_SECONDS = 90.0
+UP_SECONDS = 90.0
 RUN_UP = """
 import sys
 from pathlib import Path
@@ -84,7 +84,7 @@ async def test_a_stopped_service_stays_away_until_it_is_started(stack: Stack) ->
     await child.stop()
     async with grpc.aio.insecure_channel(stack.ingest_address) as channel:
         with pytest.raises(grpc.aio.AioRpcError):
-            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=READY_SECONDS)
     await child.start()
     await child.wait_ready(READY_SECONDS)
 

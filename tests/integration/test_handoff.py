@@ -32,7 +32,7 @@ async def test_paid_bytes_are_kept_where_storage_and_then_the_database_refuse(
     assert opened.call_id is not None
     sql.execute(REFUSES)
     async with serve() as storage:
-        store = await ObjectStore.connect(url=storage.url, key="staging-key", timeout_seconds=5)
+        store = await ObjectStore.connect(url=storage.url, key="staging-key", timeout_seconds=60)
         staging = Staging(store, "artifact-staging", 60)
         ledger = Ledger(database)
         hand_off = HandOff(Artifacts(database), ledger, staging, None, HintMetrics(CollectorRegistry()))

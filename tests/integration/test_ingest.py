@@ -241,7 +241,7 @@ def test_jobs_of_others_do_not_exist(stub: GenerationServiceStub) -> None:
     job = stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job
     for call in (
         lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=BOB),
-        lambda: next(iter(stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=5))),
+        lambda: next(iter(stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=60))),
     ):
         assert refused(call).code() is grpc.StatusCode.NOT_FOUND
     assert job.id not in {found.id for found in stub.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
@@ -277,7 +277,7 @@ def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
 def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceStub, ingest_database: str) -> None:
     job = stub.CreateImageJob(api.CreateImageJobRequest(image=image(storyboard_id="watched")), metadata=ALICE).job
     stream = iter(
-        stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=20)
+        stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=60)
     )
     assert next(stream).event.state == job_pb2.JOB_STATE_QUEUED
     with psycopg.connect(ingest_database, autocommit=True) as connection:
@@ -286,7 +286,7 @@ def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceS
     events = [answer.event for answer in stream]
     assert [event.state for event in events] == [job_pb2.JOB_STATE_CANCELLED]
     request = api.WatchJobsRequest(storyboard_id="watched", until_terminal=True, after_sequence=events[0].sequence - 1)
-    again = [answer.event.sequence for answer in stub.WatchJobs(request, metadata=ALICE, timeout=20)]
+    again = [answer.event.sequence for answer in stub.WatchJobs(request, metadata=ALICE, timeout=60)]
     assert again == [events[0].sequence]
 
 
@@ -329,7 +329,7 @@ def test_a_watch_that_resumes_before_deleted_events_is_told_where_to_go_on(
 
     def watch(after: int) -> Any:
         request = api.WatchJobsRequest(storyboard_id="pruned", after_sequence=after)
-        return next(iter(stub.WatchJobs(request, metadata=ALICE, timeout=20)))
+        return next(iter(stub.WatchJobs(request, metadata=ALICE, timeout=60)))
 
     error = refused(lambda: watch(found[0] - 1))
     assert error.code() is grpc.StatusCode.OUT_OF_RANGE
@@ -368,6 +368,6 @@ def test_a_call_that_no_service_has_says_so(channel: grpc.Channel) -> None:
 def test_reflection_lists_the_services(channel: grpc.Channel) -> None:
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
-    answer = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=10)))
+    answer = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=60)))
     names = {service.name for service in answer.list_services_response.service}
     assert {"superstoryboard.v1.GenerationService", "superstoryboard.v1.QueueService", "grpc.health.v1.Health"} <= names

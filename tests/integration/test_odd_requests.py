@@ -45,7 +45,7 @@ def methods(channel: grpc.Channel) -> list[MethodDescriptor]:
     """Every method that the server says it has, those of gRPC's own services aside."""
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     request = reflection_pb2.ServerReflectionRequest(list_services="")
-    answer = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=10)))
+    answer = next(iter(stub.ServerReflectionInfo(iter([request]), timeout=60)))
     names = [service.name for service in answer.list_services_response.service if not service.name.startswith("grpc.")]
     assert all(contract.DESCRIPTOR.services_by_name for contract in CONTRACTS)
     pool = descriptor_pool.Default()

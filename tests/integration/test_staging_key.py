@@ -45,7 +45,7 @@ def emulator(database_url: str, tmp_path: Path) -> Iterator[RunningEmulator]:
 
 
 async def connect(emulator: RunningEmulator, key: str, api_key: str | None = None) -> ObjectStore:
-    return await ObjectStore.connect(url=emulator.url, key=key, api_key=api_key, timeout_seconds=20)
+    return await ObjectStore.connect(url=emulator.url, key=key, api_key=api_key, timeout_seconds=60)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_moving_and_copying_out_of_staging_is_refused(
     await worker.upload(STAGING_BUCKET, "j/1", PNG, "image/png")
     order = {"bucketId": STAGING_BUCKET, "sourceKey": "j/1", "destinationKey": "x", "destinationBucket": IMAGES.id}
     headers = {"apikey": ANON_KEY, "authorization": f"Bearer {minted()}"}
-    async with httpx.AsyncClient(base_url=f"{emulator.url}/storage/v1/object", headers=headers, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"{emulator.url}/storage/v1/object", headers=headers, timeout=60) as client:
         for call in ("move", "copy"):
             answer = await client.post(f"/{call}", json=order)
             assert (answer.status_code, answer.json()["statusCode"]) == (400, "403")
@@ -174,7 +174,7 @@ def test_the_emulator_refuses_a_key_in_the_words_of_the_real_server(
 ) -> None:
     assert owner
     headers = {"authorization": f"Bearer {key}"} | ({"apikey": api_key} if api_key else {})
-    with httpx.Client(base_url=f"{emulator.url}/storage/v1/object", headers=headers, timeout=20) as client:
+    with httpx.Client(base_url=f"{emulator.url}/storage/v1/object", headers=headers, timeout=60) as client:
         upload = client.post(f"/{STAGING_BUCKET}/a", content=PNG, headers={"content-type": "image/png"})
         info = client.get(f"/info/{STAGING_BUCKET}/a")
     assert [(answer.status_code, answer.json()["message"]) for answer in (upload, info)] == answers

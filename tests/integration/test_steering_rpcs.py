@@ -138,7 +138,7 @@ def test_a_retry_is_seen_by_whoever_watches(stub: GenerationServiceStub, make: C
     stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=SERVICE)
     stub.CancelJob(cancel(job_id), metadata=ALICE)
     request = api.WatchJobsRequest(job_ids=[job_id], until_terminal=True)
-    messages = [answer.event.message for answer in stub.WatchJobs(request, metadata=ALICE, timeout=20)]
+    messages = [answer.event.message for answer in stub.WatchJobs(request, metadata=ALICE, timeout=60)]
     assert messages == ["Accepted", "Cancelled by alice", "Started again by backend", "Cancelled by alice"]
 
 

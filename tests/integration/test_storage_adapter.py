@@ -55,7 +55,7 @@ async def script(control: httpx.AsyncClient, **entry: Any) -> None:
 @pytest.fixture
 async def store(emulator: RunningEmulator, control: httpx.AsyncClient) -> AsyncIterator[ObjectStore]:
     assert control
-    each = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=20)
+    each = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=60)
     yield each
     await each.aclose()
 
@@ -116,14 +116,14 @@ async def test_the_public_url_is_read_without_a_key(store: ObjectStore, bucket: 
 
 async def test_the_public_url_may_have_another_origin(emulator: RunningEmulator) -> None:
     public = "https://media.example.com/"
-    store = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=5, public_url=public)
+    store = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=60, public_url=public)
     assert store.public_url("b", "s/x.png") == f"{public}storage/v1/object/public/b/s/x.png"
     await store.aclose()
 
 
 async def test_a_signed_url_opens_a_private_bucket_at_the_public_address(emulator: RunningEmulator) -> None:
     store = await ObjectStore.connect(
-        url=emulator.url, key=SECRET_KEY, timeout_seconds=10, public_url="https://media.example.com/"
+        url=emulator.url, key=SECRET_KEY, timeout_seconds=60, public_url="https://media.example.com/"
     )
     await store.ensure_bucket("signed", public=False)
     await store.upload("signed", "s/a_1.png", PNG, "image/png")
@@ -224,7 +224,7 @@ async def test_the_staging_key_reaches_staging_only(
     store: ObjectStore, emulator: RunningEmulator, tmp_path: Path
 ) -> None:
     await ensure_buckets(store, STAGING_BUCKET)
-    worker = await ObjectStore.connect(url=emulator.url, key=STAGING_KEY, timeout_seconds=10)
+    worker = await ObjectStore.connect(url=emulator.url, key=STAGING_KEY, timeout_seconds=60)
     await worker.upload(STAGING_BUCKET, "job/1/a", PNG, "image/png")
     await worker.download_to(STAGING_BUCKET, "job/1/a", tmp_path / "a", MAX_BYTES)
     await worker.remove(STAGING_BUCKET, ["job/1/a"])
@@ -234,7 +234,7 @@ async def test_the_staging_key_reaches_staging_only(
 
 
 async def test_a_wrong_key_is_a_matter_of_configuration(emulator: RunningEmulator, tmp_path: Path) -> None:
-    stranger = await ObjectStore.connect(url=emulator.url, key="wrong", timeout_seconds=10)
+    stranger = await ObjectStore.connect(url=emulator.url, key="wrong", timeout_seconds=60)
     for call in (
         stranger.upload(IMAGES.id, "a", PNG, "image/png"),
         stranger.download_to(IMAGES.id, "a", tmp_path / "a", 10),

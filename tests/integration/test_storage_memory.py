@@ -55,7 +55,7 @@ def test_a_hundred_megabytes_pass_with_flat_memory(database_url: str, tmp_path: 
             capture_output=True,
             text=True,
             check=True,
-            timeout=50,
+            timeout=150,
             cwd=Path(__file__).resolve().parents[2],
         )
     found = json.loads(child.stdout)

@@ -29,7 +29,7 @@ pool_mode = {mode}
 logfile = {folder}/log
 pidfile = {folder}/pid
 """
-STOP_SECONDS = 10
+STOP_SECONDS = 60
 
 
 @pytest.fixture

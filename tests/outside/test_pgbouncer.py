@@ -44,7 +44,7 @@ max_client_conn = 300
 logfile = {folder}/log
 pidfile = {folder}/pid
 """
-SESSION_SECONDS = 10
+SESSION_SECONDS = 60
 
 
 class Pooler:

@@ -205,6 +205,6 @@ def test_interrupted_wait_says_that_the_job_goes_on(cli: Cli) -> None:
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
         cli.script.hold.set()
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=90) == 130
     assert f"The job goes on. Watch: storyboard watch {job_id(1)}" in rest
     assert "Traceback" not in rest

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,17 +15,18 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
-from structlog.testing import capture_logs
 
 from superstoryboard.media import MediaError, MediaType
 from superstoryboard.media.decoder import Decoder
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
 from superstoryboard.media.verify import probe_bytes, verify, verify_bytes
+from tests.logs import awaited_logs
 from tests.running import base_env
 from tests.unit.pictures import png, write_rgba
 
 PICTURE = png(3, 2, (b"\0" + b"\xff\0\0\xff" * 3) * 2)
 MODULE = "superstoryboard.media.child"
+SAMPLE_SECONDS = 0.01
 
 
 def decoding_processes(parent: int | None = None) -> list[psutil.Process]:
@@ -188,7 +188,8 @@ def _peak_bytes(parent: subprocess.Popen[bytes]) -> int:
             peak = max(peak, sum(each.memory_full_info().pss for each in family))
         except psutil.Error:
             continue  # one of them has just ended
-        time.sleep(0.01)
+        with suppress(subprocess.TimeoutExpired):
+            parent.wait(SAMPLE_SECONDS)
     return peak
 
 
@@ -231,12 +232,12 @@ async def test_bytes_wait_for_a_system_that_is_out_of_files() -> None:
     await probe_bytes(PICTURE)  # whatever the process opens once
     resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
     try:
-        with capture_logs() as lines:
+        with awaited_logs() as lines:
             task = asyncio.create_task(probe_bytes(PICTURE))
-            await until(lambda: lines)
+            line = await lines.first()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert lines[0]["event"] == "Decoding is tried again"
+    assert line["event"] == "Decoding is tried again"
     assert (await task).width == 3
 
 

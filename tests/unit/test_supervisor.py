@@ -14,7 +14,7 @@ import pytest
 from devstack.program import Program, StartError, base_env
 from devstack.supervisor import Supervisor
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 90.0
 SERVE = """
     import signal
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

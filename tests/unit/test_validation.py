@@ -211,5 +211,5 @@ def test_validation_and_media_load_neither_google_genai_nor_codecs() -> None:
         "import sys, superstoryboard.providers.validation, superstoryboard.media\n"
         "print([name for name in ('google.genai', 'av', 'grpc', 'httpx') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=90)
     assert done.stdout.strip() == "[]"

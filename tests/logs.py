@@ -1,0 +1,37 @@
+"""What the process of the tests logs, to await."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+
+class Lines:
+    """The lines so far; the first one can be awaited."""
+
+    def __init__(self) -> None:
+        self.all: list[EventDict] = []
+        self._written = asyncio.Event()
+
+    def tell(self, _logger: Any, _method: str, line: EventDict) -> EventDict:
+        """A processor of structlog: it lets every line pass."""
+        self._written.set()
+        return line
+
+    async def first(self) -> EventDict:
+        """The first line; waits until there is one."""
+        await self._written.wait()
+        return self.all[0]
+
+
+@contextmanager
+def awaited_logs() -> Iterator[Lines]:
+    """In place of the usual output, as long as the block lasts."""
+    lines = Lines()
+    with capture_logs(processors=[lines.tell]) as lines.all:
+        yield lines
