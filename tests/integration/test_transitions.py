@@ -11,7 +11,6 @@ from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import (
@@ -27,7 +26,6 @@ from tests.integration.helpers import (
     intend,
     row,
     stage,
-    submission,
     video_queue,
 )
 
@@ -161,98 +159,6 @@ async def test_workers_that_vanish_before_their_calls_spend_nothing_and_bury_the
     assert (dead["state"], dead["attempt"], dead["error"]["code"]) == ("DEAD_LETTERED", 0, "WORKER_LOST")
 
 
-async def test_an_accepted_operation_is_resumed_and_never_submitted_again(database: Database) -> None:
-    await accept(database, kind="video")
-    first = await claim_one(video_queue(database))
-    call = await intend(database, first)
-    assert call is not None
-    await Ledger(database).accept(call, "models/m/operations/op1")
-    await expire_lease(database, VIDEO_QUEUE)
-    second = await claim_one(video_queue(database, "other"))
-    assert second.operation is not None
-    assert (second.operation.name, second.operation.route) == ("models/m/operations/op1", "r")
-    assert second.attempt == 1, "a resume spends no attempt"
-    assert await intend(database, second) is None
-
-
-async def test_a_paid_operation_is_resumed_from_a_paused_queue_and_others_wait(
-    database: Database, sql: psycopg.Connection
-) -> None:
-    paid_id = await accept(database, kind="video")
-    call = await intend(database, await claim_one(video_queue(database)))
-    assert call is not None
-    await Ledger(database).accept(call, "op")
-    await accept(database, kind="video")
-    await expire_lease(database, VIDEO_QUEUE)
-    sql.execute("update superstoryboard.queues set paused = true")
-    assert [job.id for job in await video_queue(database).claim(5, 60)] == [paid_id]
-    assert len(await video_queue(database).claim(5, 60, force=True)) == 1
-
-
-async def test_a_submit_without_a_name_goes_to_the_dead_letters_and_a_late_name_brings_it_back(
-    database: Database,
-) -> None:
-    job_id = await accept(database, kind="video")
-    call = await intend(database, await claim_one(video_queue(database)))
-    assert call is not None
-    await expire_lease(database, VIDEO_QUEUE)
-    assert await video_queue(database).claim(1, 60) == []
-    dead = await row(database, job_id)
-    assert (dead["state"], dead["error"]["class"]) == ("DEAD_LETTERED", "UNKNOWN_OUTCOME")
-    await Ledger(database).accept(call, "late-name")
-    resumed = await claim_one(video_queue(database))
-    assert resumed.id == job_id
-    assert resumed.operation is not None
-    assert resumed.operation.name == "late-name"
-
-
-async def test_a_job_given_back_during_its_submit_is_buried_and_stops_nobody(database: Database) -> None:
-    cut_id = await accept(database, kind="video")
-    work = video_queue(database)
-    cut = await claim_one(work)
-    assert await intend(database, cut) is not None
-    assert await work.release(cut, 0, "drained")
-    next_id = await accept(database, kind="video")
-    assert [job.id for job in await work.claim(5, 60)] == [next_id]
-    assert (await row(database, cut_id))["state"] == "DEAD_LETTERED"
-
-
-async def test_an_image_call_of_unknown_outcome_is_repeated_and_counted(
-    database: Database, sql: psycopg.Connection
-) -> None:
-    await accept(database)
-    assert await intend(database, await claim_one(image_queue(database))) is not None
-    await expire_lease(database, IMAGE_QUEUE)
-    second = await claim_one(image_queue(database))
-    assert await intend(database, second) is None, "what the first call may have left was not looked for"
-    await give_up_answer(database, second)
-    third = await claim_one(image_queue(database))
-    assert (second.attempt, third.attempt) == (1, 2)
-    assert await intend(database, third) is not None
-    states = sql.execute("select state from superstoryboard.provider_calls order by id").fetchall()
-    assert states == [("UNKNOWN",), ("INTENT",)]
-
-
-async def test_a_job_never_has_two_unsettled_calls(database: Database, sql: psycopg.Connection) -> None:
-    job_id = await accept(database)
-    assert await intend(database, await claim_one(image_queue(database))) is not None
-    with pytest.raises(psycopg.errors.UniqueViolation):
-        sql.execute(
-            "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)"
-            " values (%s, 1, 'f', 'r', 'm')",
-            (job_id,),
-        )
-
-
-async def test_a_call_that_was_refused_before_acceptance_allows_another(database: Database) -> None:
-    await accept(database, kind="video")
-    job = await claim_one(video_queue(database))
-    call = await intend(database, job)
-    assert call is not None
-    await Ledger(database).settle(call, ProviderFailure(TRANSIENT, CallOutcome.UNPAID))
-    assert await intend(database, job) not in {None, call}
-
-
 async def test_a_staged_job_is_never_claimed_and_its_lost_bytes_bring_it_back(database: Database) -> None:
     job_id = await accept(database, kind="video")
     job = await claim_one(video_queue(database))
@@ -346,66 +252,6 @@ async def test_the_database_refuses_an_illegal_move_and_a_falling_claim(
         sql.execute("update superstoryboard.jobs set claim = 0")
 
 
-async def test_a_hundred_identical_submits_make_one_job(database: Database) -> None:
-    store = JobStore(database)
-    one = submission(request_id="r-1")
-    answers = await asyncio.gather(*(store.accept([one]) for _ in range(100)))
-    assert len({answer[0].job_id for answer in answers}) == 1
-    assert sorted(answer[0].outcome for answer in answers) == ["created"] + ["existing"] * 99
-
-
-async def test_batches_of_the_same_request_ids_in_opposite_order_do_not_deadlock(database: Database) -> None:
-    store = JobStore(database)
-    items = [submission(request_id=f"r-{n:03}") for n in range(50)]
-    answers = await asyncio.gather(*(store.accept(items[::step]) for step in (1, -1) * 4))
-    forward = {item.job_id for item in answers[0]}
-    assert len(forward) == 50
-    assert all({item.job_id for item in answer} == forward for answer in answers)
-
-
-async def test_the_same_request_id_with_another_payload_is_a_conflict_and_of_another_owner_is_not(
-    database: Database,
-) -> None:
-    store = JobStore(database)
-    (first,) = await store.accept([submission(request_id="r")])
-    (other,) = await store.accept([submission(request_id="r", submit_hash="else")])
-    (foreign,) = await store.accept([submission(request_id="r", owner="bob")])
-    assert (first.outcome, other.outcome, foreign.outcome) == ("created", "conflict", "created")
-
-
-async def test_a_scheduled_job_waits(database: Database) -> None:
-    await accept(database, delay_seconds=3600)
-    assert await image_queue(database).claim(5, 60) == []
-
-
-@pytest.mark.parametrize("body", ["[1, 2]", '"hi"', "{}", "null", "7", '{"prompt": {"a": [null]}}'])
-async def test_any_body_is_adopted_and_stops_nobody(database: Database, sql: psycopg.Connection, body: str) -> None:
-    sql.execute("select pgmq.send('image_generation_queue', %s::jsonb)", (body,))
-    good = await accept(database)
-    jobs = await image_queue(database).claim(5, 60)
-    assert [job.owner for job in jobs] == ["sql", "alice"]
-    assert jobs[1].id == good
-
-
-async def test_a_queue_that_was_dropped_and_created_again_starts_new_jobs(
-    database: Database, sql: psycopg.Connection
-) -> None:
-    old = await accept(database)
-    sql.execute("drop view pgmq.image_generation_queue")
-    sql.execute("select pgmq.drop_queue('image_generation_queue')")
-    sql.execute("select pgmq.create('image_generation_queue')")
-    ours = await database.fetch_one("select current_user as name")
-    sql.execute(f"alter table pgmq.q_image_generation_queue owner to {ours['name']}")
-    new = await accept(database)
-    sql.execute("select pgmq.send('image_generation_queue', '{}')")
-    jobs = await image_queue(database).claim(5, 60)
-    assert [(job.owner, job.msg_id) for job in jobs] == [("alice", 1), ("sql", 2)], "without our triggers, too"
-    assert jobs[0].id == new
-    removed = await row(database, old)
-    assert (removed["state"], removed["warnings"]) == ("CANCELLED", ["message removed"])
-    assert (await row(database, new))["rank"] > removed["rank"]
-
-
 async def test_racing_workers_take_every_job_once(database: Database) -> None:
     ids = {await accept(database) for _ in range(60)}
     claims = await asyncio.gather(*(image_queue(database, f"w{n}").claim(10, 60) for n in range(12)))
@@ -413,49 +259,3 @@ async def test_racing_workers_take_every_job_once(database: Database) -> None:
     assert len(taken) == len(set(taken))
     rest = await image_queue(database).claim(60, 60)
     assert {*taken, *(job.id for job in rest)} == ids
-
-
-@pytest.mark.parametrize("kind", ["image", "video"])
-async def test_a_paid_call_that_left_nothing_is_not_repeated_whenever_its_worker_died(
-    database: Database, kind: str
-) -> None:
-    job_id = await accept(database, kind=kind)
-    work = image_queue(database) if kind == "image" else video_queue(database)
-    call = await intend(database, await claim_one(work))
-    assert call is not None
-    gone = JobError(ErrorClass.UNKNOWN_OUTCOME, "VIDEO_GONE", "gone")
-    await Ledger(database).settle(call, ProviderFailure(gone, CallOutcome.PAID))
-    await expire_lease(database, work.queue)
-    assert await work.claim(1, 60) == []
-    buried = await row(database, job_id)
-    assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "VIDEO_GONE")
-
-
-async def test_a_claim_passes_by_a_call_that_is_being_settled(database: Database, database_url: str) -> None:
-    job_id = await accept(database, kind="video")
-    call = await intend(database, await claim_one(video_queue(database)))
-    await expire_lease(database, VIDEO_QUEUE)
-    with psycopg.connect(database_url) as settling:
-        settling.execute("select superstoryboard.settle_call_v1(%s::bigint, false, null)", (call,))
-        assert await video_queue(database, "worker-2").claim(1, 60) == []
-        settling.commit()
-    assert len(await video_queue(database, "worker-2").claim(1, 60)) == 1
-    assert await database.fetch_one("select state, paid from superstoryboard.provider_calls") == {
-        "state": "SETTLED",
-        "paid": False,
-    }
-    assert (await row(database, job_id))["state"] == "RUNNING"
-
-
-async def test_a_call_that_was_never_sent_brings_its_buried_job_back(database: Database) -> None:
-    job_id = await accept(database, kind="video")
-    call = await intend(database, await claim_one(video_queue(database)))
-    assert call is not None
-    await expire_lease(database, VIDEO_QUEUE)
-    assert await video_queue(database, "worker-2").claim(1, 60) == []
-    assert (await row(database, job_id))["state"] == "DEAD_LETTERED"
-    await Ledger(database).withdraw(call)
-    assert (await row(database, job_id))["state"] == "QUEUED"
-    again = await claim_one(video_queue(database, "worker-2"))
-    assert again.operation is None
-    assert await intend(database, again) is not None

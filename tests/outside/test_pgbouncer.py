@@ -18,11 +18,15 @@ from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.migrate import migrate, read_migrations
 from tests.conftest import KV_TABLE
 from tests.emulators.google_fixture import wait_for
-from tests.integration.test_events import *  # noqa: F403 - the same tests through the pooler
+from tests.integration.test_accepts import *  # noqa: F403 - the same tests through the pooler
+from tests.integration.test_calls import *  # noqa: F403
+from tests.integration.test_events import *  # noqa: F403
 from tests.integration.test_gates import *  # noqa: F403
 from tests.integration.test_links import *  # noqa: F403
+from tests.integration.test_retry import *  # noqa: F403
 from tests.integration.test_steering import *  # noqa: F403
 from tests.integration.test_sweep import *  # noqa: F403
+from tests.integration.test_sweep_history import *  # noqa: F403
 from tests.integration.test_transitions import *  # noqa: F403
 from tests.integration.test_worker_loop import *  # noqa: F403
 from tests.outside.conftest import DebianPostgres, install

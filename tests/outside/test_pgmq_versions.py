@@ -21,13 +21,17 @@ from pgmq.install import get_embedded_install_sql
 from devstack.postgres import Postgres
 from superstoryboard.jobs.migrate import migrate
 from tests.conftest import KV_TABLE, TEMPLATE, admin
-from tests.integration.test_events import *  # noqa: F403 - the same tests on another PGMQ
+from tests.integration.test_accepts import *  # noqa: F403 - the same tests on another PGMQ
+from tests.integration.test_calls import *  # noqa: F403
+from tests.integration.test_events import *  # noqa: F403
 from tests.integration.test_gates import *  # noqa: F403
 from tests.integration.test_links import *  # noqa: F403
 from tests.integration.test_migrations import *  # noqa: F403
+from tests.integration.test_retry import *  # noqa: F403
 from tests.integration.test_steering import *  # noqa: F403
 from tests.integration.test_supabase_rls import *  # noqa: F403
 from tests.integration.test_sweep import *  # noqa: F403
+from tests.integration.test_sweep_history import *  # noqa: F403
 from tests.integration.test_transitions import *  # noqa: F403
 from tests.integration.test_worker_loop import *  # noqa: F403
 
