@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import jwt
 import psycopg
 import pytest
-from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from grpc_status import rpc_status
 
 from devstack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, queue_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tests.conftest import TEMPLATE, admin
+from tests.integration.ingest_calls import OPTIONS, image, reason, refused, video, violations
 from tests.running import ALICE, BOB, SERVICE, Metadata, bearer, running, token
-
-OPTIONS = [("grpc.max_send_message_length", 64 * 1024 * 1024), ("grpc.max_receive_message_length", 64 * 1024 * 1024)]
 
 
 @pytest.fixture(scope="module")
@@ -62,39 +59,6 @@ def rows(ingest_database: str) -> Iterator[Callable[[], tuple[int, int]]]:
         yield count
 
 
-def image(**changes: Any) -> job_pb2.ImageGeneration:
-    return job_pb2.ImageGeneration(**({"storyboard_id": "board", "scene_id": "scene-1", "prompt": "a fox"} | changes))
-
-
-def video(**changes: Any) -> job_pb2.VideoGeneration:
-    return job_pb2.VideoGeneration(**({"storyboard_id": "board", "scene_id": "scene-1", "prompt": "a fox"} | changes))
-
-
-def violations(error: grpc.RpcError) -> dict[str, str]:
-    status = rpc_status.from_call(cast("grpc.Call", error))
-    found: dict[str, str] = {}
-    for detail in status.details:
-        bad = error_details_pb2.BadRequest()
-        if detail.Unpack(bad):
-            found |= {item.field: item.description for item in bad.field_violations}
-    return found
-
-
-def reason(error: grpc.RpcError) -> str:
-    info = error_details_pb2.ErrorInfo()
-    for detail in rpc_status.from_call(cast("grpc.Call", error)).details:
-        if detail.Unpack(info):
-            assert info.domain == "superstoryboard"
-            return str(info.reason)
-    raise AssertionError("no ErrorInfo")
-
-
-def refused(call: Callable[[], Any]) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    return caught.value
-
-
 def test_an_image_job_is_accepted_with_everything_frozen(stub: GenerationServiceStub) -> None:
     request = api.CreateImageJobRequest(image=image(), labels={"team": "story"})
     job = stub.CreateImageJob(request, metadata=ALICE).job
@@ -108,78 +72,6 @@ def test_an_image_job_is_accepted_with_everything_frozen(stub: GenerationService
 def test_a_video_job_gets_its_defaults(stub: GenerationServiceStub) -> None:
     job = stub.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job
     assert (job.video.aspect_ratio, job.video.duration_seconds, job.video.resolution) == ("16:9", "8", "720p")
-
-
-BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
-    "empty prompt": ({"prompt": ""}, "image.prompt"),
-    "blank prompt": ({"prompt": " \n\t"}, "image.prompt"),
-    "prompt over the model's limit": ({"prompt": "x" * 100_000}, "image.prompt"),
-    "prompt of a million characters": ({"prompt": "x" * 1_000_000}, "image.prompt"),
-    "U+0000": ({"prompt": "a\0b"}, "image.prompt"),
-    "unknown aspect ratio": ({"aspect_ratio": "7:5"}, "image.aspect_ratio"),
-    "unknown model": ({"model": "gpt"}, "image.model"),
-    "a video model": ({"model": "veo-3.1-fast-generate-preview"}, "image.model"),
-    "slash in id": ({"scene_id": "a/b"}, "image.scene_id"),
-    "dots as id": ({"storyboard_id": ".."}, "image.storyboard_id"),
-    "control character in id": ({"character_id": "a\x1b"}, "image.character_id"),
-    "newline at the end of an id": ({"character_id": "a\n"}, "image.character_id"),
-    "id of 200 characters": ({"scene_id": "x" * 200}, "image.scene_id"),
-    "no storyboard": ({"storyboard_id": ""}, "image.storyboard_id"),
-    "edit without source": ({"edit_mode": True}, "image.source_image_url"),
-    "source that is no URL": ({"source_image_url": "file:///etc/passwd"}, "image.source_image_url"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_IMAGES)
-def test_bad_images_are_refused_by_field_and_nothing_is_stored(
-    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]], case: str
-) -> None:
-    changes, field = BAD_IMAGES[case]
-    before = rows()
-    error = refused(lambda: stub.CreateImageJob(api.CreateImageJobRequest(image=image(**changes)), metadata=ALICE))
-    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert list(violations(error)) == [field]
-    assert rows() == before
-
-
-@pytest.mark.parametrize(
-    ("changes", "fields"),
-    [
-        ({"resolution": "1080p", "duration_seconds": "4"}, {"video.resolution"}),
-        ({"duration_seconds": "5"}, {"video.duration_seconds"}),
-        ({"aspect_ratio": "1:1", "resolution": "8k"}, {"video.aspect_ratio", "video.resolution"}),
-        ({"prompt": "", "storyboard_id": "a b"}, {"video.prompt", "video.storyboard_id"}),
-    ],
-)
-def test_bad_videos_are_refused_with_every_wrong_field(
-    stub: GenerationServiceStub, changes: dict[str, str], fields: set[str]
-) -> None:
-    error = refused(lambda: stub.CreateVideoJob(api.CreateVideoJobRequest(video=video(**changes)), metadata=ALICE))
-    assert set(violations(error)) == fields
-
-
-def test_all_wrong_fields_come_in_one_answer(stub: GenerationServiceStub) -> None:
-    request = api.CreateImageJobRequest(
-        image=image(storyboard_id="/", prompt=" ", aspect_ratio="x"), request_id="no good", labels={"k" * 64: "v"}
-    )
-    request.schedule_time.FromJsonString("2099-01-01T00:00:00Z")
-    error = refused(lambda: stub.CreateImageJob(request, metadata=ALICE))
-    found = violations(error)
-    assert {"image.storyboard_id", "image.prompt", "image.aspect_ratio", "request_id", "schedule_time"} <= set(found)
-    assert any(field.startswith("labels") for field in found)
-    assert reason(error) == "INVALID_ARGUMENT"
-
-
-def test_an_empty_request_names_the_missing_part(stub: GenerationServiceStub) -> None:
-    error = refused(lambda: stub.CreateImageJob(api.CreateImageJobRequest(), metadata=ALICE))
-    assert list(violations(error)) == ["image"]
-
-
-def test_a_message_over_16_mib_is_refused_and_the_server_goes_on(stub: GenerationServiceStub) -> None:
-    request = api.CreateImageJobRequest(image=image(prompt="x" * (17 * 1024 * 1024)))
-    error = refused(lambda: stub.CreateImageJob(request, metadata=ALICE))
-    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id
 
 
 def test_the_same_request_id_gives_the_same_job_also_a_hundred_times_at_once(

@@ -16,7 +16,7 @@ from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.conftest import TEMPLATE, admin
 from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE
-from tests.integration.test_ingest import image, refused
+from tests.integration.ingest_calls import image, refused
 from tests.running import ALICE, SERVICE, running
 from tests.scrape import scrape, scrape_until
 

@@ -17,7 +17,7 @@ from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.conftest import TEMPLATE, admin
-from tests.integration.test_ingest import image, reason, refused, video, violations
+from tests.integration.ingest_calls import image, reason, refused, video, violations
 from tests.running import ALICE, BOB, SERVICE, running
 
 ERROR = '{"class": "TRANSIENT", "code": "INTERNAL", "message": "it broke"}'
