@@ -19,6 +19,7 @@ from superstoryboard.providers.source import SourceImage
 from superstoryboard.providers.veo import VeoGemini
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
 from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.veo_steps import CALL, MAX_BYTES, OPERATION, facts, poll_failure, release, submit_failure
 from tests.emulators.google_fixture import (
     KEY,
     VIDEO_MODEL,
@@ -27,12 +28,6 @@ from tests.emulators.google_fixture import (
     encode,
     report,
     script,
-)
-
-MAX_BYTES = 50_000_000
-OPERATION = f"models/{VIDEO_MODEL}/operations/abc"
-CALL = VideoCall(
-    model=VIDEO_MODEL, prompt="a fox in the hills", aspect_ratio="16:9", duration_seconds=4, resolution="720p"
 )
 
 
@@ -68,28 +63,6 @@ async def stubbed(stub: Stub) -> AsyncIterator[VeoGemini]:
     adapter = VeoGemini(api_key=KEY, base_url=stub.url)
     yield adapter
     await adapter.aclose()
-
-
-def release(client: httpx.Client) -> None:
-    client.post("/_emulator/release").raise_for_status()
-
-
-def facts(failed: ProviderFailure) -> tuple[str, str, CallOutcome]:
-    assert KEY not in failed.error.message
-    assert "127.0.0.1" not in failed.error.message
-    return failed.error.error_class.value, failed.error.code, failed.outcome
-
-
-async def submit_failure(veo: VeoGemini, call: VideoCall = CALL) -> ProviderFailure:
-    with pytest.raises(ProviderFailure) as caught:
-        await veo.submit(call)
-    return caught.value
-
-
-async def poll_failure(veo: VeoGemini, name: str = OPERATION) -> ProviderFailure:
-    with pytest.raises(ProviderFailure) as caught:
-        await veo.poll(name)
-    return caught.value
 
 
 async def test_from_prompt_to_film(veo: VeoGemini, client: httpx.Client, tmp_path: Path) -> None:
@@ -254,63 +227,6 @@ async def test_a_filter_that_leaves_a_video_is_no_failure(stub: Stub, stubbed: V
     body = f'{{"name":"x","done":true,"response":{{"generateVideoResponse":{result}}}}}'
     stub.answers[f"/v1beta/{OPERATION}"] = Answer(body=body.encode())
     assert await stubbed.poll(OPERATION) == OperationDone("https://x/files/a")
-
-
-GOOGLE_URI = "https://generativelanguage.googleapis.com/v1beta/files/abc123:download?alt=media"
-FILE = "/v1beta/files/abc123:download"
-
-
-async def test_the_host_of_googles_uri_is_ours(stub: Stub, stubbed: VeoGemini, tmp_path: Path) -> None:
-    stub.answers[FILE] = Answer(body=b"film")
-    await stubbed.download(GOOGLE_URI, tmp_path / "a", MAX_BYTES)
-    await stubbed.download(stub.url + FILE, tmp_path / "b", MAX_BYTES)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"film"
-    assert {asked.target for asked in stub.asked} == {f"{FILE}?alt=media"}
-    assert {asked.headers["x-goog-api-key"] for asked in stub.asked} == {KEY}
-
-
-async def test_the_key_does_not_follow_to_another_host(stub: Stub, stubbed: VeoGemini, tmp_path: Path) -> None:
-    async with serve() as cdn:
-        stub.answers[FILE] = Answer(302, headers={"location": f"{FILE}/near"})
-        stub.answers[f"{FILE}/near"] = Answer(302, headers={"location": f"{cdn.url}/far"})
-        cdn.answers["/far"] = Answer(body=b"film")
-        await stubbed.download(GOOGLE_URI, tmp_path / "a", MAX_BYTES)
-        assert (tmp_path / "a").read_bytes() == b"film"
-        assert [asked.headers.get("x-goog-api-key") for asked in stub.asked] == [KEY, KEY]
-        assert [asked.headers.get("x-goog-api-key") for asked in cdn.asked] == [None]
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (Answer(500), ("TRANSIENT", "PROVIDER_UNAVAILABLE")),
-        (Answer(body=b"half", length=100, cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
-        (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
-        (Answer(404, b'{"error":{"code":404,"message":"gone"}}'), ("UNKNOWN_OUTCOME", "VIDEO_GONE")),
-        (Answer(body=bytes(2000)), ("INVALID", "VIDEO_TOO_LARGE")),
-        (Answer(302, headers={"location": FILE}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "ftp://host/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-    ],
-)
-async def test_downloads_that_fail_leave_no_file_and_stay_paid(
-    stub: Stub, stubbed: VeoGemini, tmp_path: Path, answer: Answer, expected: tuple[str, str]
-) -> None:
-    stub.answers[FILE] = answer
-    with pytest.raises(ProviderFailure) as caught:
-        await stubbed.download(GOOGLE_URI, tmp_path / "film", 1000)
-    assert facts(caught.value) == (*expected, CallOutcome.PAID)
-    assert not (tmp_path / "film").exists()
-
-
-async def test_a_file_that_google_dropped_is_gone(veo: VeoGemini, tmp_path: Path) -> None:
-    with pytest.raises(ProviderFailure) as caught:
-        await veo.download(GOOGLE_URI, tmp_path / "film", MAX_BYTES)
-    assert facts(caught.value) == ("UNKNOWN_OUTCOME", "VIDEO_GONE", CallOutcome.PAID)
-
-
-async def test_a_file_that_cannot_be_written_is_not_the_providers_fault(stubbed: VeoGemini, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        await stubbed.download(GOOGLE_URI, tmp_path / "absent" / "film", MAX_BYTES)
 
 
 def test_the_video_adapter_does_not_load_google_genai() -> None:

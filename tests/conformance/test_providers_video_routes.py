@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,13 @@ from google import genai
 from google.genai import types
 
 from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
 from superstoryboard.providers.access import KEY_HEADER
 from superstoryboard.providers.rest import Timeouts
 from superstoryboard.providers.source import SourceImage
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall, VideoProvider
+from superstoryboard.providers.video import OperationDone, OperationRunning, VideoProvider
 from tests.conformance.http_stub import Answer, Stub, serve
-from tests.conformance.video_routes import FILE_URI, KEY, ROUTES, VideoRoute, encoded
-
-VIDEO = bytes(range(256)) * 1500  # longer than what a poll of Vertex reads, and no multiple of three
-IMAGE = SourceImage(MediaType.PNG, b"\xfb\xff\xfe")
-MAX_BYTES = 1_000_000
+from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
+from tests.conformance.video_steps import IMAGE, MAX_BYTES, VIDEO, call, error_body, facts, failure, names
 
 
 @pytest.fixture(params=ROUTES, ids=lambda route: route.name)
@@ -45,37 +41,6 @@ async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[VideoProvider
     made = route.make(stub.url, Timeouts())
     yield made
     await made.aclose()
-
-
-def call(route: VideoRoute, image: SourceImage | None = None) -> VideoCall:
-    return VideoCall(
-        model=route.model,
-        prompt="a fox in the hills",
-        aspect_ratio="16:9",
-        duration_seconds=8,
-        resolution="720p",
-        image=image,
-    )
-
-
-def facts(failed: ProviderFailure) -> tuple[str, str, CallOutcome]:
-    assert KEY not in failed.error.message
-    assert "127.0.0.1" not in failed.error.message
-    return failed.error.error_class.value, failed.error.code, failed.outcome
-
-
-async def failure(asked: Any) -> tuple[str, str, CallOutcome]:
-    with pytest.raises(ProviderFailure) as caught:
-        await asked
-    return facts(caught.value)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def error_body(status: int, word: str, message: str = "no", *details: dict[str, Any]) -> bytes:
-    return encoded({"error": {"code": status, "status": word, "message": message, "details": list(details)}})
 
 
 async def test_from_prompt_to_film_by_another_object(
@@ -179,161 +144,6 @@ async def test_a_provider_that_is_not_there_was_not_paid(route: VideoRoute, tmp_
     uri = route.operation if route.download_path == route.poll_path else f"{url}{route.download_path}"
     assert await failure(provider.download(uri, tmp_path / "x", MAX_BYTES)) == (*unreachable, CallOutcome.PAID)
     await provider.aclose()
-
-
-@pytest.mark.parametrize(
-    ("ending", "expected"),
-    [
-        (lambda route: route.internal, ("TRANSIENT", "OPERATION_FAILED", CallOutcome.UNPAID)),
-        (lambda route: route.invalid, ("INVALID", "PROVIDER_INVALID_ARGUMENT", CallOutcome.UNPAID)),
-        (lambda route: route.refused, ("REFUSED", "SAFETY", CallOutcome.UNPAID)),
-        (lambda route: route.empty, ("TRANSIENT", "EMPTY_RESULT", CallOutcome.UNPAID)),
-        (lambda route: route.without_address, ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS", CallOutcome.PAID)),
-    ],
-    ids=["internal", "invalid", "refused", "empty", "without_address"],
-)
-async def test_operations_that_end_without_a_video_are_settled(
-    route: VideoRoute,
-    provider: VideoProvider,
-    stub: Stub,
-    ending: Callable[[VideoRoute], dict[str, Any]],
-    expected: tuple[str, str, CallOutcome],
-) -> None:
-    stub.answers[route.poll_path] = Answer(body=encoded(ending(route)))
-    assert await failure(provider.poll(route.operation)) == expected
-
-
-def odd_ends(route: VideoRoute) -> list[dict[str, Any]]:
-    """Answers that say that it is done, in shapes that nobody knows."""
-    if route.name == "interactions":
-        return [route.done | {"status": "expired"}, route.empty | {"outputs": [1], "steps": [1]}]
-    ended = {key: value for key, value in route.empty.items() if key != "error"}
-    wrapped: dict[str, Any] = (
-        {"generateVideoResponse": {"generatedSamples": []}} if route.name == "veo_gemini" else {"videos": []}
-    )
-    return [
-        ended | {"error": "13"},
-        ended | {"error": {"code": "13"}},
-        ended | {"result": {"video": "x"}},
-        ended | {"response": []},
-        ended | {"response": {}},
-        ended | {"response": wrapped},
-        ended | {"response": {"film": {"uri": "https://x/a"}}},
-    ]
-
-
-async def test_an_end_of_another_shape_may_hold_the_video_and_is_kept(
-    route: VideoRoute, provider: VideoProvider, stub: Stub
-) -> None:
-    for odd in odd_ends(route):
-        stub.answers[route.poll_path] = Answer(body=encoded(odd))
-        with pytest.raises(ProviderFailure) as caught:
-            await provider.poll(route.operation)
-        assert facts(caught.value) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESULT", CallOutcome.PAID), odd
-        assert caught.value.raw_answer.startswith("{")
-
-
-async def test_a_refusal_keeps_the_providers_codes(route: VideoRoute, provider: VideoProvider, stub: Stub) -> None:
-    stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
-    with pytest.raises(ProviderFailure) as caught:
-        await provider.poll(route.operation)
-    assert caught.value.error.provider_codes == ("15236754",)
-    assert "celebrity" in caught.value.error.message
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (Answer(500, error_body(500, "INTERNAL")), ("TRANSIENT", "PROVIDER_UNAVAILABLE", "UNKNOWN")),
-        (Answer(429, error_body(429, "RESOURCE_EXHAUSTED")), ("RATE_LIMITED", "RATE_LIMITED", "UNKNOWN")),
-        (Answer(401, error_body(401, "UNAUTHENTICATED")), ("CONFIG", "PROVIDER_ACCESS_DENIED", "UNKNOWN")),
-        (Answer(404, b"<html>"), ("TRANSIENT", "PROVIDER_UNAVAILABLE", "UNKNOWN")),
-        (Answer(404, error_body(404, "NOT_FOUND")), ("UNKNOWN_OUTCOME", "OPERATION_GONE", "PAID")),
-        (Answer(body=b"rubbish"), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b"[]"), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b"{}"), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b"[" * 100_000), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b'{"name":"x","done":"yes","status":7}'), ("TRANSIENT", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b"half", length=100, cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE", "UNKNOWN")),
-        (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE", "UNKNOWN")),
-    ],
-)
-async def test_a_poll_that_fails_says_nothing_about_the_operation_unless_it_is_gone(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, answer: Answer, expected: tuple[str, str, str]
-) -> None:
-    stub.answers[route.poll_path] = answer
-    assert await failure(provider.poll(route.operation)) == (*expected[:2], CallOutcome(expected[2]))
-
-
-@pytest.mark.parametrize("name", ["", ".", "../files/x", "..", "a/../../b"])
-async def test_a_name_cannot_lead_elsewhere(provider: VideoProvider, stub: Stub, name: str) -> None:
-    assert (await failure(provider.poll(name)))[2] is CallOutcome.UNKNOWN
-    assert all("/interactions/" in asked.target and ".." not in asked.target.split("/") for asked in stub.asked)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (Answer(500), ("TRANSIENT", "PROVIDER_UNAVAILABLE")),
-        (Answer(body=b"half", length=10_000, cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
-        (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
-        (Answer(404, error_body(404, "NOT_FOUND", "gone")), ("UNKNOWN_OUTCOME", "VIDEO_GONE")),
-        (Answer(302, headers={"location": "ftp://host/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "https://10.0.0.1/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "https://169.254.169.254/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "https://localhost/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "https://a@[::1]/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "https://[::/x"}), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
-        (Answer(302, headers={"location": "http://storage.example/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-    ],
-)
-async def test_a_download_that_fails_leaves_no_file_and_stays_paid(
-    route: VideoRoute, stub: Stub, tmp_path: Path, answer: Answer, expected: tuple[str, str]
-) -> None:
-    provider = route.make(stub.url, Timeouts())
-    route.holds(stub, VIDEO)
-    done = await provider.poll(route.operation)
-    assert isinstance(done, OperationDone)
-    stub.answers[route.download_path] = answer
-    assert await failure(provider.download(done.uri, tmp_path / "film", MAX_BYTES)) == (*expected, CallOutcome.PAID)
-    await provider.aclose()
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("route", [ROUTES[0], ROUTES[2]], ids=lambda route: route.name, indirect=True)
-async def test_a_video_whose_file_is_processed_still_runs(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path
-) -> None:
-    route.holds(stub, VIDEO)
-    stub.answers["/v1beta/files/abc123"] = Answer(body=b'{"name":"files/abc123","state":"PROCESSING"}')
-    assert await provider.poll(route.operation) == OperationRunning()
-    stub.answers["/v1beta/files/abc123"] = Answer(body=b'{"name":"files/abc123","state":"ACTIVE"}')
-    assert isinstance(await provider.poll(route.operation), OperationDone)
-    stub.answers[route.download_path] = Answer(400, error_body(400, "FAILED_PRECONDITION", "not ACTIVE"))
-    expected = ("TRANSIENT", "PROVIDER_UNAVAILABLE", CallOutcome.PAID)
-    assert await failure(provider.download(FILE_URI, tmp_path / "film", MAX_BYTES)) == expected
-
-
-@pytest.mark.parametrize("limit", [1000, len(VIDEO) - 1])
-async def test_a_video_that_is_too_large_is_not_kept(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path, limit: int
-) -> None:
-    route.holds(stub, VIDEO)
-    done = await provider.poll(route.operation)
-    assert isinstance(done, OperationDone)
-    expected = ("INVALID", "VIDEO_TOO_LARGE", CallOutcome.PAID)
-    assert await failure(provider.download(done.uri, tmp_path / "film", limit)) == expected
-    assert names(tmp_path) == []
-
-
-async def test_a_file_that_cannot_be_written_is_not_the_providers_fault(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path
-) -> None:
-    route.holds(stub, VIDEO)
-    done = await provider.poll(route.operation)
-    assert isinstance(done, OperationDone)
-    with pytest.raises(FileNotFoundError):
-        await provider.download(done.uri, tmp_path / "absent" / "film", MAX_BYTES)
 
 
 # Of Veo on the Gemini API google-genai 3 is no witness: it refuses to submit with an API key.
