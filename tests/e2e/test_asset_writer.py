@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Iterator
-from io import BytesIO
 from typing import Any
 from uuid import UUID
 
 import httpx
 import psycopg
 import pytest
-from PIL import Image
 
 from devstack.postgres import Postgres
 from superstoryboard.broker.artifacts import Broker
-from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.database import Database
 from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
@@ -24,17 +20,11 @@ from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import KV, Pipeline, pipeline
+from tests.e2e.stager import Stager, encoded
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET
-from tests.integration.helpers import image_queue, intend
 from tests.running import ALICE
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def encoded(kind: str = "PNG", colour: str = "teal") -> bytes:
-    buffer = BytesIO()
-    Image.new("RGB", (32, 18), colour).save(buffer, kind)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -44,33 +34,6 @@ def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, amqp_u
     with pipeline(postgres.url_of("writing"), folder, amqp_url, start=("ingest",)) as started:
         yield started
     admin(postgres, "drop database writing with (force)")
-
-
-class Stager:
-    """Does a worker's part of the hand-off, with whatever bytes a test wants."""
-
-    def __init__(self, running: Pipeline, database: Database, store: ObjectStore) -> None:
-        self._running = running
-        self._database = database
-        self._artifacts = Artifacts(database)
-        self.store = store
-
-    async def stage(self, board: str, said: bytes, staged: bytes | None) -> tuple[job_pb2.Job, NewArtifact]:
-        """Stage an artifact that is said to be these bytes while others (or none) lie in staging."""
-        self._running.put(f"scene:{board}:s1", {"id": "s1"})
-        job = self._running.image(board, scene_id="s1")
-        (claimed,) = await image_queue(self._database).claim(1, 60)
-        assert str(claimed.id) == job.id
-        await intend(self._database, claimed)
-        facts = ArtifactFacts("image/png", "png", len(said), hashlib.sha256(said).hexdigest(), 32, 18)
-        new = await self._artifacts.begin(
-            claimed, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", path_prefix=f"{board}/s1", facts=facts
-        )
-        assert new is not None
-        if staged is not None:
-            await self.store.upload(STAGING_BUCKET, new.staging_key, staged, "application/octet-stream")
-        assert await self._artifacts.stage(new.id, claimed) == "STAGED"
-        return job, new
 
 
 @pytest.fixture

@@ -1,0 +1,165 @@
+"""Workers that are killed or stopped, and owners who cancel, between a paid call and its asset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import pytest
+
+from devstack.postgres import Postgres
+from superstoryboard.jobs.migrate import migrate
+from superstoryboard.v1 import generation_service_pb2 as api
+from superstoryboard.v1 import job_pb2
+from tests.e2e.paid_stage import KEPT_WAITING, Stage, logged, stop_at, until
+from tests.e2e.pipeline import KV, pipeline
+from tests.e2e.test_kills import stopped_at
+from tests.emulators.storage_fixture import start_emulator, stop_emulator
+from tests.running import ALICE
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="postgres-")))
+        postgres = stack.enter_context(Postgres(folder, settings={"fsync": "off"}))
+        migrate(postgres.url, kv_table=KV)
+        admin = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
+        admin.execute("set default_transaction_read_only = off")
+        admin.execute("create role services login superuser")
+        as_services = postgres.url.replace("postgres@", "services@", 1)
+        assert as_services != postgres.url
+        own = {"DATABASE_URL": as_services, "DATABASE_LISTEN_URL": as_services}
+        running = stack.enter_context(
+            pipeline(
+                postgres.url,
+                tmp_path_factory.mktemp("paid-once"),
+                ingest=own,
+                image_worker=own,
+                video_worker=own,
+                asset_writer=own,
+            )
+        )
+        yield Stage(running, admin, stack)
+
+
+@pytest.fixture
+def before(stage: Stage) -> dict[str, int]:
+    return stage.running.accepted()
+
+
+def test_a_worker_killed_with_bytes_in_hand_while_storage_is_away_pays_nothing_more(
+    stage: Stage, before: dict[str, int]
+) -> None:
+    running = stage.running
+    worker = running.services["image_worker"]
+    (job,) = stage.held("image")
+    old = running.storage_emulator
+    assert stop_emulator(old) == 0
+    start = worker.log.stat().st_size
+    stage.release()
+    until(lambda: logged(running, "image_worker", KEPT_WAITING, start))
+    settled = "select 1 from superstoryboard.provider_calls where job_id = %s and state = 'SETTLED' and paid"
+    until(lambda: stage.admin.execute(settled, (job.id,)).fetchone() is not None)
+    for _ in range(2):
+        worker.kill()
+        worker.start()
+        worker.wait_serving()
+    port = old.url.rpartition(":")[2]
+    running.storage_emulator = start_emulator(old.database_url, old.state_dir, "--port", port)
+    stage.stack.callback(stop_emulator, running.storage_emulator)
+    (dead,) = running.finished(job)
+    assert (dead.state, dead.error.code) == (job_pb2.JOB_STATE_DEAD_LETTERED, "PAID_FOR_NOTHING")
+    assert stage.accepted_since(before) == (1, 0)
+
+
+def test_a_worker_killed_between_answer_and_staging_spends_its_attempt(
+    stage: Stage, before: dict[str, int], tmp_path: Path
+) -> None:
+    running = stage.running
+    stop_at(stage, "image_worker", "answered", tmp_path)
+    job = running.image("answered")
+    stopped_at(tmp_path / "answered")
+    running.services["image_worker"].kill()
+    running.services["image_worker"].start()
+    (made,) = running.succeeded(job)
+    assert (made.attempt, stage.accepted_since(before)) == (2, (2, 0))
+    calls = running.sql.execute(
+        "select state from superstoryboard.provider_calls where job_id = %s order by id", (job.id,)
+    ).fetchall()
+    assert calls == [("UNKNOWN",), ("SETTLED",)], "an unknown outcome, repeated and counted"
+
+
+def test_a_stop_in_a_slow_submit_waits_for_its_name(stage: Stage, before: dict[str, int]) -> None:
+    running = stage.running
+    worker = running.services["video_worker"]
+    start = worker.log.stat().st_size
+    (job,) = stage.held("video")
+    worker.terminate()
+    until(lambda: logged(running, "video_worker", "Draining", start))
+    stage.release()
+    assert worker.wait_end() == 0
+    worker.start()
+    worker.wait_serving()
+    (made,) = running.succeeded(job)
+    assert stage.accepted_since(before) == (0, 1)
+    assert made.attempt == 1
+
+
+def test_a_name_that_meets_a_read_only_database_is_kept(stage: Stage, before: dict[str, int]) -> None:
+    running = stage.running
+    start = running.services["video_worker"].log.stat().st_size
+    (job,) = stage.held("video")
+    stage.read_only("on")
+    stage.release()
+    until(lambda: logged(running, "video_worker", "Operation accepted", start))
+    named = "select operation_name from superstoryboard.provider_calls where job_id = %s"
+    assert stage.admin.execute(named, (job.id,)).fetchone() == (None,)
+    stage.read_only("off")
+    running.succeeded(job)
+    assert stage.accepted_since(before) == (0, 1)
+
+
+def test_a_name_that_meets_a_locked_job_is_kept_at_once(stage: Stage, before: dict[str, int]) -> None:
+    running = stage.running
+    (job,) = stage.held("video")
+    named = "select 1 from superstoryboard.provider_calls where job_id = %s and operation_name is not null"
+    with psycopg.connect(running.database_url) as stranger:
+        stranger.execute("select from superstoryboard.jobs where id = %s for update", (job.id,))
+        stage.release()
+        until(lambda: stage.admin.execute(named, (job.id,)).fetchone() is not None)
+    running.succeeded(job)
+    assert stage.accepted_since(before) == (0, 1)
+
+
+def test_an_owner_who_cancels_and_retries_in_flight_pays_once(stage: Stage, before: dict[str, int]) -> None:
+    running = stage.running
+    (job,) = stage.held("image")
+    running.stub.CancelJob(api.CancelJobRequest(job_id=job.id), metadata=ALICE)
+    stage.release()
+    until(lambda: stage.objects(job) == 1)
+    kept = "select 1 from superstoryboard.artifacts where job_id = %s and state = 'STAGED'"
+    until(lambda: stage.admin.execute(kept, (job.id,)).fetchone() is not None)
+    assert running.get(job.id).state == job_pb2.JOB_STATE_CANCELLED
+    running.stub.RetryJob(api.RetryJobRequest(job_id=job.id), metadata=ALICE)
+    running.succeeded(job)
+    assert stage.accepted_since(before) == (1, 0)
+
+
+def test_an_owner_who_cancels_a_staged_job_and_retries_pays_once(stage: Stage, before: dict[str, int]) -> None:
+    running = stage.running
+    writer = running.services["asset_writer"]
+    writer.stop()
+    job = running.image("staged")
+    running.until(job, job_pb2.JOB_STATE_STAGED)
+    running.stub.CancelJob(api.CancelJobRequest(job_id=job.id), metadata=ALICE)
+    running.stub.RetryJob(api.RetryJobRequest(job_id=job.id), metadata=ALICE)
+    writer.start()
+    (made,) = running.succeeded(job)
+    assert running.fetch(made)
+    assert stage.accepted_since(before) == (1, 0)
