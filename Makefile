@@ -10,8 +10,9 @@ PROTOS := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/generate_protos.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # No test run takes longer than this; each test has a limit of its own (pyproject.toml).
 TEST_SECONDS := 1500
-# Each has servers of its own; a module is never split, since its tests share processes.
-TEST_PROCESSES ?= 2
+# Tests wait much of their time, so there are more processes than small machines have cores. Each has servers of its own;
+# a module is never split, since its tests share processes. In the order of the folders the quick modules come last.
+TEST_PROCESSES ?= 3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -30,7 +31,7 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 	@$(BIN)/python -m devstack.up $(if $(WITH_ENV),--with-env)
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
-	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope
+	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 
 faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 30 minutes)
 	$(BIN)/python -m tests.faults.race --seconds 60
