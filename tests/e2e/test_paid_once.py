@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import psycopg
 import pytest
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.migrate import migrate
 from superstoryboard.v1 import job_pb2
 from tests.e2e.paid_stage import Stage, logged, stop_at, until
-from tests.e2e.pipeline import KV, pipeline
 from tests.e2e.test_kills import stopped_at
 
 REFUSALS = {
@@ -29,36 +22,6 @@ HTTP_STATUS = 400
 """With which real Storage answers what its body calls 413, 415 and 403."""
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="postgres-")))
-        postgres = stack.enter_context(Postgres(folder, settings={"fsync": "off"}))
-        migrate(postgres.url, kv_table=KV)
-        admin = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
-        admin.execute("set default_transaction_read_only = off")
-        admin.execute("create role services login superuser")
-        as_services = postgres.url.replace("postgres@", "services@", 1)
-        assert as_services != postgres.url
-        own = {"DATABASE_URL": as_services, "DATABASE_LISTEN_URL": as_services}
-        running = stack.enter_context(
-            pipeline(
-                postgres.url,
-                tmp_path_factory.mktemp("paid-once"),
-                ingest=own,
-                image_worker=own,
-                video_worker=own,
-                asset_writer=own,
-            )
-        )
-        yield Stage(running, admin, stack)
-
-
-@pytest.fixture
-def before(stage: Stage) -> dict[str, int]:
-    return stage.running.accepted()
 
 
 @pytest.mark.parametrize("status", [413, 415])

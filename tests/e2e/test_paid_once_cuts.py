@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.migrate import migrate
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from tests.e2e.paid_stage import KEPT_WAITING, Stage, logged, stop_at, until
-from tests.e2e.pipeline import KV, pipeline
 from tests.e2e.test_kills import stopped_at
 from tests.emulators.storage_fixture import start_emulator, stop_emulator
 from tests.running import ALICE
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="postgres-")))
-        postgres = stack.enter_context(Postgres(folder, settings={"fsync": "off"}))
-        migrate(postgres.url, kv_table=KV)
-        admin = stack.enter_context(psycopg.connect(postgres.url, autocommit=True))
-        admin.execute("set default_transaction_read_only = off")
-        admin.execute("create role services login superuser")
-        as_services = postgres.url.replace("postgres@", "services@", 1)
-        assert as_services != postgres.url
-        own = {"DATABASE_URL": as_services, "DATABASE_LISTEN_URL": as_services}
-        running = stack.enter_context(
-            pipeline(
-                postgres.url,
-                tmp_path_factory.mktemp("paid-once"),
-                ingest=own,
-                image_worker=own,
-                video_worker=own,
-                asset_writer=own,
-            )
-        )
-        yield Stage(running, admin, stack)
-
-
-@pytest.fixture
-def before(stage: Stage) -> dict[str, int]:
-    return stage.running.accepted()
 
 
 def test_a_worker_killed_with_bytes_in_hand_while_storage_is_away_pays_nothing_more(
