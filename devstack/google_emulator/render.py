@@ -42,7 +42,7 @@ def main() -> None:
             keep_on=lambda: os.getppid() == parent,
         )
     except AbandonedError:
-        part.unlink()
+        part.unlink(missing_ok=True)
         sys.exit(1)
     part.replace(target)
 
