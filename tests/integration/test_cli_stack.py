@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -58,10 +59,11 @@ async def ended(process: asyncio.subprocess.Process) -> Result:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cli(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cli]:
-    folder: Path = tmp_path_factory.mktemp("stack")
-    async with Stack(StackOptions(state_dir=folder, rabbitmq=False)) as stack:
-        yield Cli(stack)
+async def cli() -> AsyncIterator[Cli]:
+    # Not below pytest's own folder: another session closes that one to the account of the database.
+    with TemporaryDirectory(prefix="stack-") as folder:
+        async with Stack(StackOptions(state_dir=Path(folder), rabbitmq=False)) as stack:
+            yield Cli(stack)
 
 
 @pytest.fixture
