@@ -1,0 +1,71 @@
+"""The name of an operation is in the log before it is written, and is written whatever the database says (G1)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.ledger import Ledger
+from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, intend, video_queue
+
+REFUSALS = 3
+REFUSE = """
+create sequence tried;
+create function refuse() returns trigger language plpgsql as $$
+begin
+  if nextval('tried') <= {count} then
+    raise exception 'refused' using errcode = '{state}';
+  end if;
+  return new;
+end $$;
+create trigger refuse before update on {table} for each row execute function refuse()
+"""
+NAMED = "select state from superstoryboard.provider_calls where operation_name = 'op'"
+
+
+async def submitted(database: Database) -> int:
+    """A video whose submit was sent and whose worker seems gone: the job is a dead letter, its call unknown."""
+    await accept(database, kind="video")
+    call = await intend(database, await claim_one(video_queue(database)))
+    assert call is not None
+    await expire_lease(database, VIDEO_QUEUE)
+    assert await video_queue(database, "other").claim(1, 60) == []
+    return call
+
+
+# Of each class that means away, then what a database refuses for good: a right, a trigger, a broken index.
+@pytest.mark.parametrize(
+    "state", ["08006", "25006", "53100", "53300", "57P01", "58030", "55P03", "42501", "23514", "P0001", "XX002"]
+)
+@pytest.mark.parametrize("table", ["superstoryboard.provider_calls", "superstoryboard.jobs"])
+async def test_a_name_is_kept_and_its_job_goes_on_whatever_the_database_answers(
+    database: Database, sql: psycopg.Connection, state: str, table: str
+) -> None:
+    call = await submitted(database)
+    sql.execute(REFUSE.format(count=REFUSALS, state=state, table=table))
+    await Ledger(database).accept(call, "op")
+    tried = sql.execute("select last_value > %s from tried", (REFUSALS,)).fetchone()
+    assert tried == (True,), "the refusal was met"
+    assert sql.execute(NAMED).fetchone() == ("ACCEPTED",)
+    resumed = await claim_one(video_queue(database))
+    assert resumed.operation is not None
+    assert resumed.operation.name == "op"
+
+
+async def test_a_name_is_in_the_log_before_it_is_written(database: Database, database_url: str) -> None:
+    call = await submitted(database)
+    with psycopg.connect(database_url) as stranger, capture_logs() as logs:
+        stranger.execute("select from superstoryboard.provider_calls for update")
+        accepting = asyncio.create_task(Ledger(database).accept(call, "op"))
+        waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%keep_name%'"
+        while not await database.fetch(waits):
+            assert not (await asyncio.wait({accepting}, timeout=0.01))[0], "it does not wait for its row"
+        told = [(entry["event"], entry["call_id"], entry["operation"]) for entry in logs if "operation" in entry]
+        assert told == [("Operation accepted", call, "op")], "from there it can be entered by hand"
+        assert await database.fetch(NAMED) == []
+    await accepting
+    assert await database.fetch(NAMED) == [{"state": "ACCEPTED"}]
