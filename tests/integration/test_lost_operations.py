@@ -195,6 +195,29 @@ async def test_an_operation_of_another_call_is_never_taken(
     assert sql.execute(CALLS).fetchall()[0] == ("INTENT", None, None, "NO_ANSWER")
 
 
+async def test_a_long_list_is_read_page_by_page(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lose_answer(database, stub, monkeypatch)
+    stub.queued[LIST_PATH] = [
+        Answer(body=encoded({"operations": [entry("other", prompt="a hare")], "nextPageToken": "two/2"})),
+        Answer(body=encoded({"operations": [entry("abc")]})),
+    ]
+    stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
+    await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert sql.execute(CALLS).fetchall() == [("SETTLED", False, VEO.operation, "SAFETY")]
+    pages = [asked.target.partition("&")[2] for asked in stub.asked if asked.target.startswith(f"{LIST_PATH}?")]
+    assert pages == ["", "pageToken=two%2F2"]
+
+
+async def test_a_list_without_an_end_is_left(database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lose_answer(database, stub, monkeypatch)
+    stub.answers[LIST_PATH] = Answer(body=encoded({"operations": [], "nextPageToken": "more"}))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+    assert len([asked for asked in stub.asked if asked.target.startswith(LIST_PATH)]) == 10
+
+
 @pytest.mark.parametrize(("minutes", "state"), [(-3, "FAILED"), (-1, "RETRYING"), (1, "RETRYING"), (3, "FAILED")])
 async def test_a_likeness_proves_nothing_beside_an_open_call_of_the_same_minutes(
     database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, minutes: int, state: str
