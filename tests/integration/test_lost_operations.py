@@ -179,6 +179,7 @@ async def test_an_operation_of_another_call_is_never_taken(
 ) -> None:
     await lose_answer(database, stub, monkeypatch)
     lists(stub, entry("abc"))
+    stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     other = await accept(database, model="m")
     taken = (
         "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, operation_name)"
@@ -193,6 +194,7 @@ async def test_an_operation_of_another_call_is_never_taken(
     sql.execute(taken, (other, call_hash, "UNKNOWN", None))
     assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
     assert sql.execute(CALLS).fetchall()[0] == ("INTENT", None, None, "NO_ANSWER")
+    assert VEO.poll_path not in {asked.target for asked in stub.asked}
 
 
 async def test_a_long_list_is_read_page_by_page(

@@ -43,9 +43,11 @@ async def submitted(database: Database) -> int:
 )
 @pytest.mark.parametrize("table", ["superstoryboard.provider_calls", "superstoryboard.jobs"])
 async def test_a_name_is_kept_and_its_job_goes_on_whatever_the_database_answers(
-    database: Database, sql: psycopg.Connection, state: str, table: str
+    database: Database, sql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, state: str, table: str
 ) -> None:
     call = await submitted(database)
+    # As if each of them lasted for longer than one statement is repeated.
+    monkeypatch.setattr("superstoryboard.jobs.ledger.PATIENCE_SECONDS", 0)
     sql.execute(REFUSE.format(count=REFUSALS, state=state, table=table))
     await Ledger(database).accept(call, "op")
     tried = sql.execute("select last_value > %s from tried", (REFUSALS,)).fetchone()
