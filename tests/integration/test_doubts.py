@@ -22,6 +22,39 @@ async def stub() -> AsyncIterator[Stub]:
         yield running
 
 
+LITTLE = [(2, 0.0), (20, 600.0)]
+"""Words of a loss, and seconds over which it must be said: too few, and not for long enough."""
+
+
+@pytest.mark.parametrize("little", LITTLE, ids=["too few", "too fast"])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_an_operation_is_not_gone_by_a_few_words_or_many_in_a_moment(
+    database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute, little: tuple[int, float]
+) -> None:
+    words, seconds = little
+    monkeypatch.setattr("tests.integration.test_video_routes.GONE_SECONDS", seconds)
+    await ordered(database, route)
+    stub.queued[route.poll_path] = [GONE] * words
+    stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("FAILED", "SAFETY")
+
+
+@pytest.mark.parametrize("little", LITTLE, ids=["too few", "too fast"])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_video_is_not_gone_by_a_few_words_or_many_in_a_moment(
+    database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute, little: tuple[int, float]
+) -> None:
+    words, seconds = little
+    monkeypatch.setattr("tests.integration.test_video_routes.GONE_SECONDS", seconds)
+    await ordered(database, route)
+    route.holds(stub, b"no film")
+    here = stub.answers[route.download_path]
+    stub.queued[route.download_path] = [here] * (route.download_path == route.poll_path) + [GONE] * words
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "NOT_A_VIDEO")
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_a_better_word_in_between_ends_a_doubt(
     database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute

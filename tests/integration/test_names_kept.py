@@ -1,4 +1,4 @@
-"""The name of an operation is in the log before it is written, and is written whatever the database says (G1)."""
+"""The name of an operation is logged, then kept whatever the database says; one that is lost is looked for (G1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.lost_operations import LostOperations, Recorded
+from superstoryboard.jobs.steering import Steering
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, intend, video_queue
 
 REFUSALS = 3
@@ -71,3 +74,28 @@ async def test_a_name_is_in_the_log_before_it_is_written(database: Database, dat
         assert await database.fetch(NAMED) == []
     await accepting
     assert await database.fetch(NAMED) == [{"state": "ACCEPTED"}]
+
+
+async def test_a_lost_operation_is_looked_for_whatever_the_gate_and_the_pause_say(database: Database) -> None:
+    lost_id = await accept(database, kind="video")
+    work = video_queue(database)
+    call = await intend(database, await claim_one(work))
+    assert call is not None
+    await LostOperations(database).search_for(call, 900)
+    await accept(database, kind="video")
+    await expire_lease(database, VIDEO_QUEUE)
+    await work.close_gate("m", 3600, "QUOTA_EXHAUSTED")
+    await Steering(database).pause(VIDEO_QUEUE, paused=True, actor="operator")
+    (looking,) = await work.claim(5, 60)
+    assert looking.lost is not None
+    assert (looking.id, looking.lost.call_id) == (lost_id, call)
+
+
+async def test_a_name_is_not_recorded_for_a_call_that_was_settled_meanwhile(database: Database) -> None:
+    job_id = await accept(database, kind="video")
+    call = await intend(database, await claim_one(video_queue(database)))
+    assert call is not None
+    unpaid = ProviderFailure(JobError(ErrorClass.INVALID, "PROVIDER_INVALID_ARGUMENT", "no"), CallOutcome.UNPAID)
+    await Ledger(database).settle(call, unpaid)
+    assert await LostOperations(database).record(job_id, call, "op", actor="operator") is Recorded.CALL_STATE
+    assert await database.fetch(NAMED) == []
