@@ -75,7 +75,7 @@ async def test_a_submit_without_an_answer_is_found_in_the_providers_list(
     job_id = await lose_answer(database, stub, monkeypatch)
     assert sql.execute(CALLS).fetchall() == [("INTENT", None, None, "NO_ANSWER")]
     old = entry("old", created=datetime.now(UTC) - timedelta(minutes=2))
-    lists(stub, entry("other", prompt="a hare"), entry("abc"), old, {"name": "odd"}, {})
+    lists(stub, entry("other", prompt="a hare"), entry("abc"), old, entry("odd") | {"name": "odd"}, {})
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
     assert (done.job.id, done.state, done.error.code if done.error else "") == (job_id, "FAILED", "SAFETY")

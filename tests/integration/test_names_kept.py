@@ -99,3 +99,15 @@ async def test_a_name_is_not_recorded_for_a_call_that_was_settled_meanwhile(data
     await Ledger(database).settle(call, unpaid)
     assert await LostOperations(database).record(job_id, call, "op", actor="operator") is Recorded.CALL_STATE
     assert await database.fetch(NAMED) == []
+
+
+async def test_an_operation_is_that_of_one_call_only(database: Database, sql: psycopg.Connection) -> None:
+    call = await submitted(database)
+    await Ledger(database).accept(call, "op")
+    again = (
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, operation_name)"
+        " select job_id, 2, 'another', %s, model, 'UNKNOWN', 'op' from superstoryboard.provider_calls"
+    )
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        sql.execute(again, ("r",))
+    sql.execute(again, ("another route",))
