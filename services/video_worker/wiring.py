@@ -67,12 +67,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
             HintMetrics(connections.registry),
         ),
         metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),
-        times=Times(
-            settings.video_poll_seconds,
-            settings.video_timeout_seconds,
-            settings.video_max_bytes,
-            settings.video_gone_seconds,
-        ),
+        times=times(settings),
         draining=draining,
     )
     limits = Limits(
@@ -103,6 +98,16 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     await close()
     await connections.aclose()
     return done
+
+
+def times(settings: VideoWorkerSettings) -> Times:
+    """How operations are polled."""
+    return Times(
+        poll_seconds=settings.video_poll_seconds,
+        timeout_seconds=settings.video_timeout_seconds,
+        max_bytes=settings.video_max_bytes,
+        gone_seconds=settings.video_gone_seconds,
+    )
 
 
 def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, VideoProvider]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -253,6 +254,19 @@ def test_a_row_that_breaks_names_the_error_and_the_next_one_runs(runner: Runner)
     assert result.wrong[0] == "broke: LookupError: no such thing"
     assert result.wrong[1].startswith("open: ")
     assert runner.run(BY_NAME["no fault"]).wrong == []
+
+
+def test_a_slow_machine_is_no_fault_and_a_slow_recovery_is(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "patience_seconds", 600.0)
+    # As if the machine had been fast when the control ran: it runs again, and tells how slow the machine is now.
+    monkeypatch.setattr(runner, "_control", -100.0)
+    monkeypatch.setattr(runner, "_controlled", time.monotonic())
+    result = runner.run(Row("on a slow machine", nothing, leases=0, evidence=None))
+    assert result.wrong == []
+    assert result.bound > 0
+    hasty = Row("may take no time at all", nothing, leases=0, evidence=None, extra_seconds=-2 * runner.control() - 300)
+    (said,) = runner.run(hasty).wrong
+    assert said.startswith("recovered after ")
 
 
 def test_the_page_has_a_cell_for_each_column(runner: Runner) -> None:

@@ -75,6 +75,7 @@ def test_nothing_is_paid_while_staging_refuses_everything(stage: Stage, before: 
     waiting = running.get(job.id)
     assert (waiting.state, waiting.error.code) == (job_pb2.JOB_STATE_RUNNING, "STORAGE_CONFIG")
     others = [running.image("waits") for _ in range(3)]
+    start = running.services["image_worker"].log.stat().st_size  # a proof after these were asked for
     until(lambda: logged(running, "image_worker", "No job is taken: staging does not work", start))
     assert stage.accepted_since(before) == (1, 0)
     stage.unstaged()

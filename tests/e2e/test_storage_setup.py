@@ -99,16 +99,17 @@ def test_a_job_waits_for_a_bucket_that_went_and_shows_it(running: Pipeline) -> N
     assert running.accepted()["video"] == 1
 
 
-def test_nothing_is_paid_with_a_staging_key_that_is_refused(running: Pipeline) -> None:
-    worker = running.services["image_worker"]
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_nothing_is_paid_with_a_staging_key_that_is_refused(running: Pipeline, kind: str) -> None:
+    worker = running.services[f"{kind}_worker"]
     worker.stop()
-    before = running.accepted()["image"]
+    before = running.accepted()[kind]
     worker.start(SUPABASE_STAGING_KEY="a-key-of-nobody")
-    job = running.image("refused")
+    job = running.image("refused") if kind == "image" else running.video("refused")
     while "No job is taken: staging does not work" not in worker.log.read_text():
         assert worker.pid
     assert running.get(job.id).state == job_pb2.JOB_STATE_QUEUED
-    assert running.accepted()["image"] == before
+    assert running.accepted()[kind] == before
     worker.stop()
     worker.start()
     running.succeeded(job)

@@ -75,7 +75,7 @@ async def test_a_submit_without_an_answer_is_found_in_the_providers_list(
     job_id = await lose_answer(database, stub, monkeypatch)
     assert sql.execute(CALLS).fetchall() == [("INTENT", None, None, "NO_ANSWER")]
     old = entry("old", created=datetime.now(UTC) - timedelta(minutes=2))
-    lists(stub, entry("other", prompt="a hare"), entry("abc"), old, {"name": "odd"}, {})
+    lists(stub, entry("other", prompt="a hare"), entry("abc"), old, entry("odd") | {"name": "odd"}, {})
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
     assert (done.job.id, done.state, done.error.code if done.error else "") == (job_id, "FAILED", "SAFETY")
@@ -122,7 +122,7 @@ async def test_the_search_is_repeated_spends_nothing_and_ends_as_a_dead_letter(
     assert submits(stub, VEO) == 1
 
 
-@pytest.mark.parametrize("status", [404, 501])
+@pytest.mark.parametrize("status", [404, 405, 501])
 async def test_where_nothing_is_listed_the_search_ends_at_once_and_is_not_begun_again(
     database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
@@ -179,6 +179,7 @@ async def test_an_operation_of_another_call_is_never_taken(
 ) -> None:
     await lose_answer(database, stub, monkeypatch)
     lists(stub, entry("abc"))
+    stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     other = await accept(database, model="m")
     taken = (
         "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, operation_name)"
@@ -193,6 +194,49 @@ async def test_an_operation_of_another_call_is_never_taken(
     sql.execute(taken, (other, call_hash, "UNKNOWN", None))
     assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
     assert sql.execute(CALLS).fetchall()[0] == ("INTENT", None, None, "NO_ANSWER")
+    assert VEO.poll_path not in {asked.target for asked in stub.asked}
+
+
+async def test_a_long_list_is_read_page_by_page(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lose_answer(database, stub, monkeypatch)
+    stub.queued[LIST_PATH] = [
+        Answer(body=encoded({"operations": [entry("other", prompt="a hare")], "nextPageToken": "two/2"})),
+        Answer(body=encoded({"operations": [entry("abc")]})),
+    ]
+    stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
+    await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert sql.execute(CALLS).fetchall() == [("SETTLED", False, VEO.operation, "SAFETY")]
+    pages = [asked.target.partition("&")[2] for asked in stub.asked if asked.target.startswith(f"{LIST_PATH}?")]
+    assert pages == ["", "pageToken=two%2F2"]
+
+
+async def test_a_list_without_an_end_is_left(database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lose_answer(database, stub, monkeypatch)
+    stub.answers[LIST_PATH] = Answer(body=encoded({"operations": [], "nextPageToken": "more"}))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+    assert len([asked for asked in stub.asked if asked.target.startswith(LIST_PATH)]) == 10
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(-3, "FAILED"), (-1, "RETRYING"), (1, "RETRYING"), (3, "FAILED")])
+async def test_a_likeness_proves_nothing_beside_an_open_call_of_the_same_minutes(
+    database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, minutes: int, state: str
+) -> None:
+    """The list shows no source picture: two calls may look the same although they ask for different things."""
+    await lose_answer(database, stub, monkeypatch)
+    other = await accept(database, model="m")
+    await database.fetch(
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, created_at)"
+        " select %(job)s, 1, 'another', route, model, 'UNKNOWN', created_at + make_interval(mins => %(minutes)s::int)"
+        " from superstoryboard.provider_calls",
+        {"job": other, "minutes": minutes},
+    )
+    lists(stub, entry("abc"))
+    stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert done.state == state, "polled, and refused, where it was taken"
 
 
 NOW = datetime.now(UTC)

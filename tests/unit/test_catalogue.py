@@ -224,6 +224,25 @@ def test_a_request_that_names_no_shape_gets_what_the_model_has(
     assert validate_generation(frozen, own, "my-film") == []
 
 
+def test_a_default_is_checked_together_with_what_is_named(tmp_path: Path) -> None:
+    choices = """aspect_ratios = ["16:9"]
+durations = ["4", "8"]
+resolutions = ["720p", "4k"]
+default_duration = "4"
+resolution_durations = { 720p = ["4"], 4k = ["8"] }
+"""
+    own = loaded(tmp_path, ADDED.replace(CHOICES, choices))
+
+    def wrong(**named: str) -> list[str]:
+        asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film", **named)
+        return [each.description for each in validate_generation(asked, own, "my-film")]
+
+    assert wrong() == []
+    assert wrong(resolution="4k") == ["4k needs duration_seconds 8"], "the default duration is 4"
+    assert wrong(duration_seconds="8") == ["720p needs duration_seconds 4"], "the default resolution is 720p"
+    assert wrong(resolution="4k", duration_seconds="8") == []
+
+
 def test_every_entry_takes_its_own_defaults(catalogue: Catalogue) -> None:
     for model in catalogue.models():
         if model.refuse:

@@ -11,7 +11,9 @@ import pytest
 from services.asset_writer.settings import AssetWriterSettings
 from services.image_worker.settings import ImageWorkerSettings
 from services.ingest.settings import IngestSettings
+from services.video_worker.polling import GONE_ANSWERS, Times
 from services.video_worker.settings import VideoWorkerSettings
+from services.video_worker.wiring import times
 from superstoryboard.config.settings import Settings, SettingsError
 from tests.running import base_env
 
@@ -227,3 +229,14 @@ def test_a_time_that_no_timer_or_date_can_hold_is_refused(monkeypatch: pytest.Mo
 def test_the_drain_times_are_those_that_the_example_names(name: str, kind: type[Settings]) -> None:
     example = (Path(__file__).parents[2] / ".env.example").read_text()
     assert f"{name} {kind.read().model_dump()['drain_seconds']:g}" in example
+
+
+def test_a_loss_is_believed_after_several_answers_over_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert times(VideoWorkerSettings.read()) == Times(
+        poll_seconds=10, timeout_seconds=360, max_bytes=100 * 1024 * 1024, gone_seconds=600
+    )
+    assert GONE_ANSWERS >= 3
+    assert AssetWriterSettings.read().writer_doubt_seconds >= 600
+    assert ImageWorkerSettings.read().staging_patience_seconds >= 120
+    monkeypatch.setenv("VIDEO_GONE_SECONDS", "7")
+    assert times(VideoWorkerSettings.read()).gone_seconds == 7
