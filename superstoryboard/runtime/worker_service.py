@@ -15,7 +15,8 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import Wakeups
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.validation import check
-from superstoryboard.runtime.worker import Attempt, Worker
+from superstoryboard.runtime.attempts import Attempt
+from superstoryboard.runtime.worker import Worker
 from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer
 
