@@ -29,17 +29,24 @@ CLOSED_MAX_SECONDS = 86_400.0
 CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, ErrorClass.CONFIG: 60.0}
 """Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
 
+STOPS = "given back to the queue: the worker stops"
+GATE_CLOSED = "given back to the queue: the model takes no more calls now"
+
 log = get_logger("worker")
 
 
 @dataclass
 class Attempt:
-    """One job in this process and how its attempt ended: the job's state, or None for a claim that was lost."""
+    """One job in this process and how its attempt ended: the job's state, or None for a claim that was lost.
+
+    `given_back`: why the job went back to its queue, in words for who asked for it; empty where it did not.
+    """
 
     job: ClaimedJob
     started: float = field(default_factory=time.monotonic)
     state: str | None = None
     error: JobError | None = None
+    given_back: str = ""
 
 
 class AttemptEndings:
@@ -53,14 +60,28 @@ class AttemptEndings:
 
     async def left(self, attempt: Attempt) -> None:
         """The attempt was cancelled: by a lost lease, where the release changes nothing, or at the end of the drain."""
-        self._leases.forget(attempt.job)
         try:
-            released = await self._work.release(attempt.job, 0, "Released: its worker stopped")
+            attempt.state = await self._release(attempt, 0, "Released: its worker stopped", "drained", STOPS)
         except DatabaseUnavailableError:
-            released = False
-        attempt.state = "QUEUED" if released else None
-        if released:
-            self._metrics.released(attempt.job.kind, "drained")
+            attempt.state = None
+
+    async def never_started(self, jobs: list[ClaimedJob]) -> None:
+        """These were claimed, and whoever wanted them is gone, or the worker drains."""
+        for job in jobs:
+            try:
+                if await self._work.release(job, 0, "Released: its worker did not start it"):
+                    self._metrics.released(job.kind, "not_started")
+            except DatabaseUnavailableError:
+                log.warning("A job could not be given back; it comes back when its lease ends", job_id=str(job.id))
+
+    async def _release(self, attempt: Attempt, seconds: int, message: str, reason: str, given_back: str) -> str | None:
+        """The job goes back without an attempt spent. Answers its state, or None for a stale claim."""
+        self._leases.forget(attempt.job)
+        if not await self._work.release(attempt.job, seconds, message):
+            return None
+        self._metrics.released(attempt.job.kind, reason)
+        attempt.given_back = given_back
+        return "QUEUED"
 
     async def failed(self, attempt: Attempt, error: Exception) -> None:
         """Record how the attempt failed; where the database is away, the lease ends by itself."""
@@ -77,15 +98,12 @@ class AttemptEndings:
         if isinstance(error, DatabaseUnavailableError):
             raise error
         if isinstance(error, ReleasedError):
-            self._leases.forget(job)
-            await self._work.release(job, 0, "Released: its worker drains")
-            self._metrics.released(job.kind, "drained")
-            return "QUEUED"
+            return await self._release(attempt, 0, "Released: its worker drains", "drained", STOPS)
         if isinstance(error, GateClosedError):
-            self._leases.forget(job)
-            await self._work.release(job, math.ceil(error.wait_seconds), "Waits: the model takes no more calls now")
-            self._metrics.released(job.kind, "gate_closed")
-            return "QUEUED"
+            wait = math.ceil(error.wait_seconds)
+            return await self._release(
+                attempt, wait, "Waits: the model takes no more calls now", "gate_closed", GATE_CLOSED
+            )
         if isinstance(error, WaitsError):
             attempt.error = error.error
             return await self._work.retry(job, error.delay_seconds, error.error, spend=False)

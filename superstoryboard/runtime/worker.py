@@ -43,8 +43,16 @@ Ready = Callable[[], Awaitable[None]]
 """Returns once new jobs may be taken."""
 
 
+Taken = Callable[[Attempt], None]
+"""Told of an attempt at its start."""
+
+
 async def at_once() -> None:
     """Nothing to wait for."""
+
+
+def unheard(attempt: Attempt) -> None:
+    """Nobody wants to be told."""
 
 
 def new_worker_id(name: str) -> str:
@@ -75,8 +83,10 @@ class Worker:
         self.leases = LeaseKeeper(work, limits.lease_seconds, self._metrics)
         self._endings = AttemptEndings(work, self.leases, self._metrics, limits.retry_delay_seconds)
         self.draining = draining or asyncio.Event()
-        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._room = asyncio.Event()
+        self._room.set()
         self._running: dict[asyncio.Task[Attempt], Attempt] = {}
+        self._takes: set[asyncio.Task[list[asyncio.Task[Attempt]]]] = set()
         self._taking = asyncio.Lock()
 
     @property
@@ -98,8 +108,7 @@ class Worker:
         """Take and run jobs until draining starts."""
         idle_seconds = POLL_MIN_SECONDS
         while not self.draining.is_set():
-            await self._slots.acquire()
-            self._slots.release()
+            await self._room.wait()
             await self._ready()
             try:
                 taken = await self.take(self._free(), force=False)
@@ -112,34 +121,47 @@ class Worker:
             await self._rest(idle_seconds)
             idle_seconds = min(idle_seconds * 1.5, POLL_MAX_SECONDS)
 
-    async def take(self, quantity: int, *, force: bool) -> list[asyncio.Task[Attempt]]:
-        """Claim up to `quantity` jobs, never more than there are free slots, and start them."""
+    async def take(self, quantity: int, *, force: bool, taken: Taken = unheard) -> list[asyncio.Task[Attempt]]:
+        """Claim up to `quantity` jobs, never more than there are free slots, and start them; `taken` is told of each.
+
+        Where this is cancelled, or a drain begins, before they start, they go back to the queue at once.
+        """
+        asked = asyncio.Event()
+        asked.set()
+        taking = asyncio.create_task(self._take(quantity, force, taken, asked))
+        self._takes.add(taking)
+        taking.add_done_callback(self._takes.discard)
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            asked.clear()
+            raise
+
+    async def _take(
+        self, quantity: int, force: bool, taken: Taken, asked: asyncio.Event
+    ) -> list[asyncio.Task[Attempt]]:
         async with self._taking:
             wanted = min(quantity, self._free())
-            if wanted <= 0 or self.draining.is_set():
+            if wanted <= 0 or self.draining.is_set() or not asked.is_set():
                 return []
             jobs = await self._work.claim(wanted, self.limits.lease_seconds, force=force, held=self.leases.held)
-            for _ in jobs:
-                await self._slots.acquire()
-        return [self._start(job) for job in jobs]
+            if asked.is_set() and not self.draining.is_set():
+                return [self._start(job, taken) for job in jobs]
+        await self._endings.never_started(jobs)
+        return []
 
-    async def process(
-        self, quantity: int, *, force: bool, taken: Callable[[Attempt], None] = lambda _: None
-    ) -> list[Attempt]:
+    async def process(self, quantity: int, *, force: bool, taken: Taken = unheard) -> list[Attempt]:
         """Process up to `quantity` messages, as slots become free, until the queue is empty. In the order taken.
 
         `taken` is told of each attempt at its start. Cancelling this leaves the attempts running.
         """
         tasks: list[asyncio.Task[Attempt]] = []
         while len(tasks) < quantity and not self.draining.is_set():
-            await self._slots.acquire()
-            self._slots.release()
+            await self._room.wait()
             await self._ready()
-            started = await self.take(quantity - len(tasks), force=force)
+            started = await self.take(quantity - len(tasks), force=force, taken=taken)
             if not started and self._free() > 0:
                 break
-            for task in started:
-                taken(self._running[task])
             tasks += started
         return [await asyncio.shield(task) for task in tasks]
 
@@ -148,8 +170,7 @@ class Worker:
         self.draining.set()
         self.wakeups.wake()
         log.info("Draining", running=len(self._running))
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=self.limits.drain_seconds)
+        await self._in_flight(self.limits.drain_seconds)
         await self.drain_now()
 
     async def drain_now(self) -> None:
@@ -157,8 +178,13 @@ class Worker:
         self.draining.set()
         for task in list(self._running):
             task.cancel("drained")
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=RELEASE_SECONDS)
+        await self._in_flight(RELEASE_SECONDS)
+
+    async def _in_flight(self, seconds: float) -> None:
+        """Wait for the end of what runs, and of claims under way, which give back what they get."""
+        in_flight = [*self._running, *self._takes]
+        if in_flight:
+            await asyncio.wait(in_flight, timeout=seconds)
 
     def _free(self) -> int:
         return self.limits.concurrency - len(self._running)
@@ -174,19 +200,22 @@ class Worker:
         """Wait for a wake-up or the next poll; jittered, so that workers do not poll in step."""
         await self.wakeups.wait(idle_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
-    def _start(self, job: ClaimedJob) -> asyncio.Task[Attempt]:
+    def _start(self, job: ClaimedJob, taken: Taken) -> asyncio.Task[Attempt]:
         attempt = Attempt(job)
         task = asyncio.create_task(self._attempt(attempt), name=f"job-{job.id}")
         self._running[task] = attempt
+        if self._free() <= 0:
+            self._room.clear()
         self._metrics.started(job.kind)
         self.leases.hold(job, lambda: _cancel(task))
         task.add_done_callback(self._ended)
+        taken(attempt)
         return task
 
     def _ended(self, task: asyncio.Task[Attempt]) -> None:
         attempt = self._running.pop(task)
         self.leases.forget(attempt.job)
-        self._slots.release()
+        self._room.set()
         self._metrics.left(attempt.job.kind)
 
     async def _attempt(self, attempt: Attempt) -> Attempt:
