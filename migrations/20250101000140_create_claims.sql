@@ -424,8 +424,21 @@ begin
 end
 $$;
 
+-- True where a claim makes no call but brings home what is or may be paid: its operation runs or is looked for, or its answer may be
+-- in staging.
+create function superstoryboard.has_paid_work(p_job superstoryboard.jobs) returns boolean
+language sql stable as $$
+  select exists (
+    select from superstoryboard.provider_calls
+    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until > clock_timestamp())
+  ) or p_job.kind = 'image' and exists (
+    select from superstoryboard.artifacts where job_id = p_job.id and state = 'UPLOADING' and call_id is not null
+  );
+$$;
+
 -- Ends an attempt with an error: the message comes back after the delay. Where the attempt is spent (p_spend) and it was
--- the last, the job is buried, save where a paid operation is still to be fetched. Answers the job's state, or null for a stale claim.
+-- the last, the job is buried, save where there is paid work to bring home: that waits, however often a worker fails at it, to the
+-- maximum age. Answers the job's state, or null for a stale claim.
 create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_error jsonb, p_spend boolean)
 returns text
 language plpgsql as $$
@@ -442,9 +455,7 @@ begin
   elsif not locked.message_found then
     perform superstoryboard.cancel_removed(job);
     return 'CANCELLED';
-  elsif p_spend and job.attempt >= job.max_attempts and not exists (
-    select from superstoryboard.provider_calls where job_id = job.id and state = 'ACCEPTED'
-  ) then
+  elsif p_spend and job.attempt >= job.max_attempts and not superstoryboard.has_paid_work(job) then
     perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, format('Dead letter after %s attempts: %s', job.attempt, p_error ->> 'message'));
     return 'DEAD_LETTERED';
   end if;
