@@ -30,6 +30,10 @@ begin
   where id = p_job.id
   returning * into queued;
   perform superstoryboard.open_turn(queued, p_delay_seconds);
+  if queued.claim > 0 then
+    update superstoryboard.provider_calls set parked = false where job_id = queued.id and parked;
+    update superstoryboard.artifacts set parked = false where job_id = queued.id and parked;
+  end if;
   perform superstoryboard.emit_event(queued, p_message);
 end
 $$;

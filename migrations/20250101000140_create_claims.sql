@@ -65,11 +65,13 @@ declare
 begin
   for candidate in
     select c.job_id from (
-      select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED'
+      select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED' and not parked
       union all
-      select job_id, created_at from superstoryboard.provider_calls where state = 'INTENT' and search_until is not null
+      select job_id, created_at from superstoryboard.provider_calls
+      where state = 'INTENT' and search_until is not null and not parked
       union all
-      select job_id, created_at from superstoryboard.artifacts where state = 'UPLOADING' and call_id is not null
+      select job_id, created_at from superstoryboard.artifacts
+      where state = 'UPLOADING' and call_id is not null and not parked
     ) c join superstoryboard.turns t on t.job = c.job_id
     where t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
     order by c.since
