@@ -66,7 +66,7 @@ create table superstoryboard.jobs (
 ) with (fillfactor = 70);
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
-comment on column superstoryboard.jobs.lost_claims is 'Claims since the last enqueue whose worker was lost before it called; they spend no attempt.';
+comment on column superstoryboard.jobs.lost_claims is 'Claims in a row whose worker was lost before it called; they spend no attempt. One that ends in order begins anew.';
 comment on column superstoryboard.jobs.orderly_claim is
   'The last claim before the job was enqueued, or that ended in a wait or a release: those since then are claims without an end.';
 comment on column superstoryboard.jobs.scheduled_at is 'When the job could be claimed first since it was last enqueued; its age counts from here.';

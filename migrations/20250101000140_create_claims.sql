@@ -318,7 +318,7 @@ language sql immutable as $$
   );
 $$;
 
--- How many claims since the last enqueue may be lost before their call, at growing waits, until the job is buried.
+-- How many claims in a row may be lost before their call, at growing waits, until the job is buried.
 create function superstoryboard.max_lost_claims() returns integer
 language sql immutable as $$
   select 10;
@@ -333,7 +333,7 @@ language sql stable as $$
 $$;
 
 -- Extends the leases of jobs that still belong to their claims, in one update of narrow rows; a job missing from the answer is
--- lost. A row that somebody holds locked is left as it is and counts as held. Looks for the expired leases of others, too.
+-- lost. A row that somebody holds locked is left as it is and counts as held; so does a job that its claim has handed over. Looks for the expired leases of others, too.
 create function superstoryboard.extend_leases_v1(p_queue text, p_jobs uuid[], p_claims bigint[], p_lease_seconds integer)
 returns setof uuid
 language plpgsql set enable_seqscan to off as $$
@@ -351,7 +351,11 @@ begin
       set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), due_at = null, ready = false
       from free where t.job = free.job
     )
-    select job from held;
+    select job from held
+    union all
+    select j.id from unnest(p_jobs, p_claims) as asked (job, claim)
+    join superstoryboard.jobs j on j.id = asked.job and j.claim = asked.claim and j.state in ('STAGED', 'SUCCEEDED')
+    where asked.job not in (select job from held);
   perform superstoryboard.recover_leases(p_queue, 100);
 end
 $$;
@@ -417,7 +421,7 @@ begin
   end if;
   update superstoryboard.jobs j
   set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null,
-      orderly_claim = claim
+      orderly_claim = claim, lost_claims = 0
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
@@ -464,7 +468,7 @@ begin
   update superstoryboard.jobs j
   set state = 'RETRYING', error = p_error, worker = null,
       attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false,
-      orderly_claim = case when p_spend then orderly_claim else claim end
+      orderly_claim = case when p_spend then orderly_claim else claim end, lost_claims = 0
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);

@@ -84,7 +84,11 @@ class AttemptEndings:
         return "QUEUED"
 
     async def failed(self, attempt: Attempt, error: Exception) -> None:
-        """Record how the attempt failed; where the database is away, the lease ends by itself."""
+        """Record how the attempt failed; where the database is away, the lease ends by itself.
+
+        The job leaves the heartbeat first: what is ended on purpose would look like a lost lease.
+        """
+        self._leases.forget(attempt.job)
         try:
             attempt.state = await self._transition(attempt, error)
         except DatabaseUnavailableError:

@@ -1,10 +1,12 @@
-"""Faults of our own never bury what is paid for: it waits, to the maximum age (I1, I2)."""
+"""Faults of our own: what is paid for waits, and only who is lost in a row is buried (I1, I2)."""
 
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from superstoryboard.jobs.database import Database
+from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.work import ClaimedJob, WorkQueue
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
@@ -63,6 +65,23 @@ async def test_a_bug_at_the_search_of_an_operation_does_not_bury_it(
     assert await video_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
     assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "SUBMIT_INTERRUPTED"), "the search has its end"
+
+
+@pytest.mark.parametrize("way", ["released", "waits", "failed"])
+async def test_only_claims_lost_in_a_row_bury_a_job(database: Database, sql: psycopg.Connection, way: str) -> None:
+    job_id = await accept(database)
+    sql.execute("update superstoryboard.jobs set lost_claims = 9")
+    work = image_queue(database)
+    job = await claim_one(work)
+    if way == "released":
+        assert await work.release(job, 0, "Released")
+    else:
+        away = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "CODE", "away")
+        assert await work.retry(job, 0, away, spend=way == "failed") == "RETRYING"
+    await claim_one(work)
+    await expire_lease(database, IMAGE_QUEUE)
+    await claim_one(work)
+    assert (await row(database, job_id))["state"] == "RUNNING", "the tenth loss, and the first in a row"
 
 
 async def test_a_bug_before_any_call_spends_attempts_as_ever(database: Database) -> None:
