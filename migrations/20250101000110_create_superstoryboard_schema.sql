@@ -66,7 +66,7 @@ create table superstoryboard.jobs (
 ) with (fillfactor = 70);
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
-comment on column superstoryboard.jobs.lost_claims is 'Claims since the last enqueue whose worker was lost before it called; they spend no attempt.';
+comment on column superstoryboard.jobs.lost_claims is 'Claims in a row whose worker was lost before it called; they spend no attempt. One that ends in order begins anew.';
 comment on column superstoryboard.jobs.orderly_claim is
   'The last claim before the job was enqueued, or that ended in a wait or a release: those since then are claims without an end.';
 comment on column superstoryboard.jobs.scheduled_at is 'When the job could be claimed first since it was last enqueued; its age counts from here.';
@@ -140,7 +140,8 @@ create table superstoryboard.provider_calls (
   created_at timestamptz not null default clock_timestamp(),
   accepted_at timestamptz,
   settled_at timestamptz,
-  asked_again_at timestamptz
+  asked_again_at timestamptz,
+  parked boolean not null default false
 ) with (fillfactor = 70);
 comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
@@ -152,10 +153,13 @@ comment on column superstoryboard.provider_calls.error is
   'What came of a call that gave no artifact; raw_answer is what the provider sent, cut and without media bytes, where it was not understood.';
 comment on column superstoryboard.provider_calls.asked_again_at is
   'When a redrive asked once more for an operation that the provider had said is gone.';
+comment on column superstoryboard.provider_calls.parked is
+  'Its job has ended, so that claims need not look at it; false again where the job starts again.';
 create unique index provider_calls_unsettled on superstoryboard.provider_calls (job_id) where state in ('INTENT', 'ACCEPTED');
 create index provider_calls_job on superstoryboard.provider_calls (job_id);
-create index provider_calls_searched on superstoryboard.provider_calls (created_at) where state = 'INTENT' and search_until is not null;
-create index provider_calls_accepted on superstoryboard.provider_calls (accepted_at) where state = 'ACCEPTED';
+create index provider_calls_searched on superstoryboard.provider_calls (created_at)
+  where state = 'INTENT' and search_until is not null and not parked;
+create index provider_calls_accepted on superstoryboard.provider_calls (accepted_at) where state = 'ACCEPTED' and not parked;
 
 create table superstoryboard.artifacts (
   id uuid primary key,
@@ -184,6 +188,7 @@ create table superstoryboard.artifacts (
   staged_at timestamptz,
   ended_at timestamptz,
   cleaned_at timestamptz,
+  parked boolean not null default false,
   unique (bucket, path),
   check (state in ('UPLOADING', 'DISCARDED') or num_nulls(bucket, path, media_type, size_bytes, sha256, width, height) = 0)
 ) with (fillfactor = 70);
@@ -195,12 +200,14 @@ comment on column superstoryboard.artifacts.doubts is 'Reads in a row at which t
 comment on column superstoryboard.artifacts.uploaded_at is 'When the object was brought to its final place by a write that could not finish the job.';
 comment on column superstoryboard.artifacts.lease_until is 'Nobody takes the artifact before: another writes it, or a write is to wait. Infinity: its job is a dead letter.';
 comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
+comment on column superstoryboard.artifacts.parked is 'As that of provider_calls.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
 create index artifacts_call on superstoryboard.artifacts (call_id);
 create index artifacts_job on superstoryboard.artifacts (job_id);
 create index artifacts_to_clean on superstoryboard.artifacts (ended_at)
   where cleaned_at is null and state in ('DISCARDED', 'WRITTEN');
 create index artifacts_uploading on superstoryboard.artifacts (created_at) where state = 'UPLOADING';
+create index artifacts_to_rescue on superstoryboard.artifacts (created_at) where state = 'UPLOADING' and call_id is not null and not parked;
 create index artifacts_to_write on superstoryboard.artifacts ((coalesce(lease_until, staged_at))) where state = 'STAGED';
 create index artifacts_staged on superstoryboard.artifacts (staged_at) where state = 'STAGED';
 

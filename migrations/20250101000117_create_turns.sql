@@ -53,11 +53,16 @@ begin
 end
 $$;
 
--- A job that ends, whatever ended it, leaves the claims.
+-- A job that ends, whatever ended it, leaves the claims, with what it may have paid for and not brought home.
 create function superstoryboard.close_turn() returns trigger
 language plpgsql as $$
 begin
   delete from superstoryboard.turns where job = new.id;
+  if new.state <> 'SUCCEEDED' and new.claim > 0 then
+    update superstoryboard.provider_calls set parked = true
+    where job_id = new.id and state in ('INTENT', 'ACCEPTED', 'UNKNOWN') and not parked;
+    update superstoryboard.artifacts set parked = true where job_id = new.id and state = 'UPLOADING' and not parked;
+  end if;
   return null;
 end
 $$;

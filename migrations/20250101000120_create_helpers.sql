@@ -59,7 +59,7 @@ begin
 end
 $$;
 
--- Lock order everywhere: queue message, job, artifact, entity link, kv rows. False where the message was removed.
+-- Lock order everywhere: queue message, job, calls, artifacts, entity link, kv rows. False where the message was removed.
 create function superstoryboard.lock_message(p_queue text, p_msg_id bigint, p_enqueued_at timestamptz) returns boolean
 language plpgsql as $$
 declare
@@ -88,6 +88,14 @@ begin
     select * into job from superstoryboard.jobs where id = p_job for update;
     exit when (job.msg_id, job.enqueued_at) is not distinct from (seen.msg_id, seen.enqueued_at);
   end loop;
+end
+$$;
+
+-- Locks the calls of a job, before its artifacts are locked: who settles a call holds no lock on the job.
+create function superstoryboard.lock_calls(p_job uuid) returns void
+language plpgsql as $$
+begin
+  perform from superstoryboard.provider_calls where job_id = p_job order by id for update;
 end
 $$;
 

@@ -30,6 +30,10 @@ begin
   where id = p_job.id
   returning * into queued;
   perform superstoryboard.open_turn(queued, p_delay_seconds);
+  if queued.claim > 0 then
+    update superstoryboard.provider_calls set parked = false where job_id = queued.id and parked;
+    update superstoryboard.artifacts set parked = false where job_id = queued.id and parked;
+  end if;
   perform superstoryboard.emit_event(queued, p_message);
 end
 $$;
@@ -220,6 +224,20 @@ exception
   when others then return null;
 end
 $$;
+
+-- A truncate that restarts the numbers of a queue begins its next incarnation, as dropping and creating it does.
+create function superstoryboard.note_truncate() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  is_used boolean;
+begin
+  execute format('select is_called from %s', pg_get_serial_sequence(format('pgmq.%I', tg_table_name), 'msg_id')) into is_used;
+  if not is_used then
+    update superstoryboard.queues set incarnation = incarnation + 1, adopted_msg_id = 0 where name = tg_argv[0];
+  end if;
+  return null;
+end
+$$;
 do $$
 declare
   queue text;
@@ -229,6 +247,9 @@ begin
       'create trigger superstoryboard_adopt after insert on pgmq.%I referencing new table as sent for each statement
          when (current_setting(''superstoryboard.own_send'', true) is distinct from ''on'')
          execute function superstoryboard.adopt_sent(%L)', 'q_' || queue, queue);
+    execute format(
+      'create trigger superstoryboard_truncate after truncate on pgmq.%I for each statement
+         execute function superstoryboard.note_truncate(%L)', 'q_' || queue, queue);
   end loop;
 exception
   when insufficient_privilege then

@@ -65,11 +65,13 @@ declare
 begin
   for candidate in
     select c.job_id from (
-      select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED'
+      select job_id, accepted_at as since from superstoryboard.provider_calls where state = 'ACCEPTED' and not parked
       union all
-      select job_id, created_at from superstoryboard.provider_calls where state = 'INTENT' and search_until is not null
+      select job_id, created_at from superstoryboard.provider_calls
+      where state = 'INTENT' and search_until is not null and not parked
       union all
-      select job_id, created_at from superstoryboard.artifacts where state = 'UPLOADING' and call_id is not null
+      select job_id, created_at from superstoryboard.artifacts
+      where state = 'UPLOADING' and call_id is not null and not parked
     ) c join superstoryboard.turns t on t.job = c.job_id
     where t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
     order by c.since
@@ -316,7 +318,7 @@ language sql immutable as $$
   );
 $$;
 
--- How many claims since the last enqueue may be lost before their call, at growing waits, until the job is buried.
+-- How many claims in a row may be lost before their call, at growing waits, until the job is buried.
 create function superstoryboard.max_lost_claims() returns integer
 language sql immutable as $$
   select 10;
@@ -331,7 +333,7 @@ language sql stable as $$
 $$;
 
 -- Extends the leases of jobs that still belong to their claims, in one update of narrow rows; a job missing from the answer is
--- lost. A row that somebody holds locked is left as it is and counts as held. Looks for the expired leases of others, too.
+-- lost. A row that somebody holds locked is left as it is and counts as held; so does a job that its claim has handed over. Looks for the expired leases of others, too.
 create function superstoryboard.extend_leases_v1(p_queue text, p_jobs uuid[], p_claims bigint[], p_lease_seconds integer)
 returns setof uuid
 language plpgsql set enable_seqscan to off as $$
@@ -349,7 +351,11 @@ begin
       set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), due_at = null, ready = false
       from free where t.job = free.job
     )
-    select job from held;
+    select job from held
+    union all
+    select j.id from unnest(p_jobs, p_claims) as asked (job, claim)
+    join superstoryboard.jobs j on j.id = asked.job and j.claim = asked.claim and j.state in ('STAGED', 'SUCCEEDED')
+    where asked.job not in (select job from held);
   perform superstoryboard.recover_leases(p_queue, 100);
 end
 $$;
@@ -415,7 +421,7 @@ begin
   end if;
   update superstoryboard.jobs j
   set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null,
-      orderly_claim = claim
+      orderly_claim = claim, lost_claims = 0
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
@@ -424,8 +430,21 @@ begin
 end
 $$;
 
+-- True where a claim makes no call but brings home what is or may be paid: its operation runs or is looked for, or its answer may be
+-- in staging.
+create function superstoryboard.has_paid_work(p_job superstoryboard.jobs) returns boolean
+language sql stable as $$
+  select exists (
+    select from superstoryboard.provider_calls
+    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until > clock_timestamp())
+  ) or p_job.kind = 'image' and exists (
+    select from superstoryboard.artifacts where job_id = p_job.id and state = 'UPLOADING' and call_id is not null
+  );
+$$;
+
 -- Ends an attempt with an error: the message comes back after the delay. Where the attempt is spent (p_spend) and it was
--- the last, the job is buried, save where a paid operation is still to be fetched. Answers the job's state, or null for a stale claim.
+-- the last, the job is buried, save where there is paid work to bring home: that waits, however often a worker fails at it, to the
+-- maximum age. Answers the job's state, or null for a stale claim.
 create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_error jsonb, p_spend boolean)
 returns text
 language plpgsql as $$
@@ -442,16 +461,14 @@ begin
   elsif not locked.message_found then
     perform superstoryboard.cancel_removed(job);
     return 'CANCELLED';
-  elsif p_spend and job.attempt >= job.max_attempts and not exists (
-    select from superstoryboard.provider_calls where job_id = job.id and state = 'ACCEPTED'
-  ) then
+  elsif p_spend and job.attempt >= job.max_attempts and not superstoryboard.has_paid_work(job) then
     perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, format('Dead letter after %s attempts: %s', job.attempt, p_error ->> 'message'));
     return 'DEAD_LETTERED';
   end if;
   update superstoryboard.jobs j
   set state = 'RETRYING', error = p_error, worker = null,
       attempt = attempt - case when p_spend then 0 else superstoryboard.attempt_to_give_back(j) end, claim_spent_attempt = false,
-      orderly_claim = case when p_spend then orderly_claim else claim end
+      orderly_claim = case when p_spend then orderly_claim else claim end, lost_claims = 0
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);

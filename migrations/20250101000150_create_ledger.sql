@@ -129,14 +129,14 @@ language plpgsql as $$
 declare
   was text;
 begin
-  if not p_paid or p_error is not null then
-    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-    where call_id = p_call and state = 'UPLOADING';
-  end if;
   select state into was from superstoryboard.provider_calls where id = p_call for update;
   update superstoryboard.provider_calls
   set state = 'SETTLED', paid = p_paid, error = p_error, settled_at = clock_timestamp()
   where id = p_call and state <> 'SETTLED';
+  if not p_paid or p_error is not null then
+    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+    where call_id = p_call and state = 'UPLOADING';
+  end if;
   return coalesce(was = 'UNKNOWN', false);
 end
 $$;
@@ -144,7 +144,8 @@ $$;
 -- Marks a call whose answer never came, or was not understood: nothing of it will come any more.
 create function superstoryboard.lose_call_v1(p_call bigint, p_error jsonb) returns void
 language sql as $$
+  select from superstoryboard.provider_calls where id = p_call for update;
+  update superstoryboard.provider_calls set state = 'UNKNOWN', error = p_error where id = p_call and state = 'INTENT';
   update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
   where call_id = p_call and state = 'UPLOADING';
-  update superstoryboard.provider_calls set state = 'UNKNOWN', error = p_error where id = p_call and state = 'INTENT';
 $$;

@@ -18,6 +18,7 @@ declare
 begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
+  perform superstoryboard.lock_calls(p_job);
   select * into begun from superstoryboard.artifacts
   where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) for update;
   if begun.id is null then
@@ -61,6 +62,7 @@ declare
 begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
+  perform superstoryboard.lock_calls(p_job);
   select * into made from superstoryboard.artifacts where id = p_artifact and job_id = p_job for update;
   if made.id is null or p_claim <> job.claim and (made.claim <> p_claim or made.call_id is null) then
     return null;
@@ -136,6 +138,7 @@ begin
   if (locked.job).claim is distinct from p_claim or (locked.job).state <> 'RUNNING' then
     return null;
   end if;
+  perform superstoryboard.lock_calls(p_job);
   update superstoryboard.artifacts set missing_since = coalesce(missing_since, clock_timestamp())
   where id = p_artifact and job_id = p_job and state = 'UPLOADING'
   returning * into missed;
@@ -229,6 +232,7 @@ begin
   if job.state is distinct from 'STAGED' then
     return job.state;
   end if;
+  perform superstoryboard.lock_calls(job.id);
   update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
   where id = p_artifact and state = 'STAGED';
   if not found then

@@ -1,6 +1,6 @@
 -- Periodic duties. Safe to run twice at once, and stopped by nobody: what another session holds is left for the next sweep.
 
--- Locks message and job where nobody else holds either. False otherwise, and where the message is gone.
+-- Locks message and job where nobody else holds either. False otherwise, and where the message or its queue is gone.
 create function superstoryboard.try_lock_job(p_job uuid) returns boolean
 language plpgsql as $$
 declare
@@ -16,6 +16,9 @@ begin
   perform from superstoryboard.jobs
   where id = p_job and msg_id = wanted.msg_id and enqueued_at = wanted.enqueued_at for update skip locked;
   return found;
+exception
+  -- The queue was dropped: the duties that go through its messages say so.
+  when undefined_table then return false;
 end
 $$;
 
@@ -41,35 +44,32 @@ end
 $$;
 
 -- SPEC A9: jobs whose message somebody removed are cancelled.
-create function superstoryboard.sweep_removed_messages(p_limit integer) returns bigint
+create function superstoryboard.sweep_removed_messages(p_queue text, p_limit integer) returns bigint
 language plpgsql as $$
 declare
-  q record;
   gone uuid;
   swept bigint := 0;
 begin
-  for q in select name from superstoryboard.queues loop
-    for gone in execute format(
-      'select j.id from superstoryboard.jobs j
-       where j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''STAGED'', ''RETRYING'')
-         and not exists (select from pgmq.%I m where m.msg_id = j.msg_id and m.enqueued_at = j.enqueued_at)
-       limit $2', 'q_' || q.name) using q.name, p_limit
-    loop
-      begin
-        swept := swept + superstoryboard.cancel_if_removed(gone)::integer;
-      exception
-        when lock_not_available then null;
-      end;
-    end loop;
+  for gone in execute format(
+    'select j.id from superstoryboard.jobs j
+     where j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''STAGED'', ''RETRYING'')
+       and not exists (select from pgmq.%I m where m.msg_id = j.msg_id and m.enqueued_at = j.enqueued_at)
+     limit $2', 'q_' || p_queue) using p_queue, p_limit
+  loop
+    begin
+      swept := swept + superstoryboard.cancel_if_removed(gone)::integer;
+    exception
+      when lock_not_available then null;
+    end;
   end loop;
   return swept;
 end
 $$;
 
 -- SPEC A1: messages without a job get one, so that they are seen before a worker takes them.
-create function superstoryboard.sweep_adopt_messages(p_limit integer) returns bigint
+create function superstoryboard.sweep_adopt_messages(p_queue text, p_limit integer) returns bigint
 language sql as $$
-  select coalesce(sum(superstoryboard.adopt_messages(name, 0, p_limit)), 0)::bigint from superstoryboard.queues;
+  select superstoryboard.adopt_messages(p_queue, 0, p_limit);
 $$;
 
 -- Jobs whose worker stopped: claims look for them too, but a queue without workers is swept.
@@ -216,7 +216,7 @@ begin
         swept := swept + 1;
       end if;
     exception
-      when lock_not_available then null;
+      when lock_not_available or undefined_table then null;
     end;
   end loop;
   return swept;
@@ -224,21 +224,16 @@ end
 $$;
 
 -- Messages that were archived long ago.
-create function superstoryboard.sweep_archives(p_older_than interval, p_limit integer) returns bigint
+create function superstoryboard.sweep_archives(p_queue text, p_older_than interval, p_limit integer) returns bigint
 language plpgsql as $$
 declare
-  q record;
-  deleted bigint;
-  swept bigint := 0;
+  swept bigint;
 begin
-  for q in select name from superstoryboard.queues loop
-    execute format(
-      'delete from pgmq.%1$I where ctid = any (array(
-         select ctid from pgmq.%1$I where archived_at < now() - $1 order by archived_at limit $2 for update skip locked))',
-      'a_' || q.name) using p_older_than, p_limit;
-    get diagnostics deleted = row_count;
-    swept := swept + deleted;
-  end loop;
+  execute format(
+    'delete from pgmq.%1$I where ctid = any (array(
+       select ctid from pgmq.%1$I where archived_at < now() - $1 order by archived_at limit $2 for update skip locked))',
+    'a_' || p_queue) using p_older_than, p_limit;
+  get diagnostics swept = row_count;
   return swept;
 end
 $$;
@@ -256,16 +251,45 @@ language sql immutable as $$
 $$;
 
 -- Runs one duty, in a transaction of its own where the caller can: what it changed, or null where another sweep is at it. A row
--- that another session holds costs it a moment.
-create function superstoryboard.sweep_duty_v1(p_duty text, p_limits superstoryboard.sweep_limits) returns bigint
+-- that another session holds costs it a moment. Of a duty that goes through the queues, `error` says for which of them it failed,
+-- as for one that was dropped; the others had their turn.
+create function superstoryboard.sweep_duty_v1(
+  p_duty text, p_limits superstoryboard.sweep_limits, out changed bigint, out error text
+)
 language plpgsql set lock_timeout = '20ms' as $$
+declare
+  q text;
 begin
   if not pg_try_advisory_xact_lock(hashtext('superstoryboard.sweep.' || p_duty)) then
-    return null;
+    return;
+  elsif p_duty not in ('cancel_removed', 'adopt_messages', 'delete_archives') then
+    changed := superstoryboard.sweep_at_once(p_duty, p_limits);
+    return;
   end if;
+  changed := 0;
+  for q in select name from superstoryboard.queues order by name loop
+    begin
+      changed := changed + case p_duty
+        when 'cancel_removed' then superstoryboard.sweep_removed_messages(q, 1000)
+        when 'adopt_messages' then superstoryboard.sweep_adopt_messages(q, 1000)
+        when 'delete_archives' then superstoryboard.sweep_archives(q, p_limits.archive_age, 5000)
+      end;
+    exception
+      when undefined_table then
+        error := concat_ws('; ', error, format('%s: the queue is missing (SQLSTATE %s)', q, sqlstate));
+      when others then
+        error := concat_ws('; ', error, format('%s: SQLSTATE %s', q, sqlstate));
+        raise warning 'the duty % failed for %: %', p_duty, q, sqlerrm;
+    end;
+  end loop;
+end
+$$;
+
+-- Runs a duty that goes through the jobs of all queues at once.
+create function superstoryboard.sweep_at_once(p_duty text, p_limits superstoryboard.sweep_limits) returns bigint
+language plpgsql as $$
+begin
   return case p_duty
-    when 'cancel_removed' then superstoryboard.sweep_removed_messages(1000)
-    when 'adopt_messages' then superstoryboard.sweep_adopt_messages(1000)
     when 'recover_leases' then superstoryboard.sweep_expired_leases(1000)
     when 'bury_overdue' then superstoryboard.sweep_overdue_jobs(p_limits.max_age, p_limits.max_claims, 1000)
     when 'bury_staged' then superstoryboard.sweep_long_staged(p_limits.max_age, 1000)
@@ -274,7 +298,6 @@ begin
     when 'delete_events' then superstoryboard.sweep_old_events(p_limits.event_age, 5000)
     when 'discard_dead_letters' then superstoryboard.sweep_dead_letters(p_limits.dead_letter_age, 1000)
     when 'delete_jobs' then superstoryboard.sweep_old_jobs(p_limits.job_age, 1000)
-    when 'delete_archives' then superstoryboard.sweep_archives(p_limits.archive_age, 5000)
   end;
 end
 $$;
@@ -289,14 +312,15 @@ language plpgsql as $$
 begin
   for duty in select superstoryboard.sweep_duties_v1() loop
     begin
-      error := null;
-      changed := superstoryboard.sweep_duty_v1(
-        duty, row(p_max_age, p_max_claims, p_event_age, p_job_age, p_archive_age, p_dead_letter_age)::superstoryboard.sweep_limits);
+      select d.changed, d.error into changed, error from superstoryboard.sweep_duty_v1(
+        duty, row(p_max_age, p_max_claims, p_event_age, p_job_age, p_archive_age, p_dead_letter_age)::superstoryboard.sweep_limits) d;
     exception when others then
       changed := null;
       error := format('%s (SQLSTATE %s)', sqlerrm, sqlstate);
-      raise warning 'the duty % of the sweep failed: %', duty, error;
     end;
+    if error is not null then
+      raise warning 'the duty % of the sweep failed: %', duty, error;
+    end if;
     if changed is not null or error is not null then
       return next;
     end if;
@@ -338,7 +362,7 @@ language sql as $$
   update superstoryboard.artifacts set cleaned_at = clock_timestamp(), lease_until = null where id = any (p_artifacts);
 $$;
 
--- The queues as operators see them.
+-- The queues as operators see them, also one whose table was dropped.
 create function superstoryboard.queue_status_v1() returns table (
   name text, kind text, paused boolean, depth bigint, due bigint, oldest_age_seconds double precision,
   in_flight bigint, staged bigint, dead_lettered bigint
@@ -355,7 +379,10 @@ declare
   held bigint;
 begin
   for q in select * from superstoryboard.queues s order by s.name loop
-    execute format('select enqueued_at from pgmq.%I order by msg_id limit 1', 'q_' || q.name) into oldest;
+    oldest := null;
+    if to_regclass(format('pgmq.%I', 'q_' || q.name)) is not null then
+      execute format('select enqueued_at from pgmq.%I order by msg_id limit 1', 'q_' || q.name) into oldest;
+    end if;
     select count(*) into ready from superstoryboard.turns t where t.queue = q.name and t.ready;
     select count(*) filter (where t.due_at <= present), count(*) into late, waiting
     from superstoryboard.turns t where t.queue = q.name and not t.ready and t.due_at is not null;

@@ -100,6 +100,7 @@ begin
   elsif not job.state = any (p_states) then
     return 'JOB_STATE';
   end if;
+  perform superstoryboard.lock_calls(job.id);
   way := case when p_generation is null then superstoryboard.resume_paid(job, p_accept_second_payment) end;
   if way is null then
     refusal := superstoryboard.waive_calls(job, p_actor, p_accept_second_payment, p_generation is not null);

@@ -95,6 +95,10 @@ def _waits_for(error: Exception) -> JobError | None:
             "ROWS_LOCKED",
             "Another database session holds a row of this job or of its storyboard; the asset is linked after that",
         )
+    if isinstance(error, StatementTimeoutError):
+        return JobError(
+            ErrorClass.UNAVAILABLE_DEPENDENCY, "LINK_TIMED_OUT", "The database took too long to link the asset"
+        )
     state = refused_state(error)
     if state is not None and state.startswith(SETUP_CLASS):
         message = "The asset_writer cannot use the key-value table: check KV_TABLE and the rights on it"
@@ -112,7 +116,5 @@ def _refusal(error: Exception) -> JobError:
         log.warning("The database refused to link an asset", sqlstate=state, reason=str(error).partition("\n")[0])
         message = f"The database refused to link the asset (SQLSTATE {state}); check triggers of KV_TABLE"
         return JobError(ErrorClass.CONFIG, "LINK_REFUSED", message)
-    if isinstance(error, StatementTimeoutError):
-        return JobError(ErrorClass.TRANSIENT, "LINK_TIMED_OUT", "The database took too long to link the asset")
     log.error("The write failed unexpectedly", exc_info=error)
     return JobError(ErrorClass.TRANSIENT, "WRITE_FAILED", f"The asset could not be stored ({type(error).__name__})")

@@ -32,7 +32,7 @@ class Ages:
 
 @dataclass(frozen=True)
 class Duty:
-    """What one duty changed, or why it failed."""
+    """What one duty changed, and why it failed, for all queues or for those that the error names."""
 
     name: str
     changed: int
@@ -59,9 +59,10 @@ class Sweeper:
     async def _run(self, name: str) -> Duty | None:
         try:
             row = await self._database.fetch_one(
-                "select superstoryboard.sweep_duty_v1(%(name)s, row(%(job_max_age)s::interval, %(max_claims)s::bigint,"
+                "select changed, error from superstoryboard.sweep_duty_v1("
+                "%(name)s, row(%(job_max_age)s::interval, %(max_claims)s::bigint,"
                 " %(events)s::interval, %(jobs)s::interval, %(archives)s::interval, %(dead_letters)s::interval"
-                ")::superstoryboard.sweep_limits) as changed",
+                ")::superstoryboard.sweep_limits)",
                 self._values | {"name": name},
             )
         except (psycopg.Error, DatabaseUnavailableError) as error:
@@ -70,4 +71,6 @@ class Sweeper:
             reason = f"SQLSTATE {error.sqlstate}" if isinstance(error, psycopg.Error) else str(error)
             log.exception("A duty of the sweep failed; the others go on", duty=name)
             return Duty(name, 0, reason)
-        return None if row["changed"] is None else Duty(name, row["changed"])
+        if row["error"]:
+            log.error("A duty of the sweep failed for a queue; the others go on", duty=name, reason=row["error"])
+        return None if row["changed"] is None else Duty(name, row["changed"], row["error"] or "")

@@ -15,7 +15,8 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.queue.wakeups import Wakeups
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.validation import check
-from superstoryboard.runtime.worker import Attempt, Worker
+from superstoryboard.runtime.attempts import Attempt
+from superstoryboard.runtime.worker import Worker
 from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer
 
@@ -23,6 +24,7 @@ DEFAULT_MESSAGES = {"image": 5, "video": 1}
 LONGEST_SECONDS = 3600.0
 ANSWER_RESERVE_SECONDS = 0.5
 POLL_SECONDS = 0.5
+DRAINING = "the worker stops and takes no more messages"
 STILL_RUNNING = "still running"
 BUSY = "no message could be taken in time: the worker is busy with other jobs, or waits for staging or the database"
 
@@ -43,7 +45,7 @@ class WorkerService(WorkerServiceServicer):
         """Process up to N messages; returns when each has ended, at the latest at the deadline.
 
         Raises:
-            ApiError: RESOURCE_EXHAUSTED, no message could be taken in time.
+            ApiError: RESOURCE_EXHAUSTED, no message could be taken in time; UNAVAILABLE, the worker drains.
         """
         check(request)
         remaining = context.time_remaining()
@@ -61,6 +63,8 @@ class WorkerService(WorkerServiceServicer):
             processing.result()
         elif not taken:
             raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, "WORKER_BUSY", BUSY)
+        if not taken and self._worker.draining.is_set():
+            raise ApiError(grpc.StatusCode.UNAVAILABLE, "WORKER_DRAINING", DRAINING)
         rows = await self._settled(taken, deadline)
         results = [_result(attempt, rows.get(attempt.job.id)) for attempt in taken]
         return api.ProcessQueueResponse(
@@ -115,7 +119,7 @@ def _error(attempt: Attempt, row: Row) -> str:
         return str(row["error"].get("message", row["state"]))
     if row["state"] == "CANCELLED":
         return "cancelled: " + ", ".join(row["warnings"])
-    return STILL_RUNNING
+    return attempt.given_back if row["state"] == "QUEUED" and attempt.given_back else STILL_RUNNING
 
 
 def _message(kind: str, processed: int) -> str:

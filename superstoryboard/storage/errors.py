@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import StrEnum
 
 import httpx
 from storage3.exceptions import StorageApiError
 
 from superstoryboard.storage.causes import cause_of
+
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What the client raises over an answer of another shape than Storage's, or nested too deep: something else replied."""
 
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _WORD = re.compile(r"[\w \-]{1,60}", re.ASCII)
@@ -64,6 +70,19 @@ _NO_RIGHT = (
     "Storage does not let this key do that: the asset_writer needs a secret key, workers one that may use the staging"
     " bucket and has not expired"
 )
+
+
+@asynccontextmanager
+async def translated(timeout_seconds: float) -> AsyncIterator[None]:
+    """Limit a call's time and turn what the libraries raise into StorageError.
+
+    The cause is cut off: its text may name the address or quote a gateway's page.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            yield
+    except (StorageApiError, httpx.HTTPError, TimeoutError, *UNREADABLE) as error:
+        raise storage_error(error) from None
 
 
 def storage_error(error: Exception) -> StorageError:

@@ -18,11 +18,10 @@ from urllib.parse import quote
 
 import httpx
 from storage3 import AsyncStorageClient
-from storage3.exceptions import StorageApiError
 from storage3.types import CreateOrUpdateBucketOptions
 
 from superstoryboard.storage.download import Downloaded, save_body
-from superstoryboard.storage.errors import StorageError, StorageErrorKind, storage_error
+from superstoryboard.storage.errors import StorageError, StorageErrorKind, translated
 from superstoryboard.storage.keys import key_headers
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
@@ -32,9 +31,6 @@ CALL_TIMEOUT_SECONDS = 30.0
 MAX_REMOVED_AT_ONCE = 1000
 # What Storage allows, without the percent sign, which the client would decode.
 _KEY = re.compile(r"[\w!\-.*'() &$@=;:+,?]+(?:/[\w!\-.*'() &$@=;:+,?]+)*", re.ASCII)
-
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What the client raises over an answer of another shape than Storage's: something else replied."""
 
 _log = get_logger("storage")
 
@@ -276,7 +272,7 @@ class ObjectStore:
         """One call, translated; any answer of Storage's own shows that it is there."""
         begun = time.monotonic()
         try:
-            async with _translated(timeout_seconds):
+            async with translated(timeout_seconds):
                 yield
         except StorageError as error:
             if error.permanent:
@@ -285,21 +281,6 @@ class ObjectStore:
                 self._seen.away()
             raise
         self._seen.back(begun)
-
-
-@asynccontextmanager
-async def _translated(timeout_seconds: float) -> AsyncIterator[None]:
-    """Limit a call's time and turn what the libraries raise into StorageError.
-
-    The cause is cut off: its text may name the address or quote a gateway's page.
-    """
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            yield
-    except (StorageApiError, httpx.HTTPError, TimeoutError, *UNREADABLE) as error:
-        raise storage_error(error) from None
-    except RecursionError:  # the client reads answers with Python's own JSON reader
-        raise storage_error(ValueError()) from None
 
 
 def _check_key(key: str) -> None:

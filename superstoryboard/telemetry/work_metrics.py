@@ -74,7 +74,7 @@ class WorkerMetrics:
         self._lost.labels(kind).inc()
 
     def released(self, kind: str, reason: str) -> None:
-        """A job went back unspent: `drained` or `gate_closed`."""
+        """A job went back unspent: `drained`, `gate_closed` or `not_started`."""
         self._releases.labels(kind, reason).inc()
 
     def gate_closed(self, kind: str, error_class: str) -> None:

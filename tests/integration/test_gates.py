@@ -15,7 +15,8 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.attempt_errors import GateClosedError
-from superstoryboard.runtime.worker import BACKOFF_MAX_SECONDS, Limits, Worker, backoff_seconds
+from superstoryboard.runtime.attempts import BACKOFF_MAX_SECONDS, backoff_seconds
+from superstoryboard.runtime.worker import Limits, Worker
 from tests.integration.helpers import (
     VIDEO_QUEUE,
     accept,

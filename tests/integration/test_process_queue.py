@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
@@ -15,15 +16,16 @@ from superstoryboard.auth.interceptor import Authenticator
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.store import JobStore
-from superstoryboard.jobs.work import ClaimedJob
+from superstoryboard.jobs.work import ClaimedJob, Gate, WorkQueue
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.rpc.server import Server
+from superstoryboard.runtime.attempt_errors import GateClosedError
 from superstoryboard.runtime.worker import Limits, Worker
 from superstoryboard.runtime.worker_service import WorkerService
 from superstoryboard.telemetry.metrics import RpcMetrics
 from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
-from tests.integration.helpers import accept, image_queue
+from tests.integration.helpers import IMAGE_QUEUE, accept, image_queue, row
 from tests.wire import reason
 
 ONE_SLOT = Limits(concurrency=1, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
@@ -85,3 +87,75 @@ async def test_a_caller_that_goes_away_has_no_more_messages_processed(database: 
     held.let_go.set()
     assert len(await worker.process(1, force=False)) == 1
     assert len(await image_queue(database, "another").claim(5, 60)) == 1
+
+
+class Slow(WorkQueue):
+    """The real queue, whose answer to a claim is a long time on its way."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, IMAGE_QUEUE, "worker-1", Gate("google", "m"))
+        self.claimed = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def claim(
+        self, quantity: int, lease_seconds: int, *, force: bool = False, held: Iterable[UUID] = ()
+    ) -> list[ClaimedJob]:
+        jobs = await super().claim(quantity, lease_seconds, force=force, held=held)
+        self.claimed.set()
+        await self.let_go.wait()
+        return jobs
+
+
+async def test_a_job_claimed_for_a_caller_that_went_away_goes_back_at_once(database: Database) -> None:
+    job_id = await accept(database)
+    work = Slow(database)
+    worker = Worker(work, Held().generate, Wakeups(None, QUEUE_CHANNEL), ONE_SLOT)
+    processing = asyncio.create_task(worker.process(1, force=True))
+    await work.claimed.wait()
+    processing.cancel()
+    await asyncio.wait({processing})
+    draining = asyncio.create_task(worker.drain())
+    work.let_go.set()
+    await draining
+    found = await row(database, job_id)
+    assert (found["state"], found["attempt"]) == ("QUEUED", 0)
+    assert len(await image_queue(database, "another").claim(1, 60)) == 1
+
+
+async def test_a_claim_under_way_when_the_drain_begins_goes_back(database: Database) -> None:
+    job_id = await accept(database)
+    work = Slow(database)
+    worker = Worker(work, Held().generate, Wakeups(None, QUEUE_CHANNEL), ONE_SLOT)
+    loop = asyncio.create_task(worker.run())
+    await work.claimed.wait()
+    draining = asyncio.create_task(worker.drain())
+    await worker.draining.wait()
+    work.let_go.set()
+    await draining
+    await loop
+    assert (await row(database, job_id))["state"] == "QUEUED"
+    assert worker.running == []
+
+
+async def test_a_job_that_met_a_closed_gate_is_not_said_to_run(database: Database) -> None:
+    await accept(database)
+
+    async def generate(_: ClaimedJob) -> str:
+        raise GateClosedError(60)
+
+    worker = Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), ONE_SLOT)
+    async with served(database, worker) as stub:
+        answer = await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=60)
+    assert answer.message == "Processed 1 messages"
+    assert [result.error for result in answer.results] == ["given back to the queue: the model takes no more calls now"]
+
+
+async def test_a_worker_that_drains_does_not_say_that_the_queue_is_empty(database: Database) -> None:
+    await accept(database)
+    worker = Worker(image_queue(database), Held().generate, Wakeups(None, QUEUE_CHANNEL), ONE_SLOT)
+    await worker.drain()
+    async with served(database, worker) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=60)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason(refused.value) == "WORKER_DRAINING"

@@ -107,3 +107,27 @@ async def test_a_queue_made_anew_numbers_from_one_and_its_jobs_are_newer(
     assert sql.execute(SHOWN).fetchall() == [(new,)]
     ranks = [(await row(database, job_id))["rank"] for job_id in [*old, new]]
     assert ranks == sorted(ranks)
+
+
+async def test_a_queue_whose_numbers_are_restarted_makes_newer_jobs(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    old = [await accept(database) for _ in range(3)]
+    sql.execute("truncate pgmq.q_image_generation_queue restart identity")
+    new = await accept(database)
+    found = await row(database, new)
+    assert found["msg_id"] == 1
+    assert found["rank"] > max([(await row(database, job_id))["rank"] for job_id in old])
+
+
+async def test_a_purge_that_goes_on_with_the_numbers_begins_no_incarnation(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """Ranks have room for a thousand of them."""
+    incarnation = "select incarnation from superstoryboard.queues where name = 'image_generation_queue'"
+    await accept(database)
+    before = sql.execute(incarnation).fetchone()
+    sql.execute("truncate pgmq.q_image_generation_queue")
+    sql.execute("select pgmq.purge_queue('image_generation_queue')")
+    await accept(database)
+    assert sql.execute(incarnation).fetchone() == before

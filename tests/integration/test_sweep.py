@@ -134,18 +134,40 @@ async def test_a_duty_that_fails_is_told_and_stops_no_other(database: Database, 
     await accept(database)
     sql.execute("select pgmq.purge_queue('image_generation_queue')")
     sql.execute(
-        "create or replace function superstoryboard.sweep_adopt_messages(p_limit integer) returns bigint"
+        "create or replace function superstoryboard.sweep_adopt_messages(p_queue text, p_limit integer) returns bigint"
         " language plpgsql as $$ begin raise exception 'broken'; end $$"
     )
     by_sql: dict[str, str | None] = dict(sql.execute("select duty, error from superstoryboard.sweep()").fetchall())
-    assert by_sql.pop("adopt_messages") == "broken (SQLSTATE P0001)"
+    broken = "image_generation_queue: SQLSTATE P0001; video_generation_queue: SQLSTATE P0001"
+    assert by_sql.pop("adopt_messages") == broken
     assert set(by_sql.values()) == {None}
     await accept(database)
     sql.execute("select pgmq.purge_queue('image_generation_queue')")
     duties = {duty.name: duty for duty in await Sweeper(database).sweep()}
-    assert duties.pop("adopt_messages").error == "SQLSTATE P0001"
+    assert duties.pop("adopt_messages").error == broken
     assert duties["cancel_removed"].changed == 1
     assert {duty.error for duty in duties.values()} == {""}
+
+
+async def test_a_queue_that_was_dropped_stops_no_duty_of_the_other(database: Database, sql: psycopg.Connection) -> None:
+    lost = await accept(database)
+    await accept(database, kind="video")
+    sql.execute("update superstoryboard.jobs set claim = 1001")
+    sql.execute("select pgmq.purge_queue('video_generation_queue')")
+    sql.execute("drop table pgmq.q_image_generation_queue cascade")
+    missing = "image_generation_queue: the queue is missing (SQLSTATE 42P01)"
+    duties = {duty.name: duty for duty in await Sweeper(database).sweep()}
+    assert len(duties) == 11
+    assert {duty.name: duty.error for duty in duties.values() if duty.error} == {
+        "cancel_removed": missing,
+        "adopt_messages": missing,
+    }
+    assert duties["cancel_removed"].changed == 1
+    assert (await row(database, lost))["state"] == "QUEUED", "a queue that is missing takes no job with it"
+    by_sql: dict[str, str | None] = dict(sql.execute("select duty, error from superstoryboard.sweep()").fetchall())
+    assert by_sql["adopt_messages"] == missing
+    status = sql.execute("select name, depth, oldest_age_seconds from superstoryboard.queue_status_v1()").fetchall()
+    assert status == [("image_generation_queue", 1, None), ("video_generation_queue", 0, None)]
 
 
 async def test_a_job_claimed_without_end_becomes_a_dead_letter(database: Database, sql: psycopg.Connection) -> None:

@@ -26,9 +26,10 @@ from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
 from superstoryboard.runtime.adoption import Adoption
+from superstoryboard.runtime.attempts import Attempt
 from superstoryboard.runtime.handoff import HandOff
 from superstoryboard.runtime.staging import Staging
-from superstoryboard.runtime.worker import Attempt, Limits, Worker
+from superstoryboard.runtime.worker import Limits, Worker
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
 from tests.conformance.http_stub import Answer, Stub, serve

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
@@ -164,6 +165,36 @@ async def test_a_lost_lease_stops_the_attempt_and_changes_nothing(database: Data
     assert cancelled.is_set()
     assert attempt.state is None
     assert (await row(database, job_id))["worker"] == "other"
+
+
+async def test_a_job_that_was_handed_over_is_not_said_to_be_lost(database: Database) -> None:
+    """The heartbeat comes between the commit of the hand-off and its end, which may publish for a while."""
+    job_id = await accept(database)
+    staged, go_on = asyncio.Event(), asyncio.Event()
+
+    async def generate(job: ClaimedJob) -> str:
+        await stage(database, job)
+        staged.set()
+        await go_on.wait()
+        return "STAGED"
+
+    worker = make(database, generate)
+    processing = asyncio.create_task(worker.process(1, force=False))
+    await staged.wait()
+    await worker.leases.beat()
+    assert worker.leases.held == [job_id]
+    go_on.set()
+    (attempt,) = await processing
+    assert attempt.state == "STAGED"
+
+
+async def test_a_job_that_was_cancelled_is_lost(database: Database) -> None:
+    job_id = await accept(database)
+    work = image_queue(database)
+    job = await claim_one(work)
+    assert await work.extend([job], 60) == {job_id}
+    await Steering(database).cancel(job_id, owner=None, actor="bob")
+    assert await work.extend([job], 60) == set()
 
 
 async def test_a_worker_never_claims_what_it_holds(database: Database, sql: psycopg.Connection) -> None:
