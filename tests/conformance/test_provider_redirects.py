@@ -19,11 +19,15 @@ FILE = "/v1beta/files/abc123:download"
 NO_ADDRESS = ("VIDEO_WITHOUT_ADDRESS", CallOutcome.PAID)
 
 
+def is_absent(file: Path) -> bool:
+    return not file.exists()
+
+
 async def failure(provider: VeoGemini, uri: str, file: Path) -> tuple[str, CallOutcome]:
     with pytest.raises(ProviderFailure) as caught:
         await provider.download(uri, file, 1000)
     await provider.aclose()
-    assert not file.exists()
+    assert is_absent(file)
     return caught.value.error.code, caught.value.outcome
 
 
