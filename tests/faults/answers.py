@@ -102,7 +102,8 @@ def mend_staging(world: World) -> None:
 def kill_while_staging_is_away(world: World) -> None:
     """The image worker is killed more often than a job has attempts: first with pictures that staging does not take.
 
-    The later ones prove staging in vain, and may not pay for anything.
+    Those, one for each place of the worker, are all that may be lost. The later workers prove staging in vain and may
+    not ask for any picture, although jobs wait and all leases have ended.
     """
 
     def refused() -> list[str]:
@@ -115,11 +116,16 @@ def kill_while_staging_is_away(world: World) -> None:
         return any(staged_job(path) in jobs for path in refused())
 
     world.wait_until(pictures, "a picture that staging does not take")
+    asked_for: list[int] = []
     for _ in range(KILLS):
         world.struck += 1
         world.kill("image_worker")
+        world.end_leases("j.kind = 'image'")
         seen = len(refused())
-        world.wait_until(lambda seen=seen: len(refused()) > seen, "a try of the new worker")  # type: ignore[misc]
+        world.wait_until(lambda seen=seen: len(refused()) >= seen + 2, "tries of the new worker")  # type: ignore[misc]
+        asked_for.append(sum(row["on"] == "image" for row in google_rows(world.running)))
+    if asked_for[-1] > asked_for[0]:
+        world.wrong.append(f"{asked_for[-1] - asked_for[0]} pictures asked for while staging is away")
     world.mend_storage()
 
 

@@ -9,7 +9,7 @@ from tests.emulators.google_fixture import VIDEO_MODEL
 from tests.faults import answers, strikes
 from tests.faults.answers import google
 from tests.faults.row import Row, nothing
-from tests.faults.world import IMAGES_AT_ONCE, World
+from tests.faults.world import IMAGES_AT_ONCE, SEARCH_SECONDS, World
 
 INTERRUPTED = frozenset({"SUBMIT_INTERRUPTED"})
 UNKNOWN = frozenset({"UNKNOWN_OUTCOME"})
@@ -48,7 +48,8 @@ PROCESSES = [
     replace(
         _kill_at("video_worker", "named"),
         name="kill -9 video_worker with the name of a Veo operation in hand",
-        extra_seconds=40,
+        finds=True,
+        extra_seconds=SEARCH_SECONDS,
         video_model=VIDEO_MODEL,
     ),
     *(
