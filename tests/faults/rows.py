@@ -17,9 +17,9 @@ from tests.faults.world import IMAGES_AT_ONCE, SEARCH_SECONDS, VIDEOS_AT_ONCE
 
 
 def _refused_staging(name: str, answer: dict[str, Any], pictures: int) -> Row:
-    """What waits is mended with staging. What was buried is redriven: all videos come, and no job is paid for again.
+    """What waits is mended with staging. What was buried is redriven: all videos come, and nothing is paid again.
 
-    `pictures`: how many stay dead letters: only the memory of a worker had their bytes, and it gave them up; the redrive
+    `pictures`: how many stay dead letters: only the memory of a worker had their bytes, and it gave them up; a redrive
     looks for them in staging, where they are not.
     """
     return Row(
