@@ -36,8 +36,6 @@ def _kill_at(service: str, step: str) -> Row:
     )
 
 
-SUBMITS_SECONDS = 2
-"""So long that several submits are under way, accepted, when the first of them is answered."""
 STEPS = {
     "ingest": ("accepted-job",),
     "image_worker": ("claimed", "answered", "staged-bytes", "staged"),
@@ -50,7 +48,6 @@ PROCESSES = [
     replace(
         _kill_at("video_worker", "named"),
         name="kill -9 video_worker with the name of a Veo operation in hand",
-        before=partial(google, on="submit", delay_seconds=SUBMITS_SECONDS),
         finds=True,
         extra_seconds=SEARCH_SECONDS,
         video_model=VIDEO_MODEL,
