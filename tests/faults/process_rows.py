@@ -36,6 +36,12 @@ def _kill_at(service: str, step: str) -> Row:
     )
 
 
+def _answer_one_submit(world: World) -> None:
+    """One submit is answered while the others are under way, accepted."""
+    google(world, on="submit", times=1, delay_seconds=2)
+    google(world, on="submit", delay_seconds=8)
+
+
 STEPS = {
     "ingest": ("accepted-job",),
     "image_worker": ("claimed", "answered", "staged-bytes", "staged"),
@@ -48,6 +54,7 @@ PROCESSES = [
     replace(
         _kill_at("video_worker", "named"),
         name="kill -9 video_worker with the name of a Veo operation in hand",
+        before=_answer_one_submit,
         finds=True,
         extra_seconds=SEARCH_SECONDS,
         video_model=VIDEO_MODEL,
