@@ -33,8 +33,21 @@ begin
 end
 $$;
 
--- Of operations that the provider lists, those that no call of the route has; and whether this call is the only open one that asks
--- for the same, without which a likeness proves nothing.
+-- False where a list of operations tells for certain that one did not come of the call that asked for `other` but of that for `mine`:
+-- it shows the prompt, perhaps cut, and the parameters, but not the source image.
+create function superstoryboard.may_be_listed_as(other jsonb, mine jsonb) returns boolean
+language sql immutable parallel safe as $$
+  select coalesce(
+    starts_with(other ->> 'prompt', mine ->> 'prompt')
+    and other ->> 'aspectRatio' = mine ->> 'aspectRatio'
+    and other ->> 'durationSeconds' = mine ->> 'durationSeconds'
+    and other ->> 'resolution' = mine ->> 'resolution',
+    true
+  );
+$$;
+
+-- Of operations that the provider lists, those that no call of the route has; and whether no other open call could have begun what
+-- is like this one, without which a likeness proves nothing. What a call that was let go had asked for may have been edited since.
 create function superstoryboard.unclaimed_operations_v1(p_call bigint, p_names text[], out names text[], out alone boolean)
 language sql stable as $$
   select
@@ -49,9 +62,14 @@ language sql stable as $$
       where o.state in ('INTENT', 'UNKNOWN') and o.id <> c.id and (
         o.call_hash = c.call_hash
         or o.model = c.model and o.created_at between c.created_at - interval '2 minutes' and c.created_at + interval '2 minutes'
+           and (o.waived_by is not null or (
+             select superstoryboard.may_be_listed_as(other.generation, mine.generation)
+             from superstoryboard.jobs other where other.id = o.job_id
+           ))
       )
     )
-  from superstoryboard.provider_calls c where c.id = p_call;
+  from superstoryboard.provider_calls c join superstoryboard.jobs mine on mine.id = c.job_id
+  where c.id = p_call;
 $$;
 
 -- Says, before a submit, for how long its operation is looked for where the answer does not come.

@@ -36,7 +36,7 @@ class OpenCall:
 
 @dataclass(frozen=True)
 class Unclaimed:
-    """Listed operations that no call has, and whether the call is the only open one that asks for the same."""
+    """Listed operations that no call has, and whether no other open call could have begun what is like this one."""
 
     names: frozenset[str]
     alone: bool
@@ -69,7 +69,7 @@ class LostOperations:
         return Recorded(row["answer"])
 
     async def unclaimed(self, call_id: int, names: Sequence[str]) -> Unclaimed:
-        """Which of the names belong to no call."""
+        """Which of the names belong to no call, and whether a likeness to this call proves something."""
         row = await self._database.fetch_one(
             "select * from superstoryboard.unclaimed_operations_v1(%(call)s::bigint, %(names)s::text[])",
             {"call": call_id, "names": list(names)},

@@ -24,7 +24,7 @@ from tests.faults.broken import BREAKS
 from tests.faults.report import HEAD, cells, document, total
 from tests.faults.row import Row, nothing
 from tests.faults.rows import ROWS
-from tests.faults.run import Result, Runner
+from tests.faults.run import Result, Runner, faults_of
 from tests.faults.variants import VARIANTS, Variant
 from tests.faults.world import World, world
 from tests.running import base_env
@@ -216,7 +216,10 @@ def test_a_name_that_the_ledger_lost_is_counted(honest: tuple[World, datetime]) 
     ).fetchall()[0]
     change = "update superstoryboard.provider_calls set operation_name = {} where id = {}"
     with _changed(running, change.format("null", call), change.format(f"'{name}'", call)):
-        assert _count(honest).names_lost == 1
+        counts = _count(honest)
+        assert counts.names_lost == 1
+        assert faults_of(Row("may lose names", nothing), counts, running) == []
+        assert faults_of(Row("must find them", nothing, finds=True), counts, running) == ["1 names lost"]
     assert _count(honest).names_lost == 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tests.emulators.storage_fixture import STAGING_BUCKET
 from tests.faults.outside import google_rows, staged_job, statuses_of, storage_rows
 from tests.faults.strikes import HELD_SECONDS
-from tests.faults.world import World
+from tests.faults.world import IMAGES_AT_ONCE, World
 
 OFTEN = 1_000_000
 KILLS = 4
@@ -102,24 +102,32 @@ def mend_staging(world: World) -> None:
 def kill_while_staging_is_away(world: World) -> None:
     """The image worker is killed more often than a job has attempts: first with pictures that staging does not take.
 
-    The later ones prove staging in vain, and may not pay for anything.
+    Those, one for each place of the worker, are all that may be lost. The later workers prove staging in vain and may
+    not ask for any picture, although jobs wait and all leases have ended.
     """
 
     def refused() -> list[str]:
         rows = storage_rows(world.running)
         return [row["path"] for row in rows if (row["on"], row["status"]) == ("upload", 503)]
 
-    def pictures() -> bool:
+    def held() -> int:
         images = "select id::text from superstoryboard.jobs where storyboard_id = %s and kind = 'image'"
         jobs = {row[0] for row in world.running.sql.execute(images, (world.row,)).fetchall()}
-        return any(staged_job(path) in jobs for path in refused())
+        return len({staged_job(path) for path in refused()} & jobs)
 
-    world.wait_until(pictures, "a picture that staging does not take")
+    def asked_for() -> int:
+        return sum(row["on"] == "image" for row in google_rows(world.running))
+
+    world.wait_until(lambda: held() == IMAGES_AT_ONCE, "a picture in each place that staging does not take")
+    before = asked_for()
     for _ in range(KILLS):
         world.struck += 1
         world.kill("image_worker")
+        world.end_leases("j.kind = 'image'")
         seen = len(refused())
-        world.wait_until(lambda seen=seen: len(refused()) > seen, "a try of the new worker")  # type: ignore[misc]
+        world.wait_until(lambda seen=seen: len(refused()) >= seen + 2, "tries of the new worker")  # type: ignore[misc]
+    if asked_for() > before:
+        world.wrong.append(f"{asked_for() - before} pictures asked for while staging is away")
     world.mend_storage()
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from superstoryboard.jobs import database_errors, store
 from superstoryboard.providers import errors, gemini_images
-from superstoryboard.runtime import handoff, leases
+from superstoryboard.runtime import handoff, leases, staging
 from superstoryboard.storage import objects
 from tests.emulators.storage_fixture import STAGING_BUCKET
 
@@ -69,6 +69,15 @@ def rescue_nothing() -> None:
     replace(handoff.HandOff, "_fetch", nothing)
 
 
+def trust_staging() -> None:
+    """Pictures are asked for before staging has taken anything."""
+
+    async def at_once(self: staging.Staging) -> None:
+        del self
+
+    replace(staging.Staging, "wait_proven", at_once)
+
+
 def throw_away_once() -> None:
     """The first good answer of Google counts as one that never came."""
     generate = gemini_images.GeminiImages.generate
@@ -101,6 +110,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         show_everyone,
         skip_final_upload,
         rescue_nothing,
+        trust_staging,
         throw_away_once,
         stop_heartbeat,
     )

@@ -13,11 +13,12 @@ import psycopg
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import queue_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
-from superstoryboard.v1.queue_service_pb2 import ListDeadLettersRequest
+from superstoryboard.v1.queue_service_pb2 import ListDeadLettersRequest, RedriveDeadLettersRequest
 from tests.e2e.pipeline import KV
-from tests.faults.strikes import HELD_SECONDS, OTHERS_SECONDS, QUEUES
+from tests.faults import answers
+from tests.faults.strikes import HELD_SECONDS, OTHERS_SECONDS
 from tests.faults.submits import submit
-from tests.faults.world import ENDED, World
+from tests.faults.world import ENDED, QUEUES, World
 from tests.running import OWN_CONNECTION, SERVICE
 
 NUMBER = "9" * 5_000
@@ -81,6 +82,25 @@ def lists_answer(world: World) -> None:
                 ask()
             except grpc.RpcError as error:
                 world.wrong.append(f"{name} ends with {error.code().name}")
+
+
+def mend_staging_and_redrive(world: World) -> None:
+    """Somebody mends staging and then starts all dead letters again, without agreeing to any second payment."""
+    answers.mend_staging(world)
+    world.wait_until(lambda: world.jobs(f"state in {ENDED}") == world.asked, "the end of all", OTHERS_SECONDS)
+    dead = world.running.sql.execute(
+        "select id::text from superstoryboard.jobs where storyboard_id = any (%s) and state = 'DEAD_LETTERED'",
+        (world.boards,),
+    ).fetchall()
+    if not dead:
+        return
+    with grpc.insecure_channel(world.running.services["ingest"].address, OWN_CONNECTION) as channel:
+        queues = queue_service_pb2_grpc.QueueServiceStub(channel)
+        request = RedriveDeadLettersRequest(job_ids=[row[0] for row in dead])
+        try:
+            queues.RedriveDeadLetters(request, metadata=SERVICE, timeout=60)
+        except grpc.RpcError as error:
+            world.wrong.append(f"RedriveDeadLetters ends with {error.code().name}")
 
 
 def preview(world: World) -> None:

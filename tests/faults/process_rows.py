@@ -9,7 +9,7 @@ from tests.emulators.google_fixture import VIDEO_MODEL
 from tests.faults import answers, strikes
 from tests.faults.answers import google
 from tests.faults.row import Row, nothing
-from tests.faults.world import IMAGES_AT_ONCE, World
+from tests.faults.world import IMAGES_AT_ONCE, SEARCH_SECONDS, World
 
 INTERRUPTED = frozenset({"SUBMIT_INTERRUPTED"})
 UNKNOWN = frozenset({"UNKNOWN_OUTCOME"})
@@ -36,6 +36,12 @@ def _kill_at(service: str, step: str) -> Row:
     )
 
 
+def _answer_one_submit(world: World) -> None:
+    """One submit is answered while the others are under way, accepted."""
+    google(world, on="submit", times=1, delay_seconds=2)
+    google(world, on="submit", delay_seconds=8)
+
+
 STEPS = {
     "ingest": ("accepted-job",),
     "image_worker": ("claimed", "answered", "staged-bytes", "staged"),
@@ -48,7 +54,9 @@ PROCESSES = [
     replace(
         _kill_at("video_worker", "named"),
         name="kill -9 video_worker with the name of a Veo operation in hand",
-        extra_seconds=40,
+        before=_answer_one_submit,
+        finds=True,
+        extra_seconds=SEARCH_SECONDS,
         video_model=VIDEO_MODEL,
     ),
     *(

@@ -20,8 +20,10 @@ from devstack.postgres import Postgres
 from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.migrate import migrate
 from superstoryboard.jobs.sweeps import Sweeper
-from tests.faults.race_actors import BOARD, BY_HAND, Actor, Pace, RaceReport, Table
+from tests.faults.race_actors import Actor
 from tests.faults.race_checks import CHECKS, MOVES, PREPARE
+from tests.faults.race_hands import BOARD, BY_HAND
+from tests.faults.race_table import Pace, RaceReport, Table
 from tests.integration.helpers import KV, expire_lease, finish
 
 ACTORS = 8

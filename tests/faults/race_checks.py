@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-from tests.faults.race_actors import BOARD, BY_HAND
+from tests.faults.race_hands import BOARD, BY_HAND
 from tests.integration.helpers import KV
 
 PREPARE: LiteralString = f"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults.world import VIDEOS_AT_ONCE, World
+from tests.faults.world import RECOVERIES, VIDEOS_AT_ONCE, World
 
 
 def nothing(world: World) -> None:
@@ -21,9 +21,9 @@ class Row:
     outside; None for a row without fault. `dead`: codes or classes of dead letters that may be left for a person, at
     most `most_dead`. `spends`: whether attempts may be spent beyond the first. `discards`: how many good answers of
     image calls may be thrown away, with the process that held them. `forsakes`: how many paid videos may become dead
-    letters although their names are known. `leases`: how many leases the recovery may take
-    one after the other, `extra_seconds` what else. `factor` multiplies the jobs. `video_model`: model of the videos;
-    empty means the default, whose API lists no operations.
+    letters although their names are known. `finds`: whether every name that was lost must be found. `leases`: how many
+    leases the recovery may take one after the other, `extra_seconds` what else. `factor` multiplies the jobs.
+    `video_model`: model of the videos; empty means the default, whose API lists no operations.
     """
 
     name: str
@@ -38,7 +38,8 @@ class Row:
     spends: bool = True
     discards: int = 0
     forsakes: int = 0
-    leases: int = 2
+    finds: bool = False
+    leases: int = RECOVERIES
     extra_seconds: float = 0.0
     factor: float = 1
     video_model: str = ""

@@ -6,30 +6,34 @@ from functools import partial
 from typing import Any
 
 from devstack.postgres import StopMode
+from services.video_worker.search import LOOKS
 from tests.emulators.google_fixture import VIDEO_MODEL
 from tests.emulators.storage_fixture import STAGING_BUCKET
 from tests.faults import answers, people, strikes
 from tests.faults.answers import google, google_gives, storage, storage_gives
 from tests.faults.process_rows import INTERRUPTED, PROCESSES, SHARED, UNKNOWN
 from tests.faults.row import Row, nothing
-from tests.faults.world import IMAGES_AT_ONCE, VIDEOS_AT_ONCE
+from tests.faults.world import IMAGES_AT_ONCE, SEARCH_SECONDS, VIDEOS_AT_ONCE
 
 
-def _refused_staging(name: str, answer: dict[str, Any], code: str) -> Row:
-    """Whatever waits is mended with staging; what was buried keeps its bytes, and no job is paid for again."""
+def _refused_staging(name: str, answer: dict[str, Any], pictures: int) -> Row:
+    """What waits is mended with staging. What was buried is redriven: all videos come, and nothing is paid again.
+
+    `pictures`: how many stay dead letters: only the memory of a worker had their bytes, and it gave them up; a redrive
+    looks for them in staging, where they are not.
+    """
     return Row(
         f"staging answers {name} until it is mended",
-        answers.mend_staging,
+        people.mend_staging_and_redrive,
         partial(answers.refuse_staging, answer=answer),
-        dead=frozenset({code, "CONFIG"}),
-        most_dead=IMAGES_AT_ONCE + VIDEOS_AT_ONCE,
-        forsakes=VIDEOS_AT_ONCE,
+        dead=frozenset({"PAID_FOR_NOTHING"}) if pictures else frozenset(),
+        most_dead=pictures,
         extra_seconds=90,
     )
 
 
-LOST_SEARCH_SECONDS = 40.0
-"""An operation whose name was lost is looked for at growing gaps."""
+TWO_LOOKS_SECONDS = 2 * SEARCH_SECONDS / LOOKS
+"""A lost operation that is listed is found by then."""
 DATABASE = [
     Row("Postgres restarts", partial(strikes.restart_postgres, mode=StopMode.FAST)),
     Row("Postgres is killed", partial(strikes.restart_postgres, mode=StopMode.KILL)),
@@ -95,18 +99,18 @@ STORAGE = [
         most_dead=3,
         forsakes=3,
     ),
-    _refused_staging("413", answers.TOO_LARGE, "STORAGE_TOO_LARGE"),
-    _refused_staging("415", answers.WRONG_TYPE, "STORAGE_WRONG_MEDIA_TYPE"),
-    _refused_staging("403", answers.FORBIDDEN, "STORAGE_CONFIG"),
+    _refused_staging("413", answers.TOO_LARGE, IMAGES_AT_ONCE),
+    _refused_staging("415", answers.WRONG_TYPE, IMAGES_AT_ONCE),
+    _refused_staging("403", answers.FORBIDDEN, 0),
     Row(
         "kill -9 image_worker while staging is away",
         answers.kill_while_staging_is_away,
         partial(answers.refuse_staging, answer={"status": 503}),
         dead=frozenset({"WORKER_LOST"}) | UNKNOWN,
-        discards=answers.KILLS * IMAGES_AT_ONCE,
+        most_dead=IMAGES_AT_ONCE,
+        discards=IMAGES_AT_ONCE,
         leases=3,
         extra_seconds=20,
-        factor=0.25,
     ),
     Row(
         "Storage answers 503 at a rescue",
@@ -190,7 +194,8 @@ GOOGLE = [
         partial(google, on="submit", drop="after_accept", times=1),
         evidence=google_gives("submit", None),
         spends=False,
-        extra_seconds=LOST_SEARCH_SECONDS,
+        finds=True,
+        extra_seconds=TWO_LOOKS_SECONDS,
         video_model=VIDEO_MODEL,
     ),
     Row(

@@ -12,10 +12,8 @@ from tests.faults.account import Account, account, open_jobs
 from tests.faults.row import Row
 from tests.faults.rows import ROWS
 from tests.faults.submits import submit_all
-from tests.faults.world import LEASE_SECONDS, World
+from tests.faults.world import LEASE_SECONDS, LOOK_FOR_LEASES_SECONDS, World
 
-LOOK_FOR_LEASES_SECONDS = 6.0
-"""How often an idle worker looks for jobs whose lease has ended."""
 CONTROL_FACTOR = 2.0
 CONTROL_AGE_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0
@@ -177,6 +175,8 @@ def faults_of(row: Row, counts: Account, running: World) -> list[str]:
         found.append(f"{sum(counts.dead.values())} dead letters")
     if counts.forsaken > row.forsakes:
         found.append(f"{counts.forsaken} videos given up although their names are known")
+    if row.finds and counts.names_lost:
+        found.append(f"{counts.names_lost} names lost")
     if counts.images.discarded > row.discards:
         found.append(f"{counts.images.discarded} good answers discarded")
     return found + ([f"{counts.spent} attempts spent"] if counts.spent and not row.spends else [])

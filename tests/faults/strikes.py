@@ -14,7 +14,6 @@ from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from tests.faults.outside import google_rows
 from tests.faults.world import ENDED, LEASE_SECONDS, World
 
-QUEUES = ("image_generation_queue", "video_generation_queue")
 KIND_OF = {"image_worker": "image", "video_worker": "video"}
 COMMITS = (
     "accept_jobs_v1",
@@ -217,13 +216,7 @@ def claim_again(world: World) -> None:
     """As if the leases of first attempts had run out, while the workers go on and others take their jobs."""
     for _ in range(10):
         world.wait(0.3)
-        ended = world.running.sql.execute(
-            "update superstoryboard.turns t set lease_until = now() from superstoryboard.jobs j"
-            " where j.id = t.job and t.lease_until is not null and j.attempt = 1"
-        )
-        world.struck += ended.rowcount
-        for queue in QUEUES:
-            world.running.sql.execute("select superstoryboard.wake(%s)", (queue,))
+        world.struck += world.end_leases("j.attempt = 1")
     world.end_others()
 
 

@@ -123,6 +123,12 @@ VARIANTS = [
         "kill -9 image_worker at staged-bytes",
         python="rescue_nothing",
     ),
+    Variant(
+        "G1",
+        "pictures are asked for while staging is away",
+        "kill -9 image_worker while staging is away",
+        python="trust_staging",
+    ),
     Variant("G1", "a good answer is thrown away once", "no fault", python="throw_away_once"),
     Variant(
         "G1",

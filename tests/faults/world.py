@@ -27,10 +27,26 @@ from tests.faults.proxy import LossyProxy, lossy_proxy
 from tests.running import Service
 
 LEASE_SECONDS = 5
+LOOK_FOR_LEASES_SECONDS = 6.0
+"""How often an idle worker looks for jobs whose lease has ended."""
+RECOVERIES = 2
+"""How many leases a recovery may take one after the other."""
+SEARCH_SECONDS = int(2 * RECOVERIES * (LEASE_SECONDS + LOOK_FOR_LEASES_SECONDS))
+"""A lost operation is looked for so long, from before its submit: a worker that dies in it gives the job back after a
+lease, the next one starts meanwhile, and half of the time is left for a busy machine."""
 IMAGES_AT_ONCE = 5
 """IMAGE_CONCURRENCY: as many answers can be lost with one image_worker."""
 VIDEOS_AT_ONCE = 10
 """VIDEO_CONCURRENCY."""
+STORAGE = {"STORAGE_TIMEOUT_SECONDS": "6"}
+WORKER = STORAGE | {
+    "IMAGE_LEASE_SECONDS": str(LEASE_SECONDS),
+    "VIDEO_LEASE_SECONDS": str(LEASE_SECONDS),
+    "IMAGE_CONCURRENCY": str(IMAGES_AT_ONCE),
+    "VIDEO_CONCURRENCY": str(VIDEOS_AT_ONCE),
+    "LOST_OPERATION_SEARCH_SECONDS": str(SEARCH_SECONDS),
+}
+QUEUES = ("image_generation_queue", "video_generation_queue")
 STEP_SECONDS = 120.0
 LOOK_SECONDS = 0.01
 FOUND_NAMES = "superstoryboard_lost_names_total"
@@ -153,6 +169,16 @@ class World:
         for process in chosen:
             process.wait_serving()
 
+    def end_leases(self, where: str = "true") -> int:
+        """As if leases of running jobs had run out, and the workers were told; answers how many."""
+        ended = self.running.sql.execute(
+            "update superstoryboard.turns t set lease_until = now() from superstoryboard.jobs j"
+            f" where j.id = t.job and t.lease_until is not null and {where}"
+        )
+        for queue in QUEUES:
+            self.running.sql.execute("select superstoryboard.wake(%s)", (queue,))
+        return ended.rowcount
+
     def end_others(self) -> None:
         """Stop the further processes of a row."""
         while self.others:
@@ -239,14 +265,6 @@ def world(
         if prepare is not None:
             with psycopg.connect(postgres.url, autocommit=True) as connection:
                 prepare(connection)
-        storage = {"STORAGE_TIMEOUT_SECONDS": "6"}
-        lease = storage | {
-            "IMAGE_LEASE_SECONDS": str(LEASE_SECONDS),
-            "VIDEO_LEASE_SECONDS": str(LEASE_SECONDS),
-            "IMAGE_CONCURRENCY": str(IMAGES_AT_ONCE),
-            "VIDEO_CONCURRENCY": str(VIDEOS_AT_ONCE),
-            "LOST_OPERATION_SEARCH_SECONDS": "20",
-        }
         metrics = f"127.0.0.1:{free_port()}"
         started = stack.enter_context(
             pipeline(
@@ -255,9 +273,9 @@ def world(
                 rabbitmq.url,
                 wrapper=wrapper,
                 google_options=("--image-seconds", "0.2"),
-                image_worker=lease,
-                video_worker=lease | {"METRICS_LISTEN": metrics},
-                asset_writer=storage,
+                image_worker=WORKER,
+                video_worker=WORKER | {"METRICS_LISTEN": metrics},
+                asset_writer=STORAGE,
             )
         )
         proxy = stack.enter_context(lossy_proxy(postgres.url))

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from services.video_worker.search import mark_of, match
 from superstoryboard.jobs.database import Database
@@ -37,8 +38,8 @@ async def stub() -> AsyncIterator[Stub]:
         yield running
 
 
-async def ask_for(database: Database, route: VideoRoute) -> UUID:
-    return await accept(database, kind="video", model=route.model, generation=ASKED | {"model": route.model})
+async def ask_for(database: Database, route: VideoRoute, **changes: str) -> UUID:
+    return await accept(database, kind="video", model=route.model, generation=ASKED | {"model": route.model} | changes)
 
 
 def entry(name: str, *, created: datetime | None = None, **metadata: Any) -> dict[str, Any]:
@@ -237,6 +238,87 @@ async def test_a_likeness_proves_nothing_beside_an_open_call_of_the_same_minutes
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
     assert done.state == state, "polled, and refused, where it was taken"
+
+
+async def lose_two_answers(
+    database: Database, stub: Stub, patch: pytest.MonkeyPatch, **changes: str
+) -> tuple[UUID, UUID]:
+    """Two jobs whose submits were sent in the same second and never answered; the second asks for something else."""
+    jobs = await ask_for(database, VEO), await ask_for(database, VEO, **changes)
+    stub.answers[VEO.submit_path] = CUT
+    for job_id in jobs:
+        assert (await attempt(database, routes_with(stub.url, patch, GEMINI))).job.id == job_id
+    await expire_lease(database, VIDEO_QUEUE)
+    return jobs
+
+
+async def names(database: Database) -> list[str | None]:
+    """The operations that the calls have, in their order."""
+    rows = await database.fetch("select operation_name as name from superstoryboard.provider_calls order by id")
+    return [row["name"] for row in rows]
+
+
+LIKE_ASKED = {"aspectRatio": "16:9", "durationSeconds": 8, "resolution": "720p"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"prompt": "a hare"}, {"prompt": "a hare"}),
+        ({"aspectRatio": "9:16"}, {"parameters": LIKE_ASKED | {"aspectRatio": "9:16"}}),
+        ({"durationSeconds": "6"}, {"parameters": LIKE_ASKED | {"durationSeconds": 6}}),
+        ({"resolution": "1080p"}, {"parameters": LIKE_ASKED | {"resolution": "1080p"}}),
+    ],
+    ids=["prompt", "aspect ratio", "duration", "resolution"],
+)
+async def test_two_submits_that_were_lost_at_once_and_asked_for_different_things_are_both_found(
+    database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], shown: dict[str, Any]
+) -> None:
+    await lose_two_answers(database, stub, monkeypatch, **changes)
+    lists(stub, entry("def", **shown), entry("abc"))
+    for name in ("abc", "def"):
+        stub.answers[f"{LIST_PATH}/{name}"] = Answer(body=encoded(VEO.refused))
+        await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
+    assert await names(database) == [f"models/{VEO.model}/operations/{name}" for name in ("abc", "def")]
+    assert submits(stub, VEO) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sourceImageUrl": "https://images.example/fox.png"},
+        {"prompt": "a fox and what a cut list would not show"},
+        {"storyboardId": "another"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_submits_that_a_list_could_show_alike_are_not_told_apart(
+    database: Database,
+    sql: psycopg.Connection,
+    stub: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+) -> None:
+    _, second = await lose_two_answers(database, stub, monkeypatch, sceneId="scene-2")
+    asked = "update superstoryboard.jobs set generation = generation || %s where id = %s"
+    sql.execute(asked, (Jsonb(changes), second))
+    lists(stub, entry("abc"))
+    for _ in range(2):
+        assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
+    assert await names(database) == [None, None]
+
+
+async def test_what_a_let_go_call_asked_for_is_not_read_from_its_job_which_may_be_edited(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lose_two_answers(database, stub, monkeypatch, prompt="a hare")
+    sql.execute(
+        "update superstoryboard.provider_calls set state = 'UNKNOWN', waived_by = 'operator', search_until = null"
+        " where id = (select max(id) from superstoryboard.provider_calls)"
+    )
+    lists(stub, entry("abc"))
+    assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
+    assert await names(database) == [None, None]
 
 
 NOW = datetime.now(UTC)

@@ -105,6 +105,10 @@ STATEMENTS: dict[str, str] = {
     "an accept": f"select * from superstoryboard.accept_jobs_v1({ITEM})",
     "a send": "select pgmq.send('image_generation_queue', '{}')",
     "a send by the wrapper": "select public.pgmq_send('image_generation_queue', '{}')",
+    "a look for a lost name": (
+        "select * from superstoryboard.unclaimed_operations_v1("
+        "(select max(id) from superstoryboard.provider_calls), '{a}')"
+    ),
     "a removed job": f"delete from superstoryboard.jobs where id = {RUNNING}",
 }
 
