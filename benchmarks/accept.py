@@ -18,14 +18,14 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from devstack.console import LogFiles
-from devstack.ports import LOOPBACK, free_port
-from devstack.postgres import Postgres
-from devstack.probes import CHANNEL_OPTIONS, grpc_serving
-from devstack.program import Program, base_env
-from devstack.supervisor import Supervisor
-from devstack.tokens import Secrets
-from superstoryboard.jobs.migrate import migrate
+from devstack.stack.console import LogFiles
+from devstack.stack.ports import LOOPBACK, free_port
+from devstack.stack.postgres import Postgres
+from devstack.stack.probes import CHANNEL_OPTIONS, grpc_serving
+from devstack.stack.program import Program, base_env
+from devstack.stack.supervisor import Supervisor
+from devstack.stack.tokens import Secrets
+from superstoryboard.db.migrate import migrate
 from superstoryboard.v1.generation_service_pb2 import CreateImageJobRequest
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.job_pb2 import ImageGeneration

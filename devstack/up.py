@@ -11,17 +11,17 @@ from pathlib import Path
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from devstack.console import Console, Sink
-from devstack.demo_plan import StoryDatabase
+from devstack.demo.plan import StoryDatabase
 from devstack.first_rows import first_rows
-from devstack.outside import Outside, OutsideError
-from devstack.ports import Ports
-from devstack.program import StartError
-from devstack.rabbitmq import RabbitMQMissingError
-from devstack.shell import enter, with_env_option
-from devstack.stack import ROOT, Stack, StackOptions
+from devstack.stack.console import Console, Sink
+from devstack.stack.outside import Outside, OutsideError
+from devstack.stack.pipeline import ROOT, Stack, StackOptions
+from devstack.stack.ports import Ports
+from devstack.stack.program import StartError
+from devstack.stack.rabbitmq import RabbitMQMissingError
+from devstack.stack.shell import enter, with_env_option
 from superstoryboard.config.env_file import EnvFileError
-from superstoryboard.jobs.migrate import MigrationError
+from superstoryboard.db.migrate import MigrationError
 
 STATE = ROOT / ".devstack" / "up"
 PIPE_COLUMNS = 200

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from storyboard.api.errors import CommandError, ExitCode
 from storyboard.app import build_app
-from storyboard.errors import CommandError, ExitCode
-from storyboard.output import say
+from storyboard.terminal.output import say
 from superstoryboard.config.env_file import load_or_exit
 
 

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from storyboard import (
+from storyboard.commands import (
     batch,
     dead_letters,
-    examine,
     generate,
     jobs,
     models,
@@ -18,10 +17,11 @@ from storyboard import (
     process,
     queues,
     record_operation,
-    steer,
     sweep,
 )
-from storyboard.output import print_line
+from storyboard.commands import cancel_retry as steer
+from storyboard.commands import doctor as examine
+from storyboard.terminal.output import print_line
 
 EPILOG = """
 [bold]Settings[/bold]

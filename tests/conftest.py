@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from devstack.postgres import Postgres
-from devstack.rabbitmq import ensure_rabbitmq
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.migrate import migrate
+from devstack.stack.postgres import Postgres
+from devstack.stack.rabbitmq import ensure_rabbitmq
+from superstoryboard.db.database import Database
+from superstoryboard.db.migrate import migrate
 
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"

@@ -15,7 +15,7 @@ import grpc
 import jwt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 
+from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.jobs.cleanups import Cleanup, Cleanups
-from superstoryboard.jobs.database import DatabaseUnavailableError
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from services.asset_writer.write import ArtifactWriter
 from superstoryboard.broker.artifacts import Broker
+from superstoryboard.db.database import DatabaseUnavailableError
+from superstoryboard.db.notify import Wakeups
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from superstoryboard.jobs.database import DatabaseUnavailableError
-from superstoryboard.queue.wakeups import Wakeups
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.asset_writer.staged import DoubtfulBytesError, UnusableBytesError
+from superstoryboard.db.errors import RowsLockedError, StatementTimeoutError, refused_state
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from superstoryboard.jobs.database_errors import RowsLockedError, StatementTimeoutError, refused_state
-from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger
 

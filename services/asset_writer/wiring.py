@@ -11,13 +11,12 @@ from services.asset_writer.settings import AssetWriterSettings
 from services.asset_writer.status import WriterStatus
 from services.asset_writer.write import ArtifactWriter, Destination
 from superstoryboard.broker.artifacts import Broker
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
-from superstoryboard.jobs.database import Database
-from superstoryboard.queue.wakeups import ARTIFACTS_CHANNEL, Wakeups
+from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
-from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
-from superstoryboard.runtime.worker import new_worker_id
 from superstoryboard.storage.buckets import IMAGES, VIDEOS, BucketDefinition, ensure_buckets, final_buckets
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
@@ -26,6 +25,7 @@ from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1 import worker_service_pb2_grpc
+from superstoryboard.worker.loop import new_worker_id
 
 BUCKET_RETRY_SECONDS = 2.0
 STREAM_GRACE_SECONDS = 1.0

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from services.asset_writer.endings import Endings
 from services.asset_writer.staged import DoubtfulBytesError, fetch_staged, is_written
+from superstoryboard.db.errors import DatabaseUnavailableError, RowsLockedError, StatementTimeoutError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from superstoryboard.jobs.database_errors import DatabaseUnavailableError, RowsLockedError, StatementTimeoutError
-from superstoryboard.runtime.checkpoints import reached
+from superstoryboard.process.checkpoints import reached
 from superstoryboard.storage.buckets import UrlKind
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore, public_object_url

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from superstoryboard.domain.errors import CallOutcome
 from superstoryboard.jobs.artifacts import ArtifactFacts
-from superstoryboard.jobs.errors import CallOutcome
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_bytes
-from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
-from superstoryboard.providers.results import damaged_image
+from superstoryboard.process.checkpoints import reached
+from superstoryboard.providers.google.gemini_images import GeminiImages, ImageCall
+from superstoryboard.providers.google.results import damaged_image
 from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.checkpoints import reached
-from superstoryboard.runtime.handoff import HandOff, facts_of
-from superstoryboard.runtime.intents import Intent, Intents
-from superstoryboard.runtime.paid_calls import counted, recorded, to_the_end
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff, facts_of
+from superstoryboard.worker.attempt.intent import Intent, Intents
+from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 
 ROUTE = "gemini_image"
 

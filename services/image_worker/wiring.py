@@ -6,15 +6,15 @@ from services.image_worker.generate import ImageGenerator
 from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
-from superstoryboard.providers.gemini_images import GeminiImages
+from superstoryboard.jobs.queue import Gate, GateLimits, WorkQueue
+from superstoryboard.providers.google.gemini_images import GeminiImages
 from superstoryboard.providers.source import SourceFetcher
-from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.staging import Staging, open_staging
-from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
-from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
+from superstoryboard.worker.assemble import Connections, run_once, run_worker, warn_at_start
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.staging import Staging, open_staging
+from superstoryboard.worker.loop import Limits, Worker, new_worker_id
 
 QUEUE = "image_generation_queue"
 

@@ -10,10 +10,10 @@ import grpc
 from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
 from services.ingest.steering import refused
 from services.ingest.submissions import Submissions
-from superstoryboard.auth.interceptor import caller
 from superstoryboard.jobs.records import job_message
 from superstoryboard.jobs.steering import Edit, Refused, Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import invalid, not_found
 from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import job_pb2

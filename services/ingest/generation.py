@@ -16,16 +16,16 @@ import psycopg
 from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
 from services.ingest.steering import SteeringCalls
 from services.ingest.submissions import CreateRequest, Submissions
-from superstoryboard.auth.interceptor import caller
-from superstoryboard.auth.tokens import Role
 from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
+from superstoryboard.process.checkpoints import reached
+from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.rpc.limits import Shares
+from superstoryboard.rpc.tokens import Role
 from superstoryboard.rpc.validation import check
-from superstoryboard.runtime.checkpoints import reached
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2

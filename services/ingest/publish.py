@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToJson
 
 from superstoryboard.broker.events import EventExchange, EventsBrokerError, OutgoingEvent
-from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.feeds import EventFeedPosition, Standing
 from superstoryboard.jobs.records import event_message

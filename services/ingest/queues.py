@@ -11,13 +11,13 @@ import grpc
 from services.ingest.dead_letters import DeadLetterCalls
 from services.ingest.operations import OperationCalls
 from services.ingest.submissions import Submissions
-from superstoryboard.auth.interceptor import caller
-from superstoryboard.jobs.database import DatabaseUnavailableError
+from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.records import kind_value
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
+from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import not_found
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import grpc
 
-from superstoryboard.auth.interceptor import caller
-from superstoryboard.auth.tokens import Role
 from superstoryboard.jobs.records import TERMINAL_STATES, job_message
 from superstoryboard.jobs.steering import Refusal, Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, not_found
+from superstoryboard.rpc.tokens import Role
 from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2

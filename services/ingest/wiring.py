@@ -10,7 +10,8 @@ from services.ingest.generation import GenerationService
 from services.ingest.queues import QueueService, keep_gauges
 from services.ingest.settings import IngestSettings
 from services.ingest.submissions import Submissions
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
@@ -18,9 +19,8 @@ from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
-from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
+from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
-from superstoryboard.runtime.process import Duties, Stop, schema_answers, watch_health
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage

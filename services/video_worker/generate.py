@@ -10,21 +10,21 @@ from pathlib import Path
 from services.video_worker.polling import STARTED_PERCENT, Poller, Times
 from services.video_worker.routes import VideoRoutes
 from services.video_worker.search import LostNames, Submits, mark_of
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, JobFailure
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify
+from superstoryboard.process.checkpoints import reached
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.providers.video import VideoCall
-from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.attempt_errors import ReleasedError
-from superstoryboard.runtime.checkpoints import reached
-from superstoryboard.runtime.handoff import HandOff, facts_of
-from superstoryboard.runtime.intents import Intents
-from superstoryboard.runtime.paid_calls import counted, recorded, to_the_end
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
+from superstoryboard.worker.attempt.errors import ReleasedError
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff, facts_of
+from superstoryboard.worker.attempt.intent import Intents
+from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 
 
 class VideoGenerator:

@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import ClaimedJob, Operation, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
 from superstoryboard.providers.video import OperationDone, VideoProvider
-from superstoryboard.runtime.attempt_errors import ReleasedError, StaleClaimError, StillRunningError
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import CallMetrics
+from superstoryboard.worker.attempt.errors import ReleasedError, StaleClaimError, StillRunningError
 
 TIMED_OUT = "Video generation timed out after 6 minutes"
 """SPEC A5, to the letter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.providers.catalogue import Catalogue, UnknownModel
 from superstoryboard.providers.video import VideoProvider
 

@@ -8,15 +8,15 @@ from datetime import timedelta
 from uuid import UUID
 
 from services.video_worker.routes import VideoRoutes
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.work import ClaimedJob, LostCall, Operation
+from superstoryboard.jobs.queue import ClaimedJob, LostCall, Operation
 from superstoryboard.providers.video import ListedOperation, VideoProvider
-from superstoryboard.runtime.attempt_errors import StillRunningError
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import LostNameMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
+from superstoryboard.worker.attempt.errors import StillRunningError
 
 WEBHOOK_SECONDS = 1200.0
 """Google tells the name at the end of an operation, minutes after the submit."""

@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from superstoryboard.config.settings import Port
 from superstoryboard.config.worker import WorkerSettings, outlasting
-from superstoryboard.providers.rest import Timeouts
+from superstoryboard.providers.google.rest import Timeouts
 
 
 class VideoWorkerSettings(WorkerSettings):

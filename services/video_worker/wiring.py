@@ -12,19 +12,19 @@ from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.work import Gate, GateLimits, WorkQueue
+from superstoryboard.jobs.queue import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.omni import Omni
+from superstoryboard.providers.google.omni import Omni
+from superstoryboard.providers.google.veo import VeoGemini
+from superstoryboard.providers.google.veo_vertex import VeoVertex
 from superstoryboard.providers.source import SourceFetcher
-from superstoryboard.providers.veo import VeoGemini
-from superstoryboard.providers.veo_vertex import VeoVertex
 from superstoryboard.providers.video import VideoProvider
-from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.staging import Staging, open_staging
-from superstoryboard.runtime.worker import Limits, Worker, new_worker_id
-from superstoryboard.runtime.worker_process import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics, WorkerMetrics
+from superstoryboard.worker.assemble import Connections, run_once, run_worker, warn_at_start
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.staging import Staging, open_staging
+from superstoryboard.worker.loop import Limits, Worker, new_worker_id
 
 QUEUE = "video_generation_queue"
 

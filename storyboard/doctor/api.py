@@ -7,12 +7,12 @@ import asyncio
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from storyboard.client import Metadata, caller_metadata, connect
+from storyboard.api.client import Metadata, caller_metadata, connect
+from storyboard.api.rpc_errors import status_lines, status_of
+from storyboard.api.settings import Endpoint, ingest_endpoint, secret, token, worker_endpoint
 from storyboard.doctor.environment import flag, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import read_token
-from storyboard.rpc_errors import status_lines, status_of
-from storyboard.settings import Endpoint, ingest_endpoint, secret, token, worker_endpoint
 from superstoryboard.v1 import generation_service_pb2, generation_service_pb2_grpc, queue_service_pb2
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 

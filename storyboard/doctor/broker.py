@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from storyboard.api.errors import ExitCode
+from storyboard.api.settings import secret
 from storyboard.doctor.environment import host_of, is_inside
 from storyboard.doctor.findings import Finding, failed, not_set, ok, warning
-from storyboard.errors import ExitCode
-from storyboard.settings import secret
-from superstoryboard.broker.inspection import (
+from superstoryboard.inspection.broker import (
     QUEUES,
     BrokerInspectionError,
     BrokerProblem,

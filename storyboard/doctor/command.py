@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from storyboard.api.errors import CommandError
 from storyboard.doctor.api import check_ingest, check_jwt_secret, check_workers
 from storyboard.doctor.broker import check_broker
 from storyboard.doctor.database import check_database
@@ -18,8 +19,7 @@ from storyboard.doctor.google import check_google, load_catalogue
 from storyboard.doctor.listing import check_listing
 from storyboard.doctor.spend import NAME, make_image, plan
 from storyboard.doctor.storage import check_storage
-from storyboard.errors import CommandError
-from storyboard.output import print_json, print_line, say
+from storyboard.terminal.output import print_json, print_line, say
 
 CHECKS: Sequence[tuple[str, Check]] = (
     ("database", check_database),

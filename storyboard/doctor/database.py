@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import get_args
 
+from storyboard.api.errors import ExitCode
+from storyboard.api.settings import DEFAULT_KV_TABLE, secret
 from storyboard.doctor.environment import flag, is_inside, value
 from storyboard.doctor.findings import Finding, failed, not_set, ok, unreachable, warning
-from storyboard.errors import ExitCode
-from storyboard.settings import DEFAULT_KV_TABLE, secret
 from superstoryboard.config.settings import Identifier
-from superstoryboard.jobs.inspection import (
+from superstoryboard.inspection.database import (
     GrantFacts,
     Inspection,
     KvFacts,
@@ -19,7 +19,7 @@ from superstoryboard.jobs.inspection import (
     ServerFacts,
     inspect,
 )
-from superstoryboard.jobs.inspection_problems import InspectionError, Problem
+from superstoryboard.inspection.database_problems import InspectionError, Problem
 
 OLDEST_VERSION = 150000
 NAMED_AT_MOST = 3

@@ -6,7 +6,7 @@ import ipaddress
 import os
 from urllib.parse import urlsplit
 
-from storyboard.settings import secret
+from storyboard.api.settings import secret
 
 _INSIDE_SUFFIXES = (".local", ".internal", ".localhost", ".svc", ".lan")
 

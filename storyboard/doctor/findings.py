@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
-from storyboard.errors import CommandError, ExitCode
-from storyboard.settings import secret
+from storyboard.api.errors import CommandError, ExitCode
+from storyboard.api.settings import secret
 
 GROUP_SECONDS = 45.0
 _SECRET_NAMES = (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from storyboard.api.errors import CommandError, ExitCode
+from storyboard.api.settings import secret
 from storyboard.doctor.environment import value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
-from storyboard.errors import CommandError, ExitCode
-from storyboard.settings import secret
-from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model, UnknownModel
-from superstoryboard.providers.google_files import GOOGLE
-from superstoryboard.providers.inspection import (
+from superstoryboard.inspection.google import (
     GoogleInspection,
     GoogleInspectionError,
     ModelAnswer,
     inspect_google,
 )
+from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model, UnknownModel
+from superstoryboard.providers.google.files import GOOGLE
 from superstoryboard.providers.validation import describe, validate_generation
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from storyboard.api.settings import secret
 from storyboard.doctor.environment import value
 from storyboard.doctor.findings import Finding, ok, unreachable, warning
 from storyboard.doctor.google import KEY_SETTING, load_catalogue
-from storyboard.settings import secret
-from superstoryboard.jobs.errors import ProviderFailure
+from superstoryboard.domain.errors import ProviderFailure
 from superstoryboard.providers.catalogue import Catalogue, Model
-from superstoryboard.providers.google_files import GOOGLE
-from superstoryboard.providers.veo import ROUTE, VeoGemini
+from superstoryboard.providers.google.files import GOOGLE
+from superstoryboard.providers.google.veo import ROUTE, VeoGemini
 
 NAME = "operation list"
 BY_HAND = "Where a submit has no answer, look for the operation in the worker's log: `storyboard record-operation`."

@@ -8,18 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from storyboard.client import connect_ingest
+from storyboard.api.client import connect_ingest
+from storyboard.api.settings import secret
 from storyboard.doctor.environment import value
 from storyboard.doctor.findings import Finding, State, failed, ok, unreachable
 from storyboard.doctor.google import KEY_SETTING, load_catalogue
-from storyboard.settings import secret
-from storyboard.views import SUCCEEDED, TERMINAL_STATES, error_text, state_word
-from superstoryboard.jobs.errors import ProviderFailure
+from storyboard.terminal.views import SUCCEEDED, TERMINAL_STATES, error_text, state_word
+from superstoryboard.domain.errors import ProviderFailure
 from superstoryboard.media import MediaError
 from superstoryboard.media.verify import probe_bytes
 from superstoryboard.providers.catalogue import Catalogue, Model
-from superstoryboard.providers.gemini_images import GeminiImages, ImageCall
-from superstoryboard.providers.google_files import GOOGLE
+from superstoryboard.providers.google.files import GOOGLE
+from superstoryboard.providers.google.gemini_images import GeminiImages, ImageCall
 from superstoryboard.v1.generation_service_pb2 import CreateImageJobRequest
 from superstoryboard.v1.job_pb2 import ImageGeneration, Job
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from storyboard.api.errors import ExitCode
+from storyboard.api.settings import secret
 from storyboard.doctor.environment import host_of, is_inside, secret_key, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import describe_storage_key, read_token
-from storyboard.errors import ExitCode
-from storyboard.settings import secret
 from superstoryboard.config.addresses import address_problem
+from superstoryboard.inspection.storage import (
+    PROBE_TYPE,
+    Bucket,
+    ProbeResult,
+    Rights,
+    StorageInspection,
+    StorageInspectionError,
+    inspect_storage,
+)
 from superstoryboard.storage.buckets import (
     FINAL_BUCKETS,
     IMAGES,
@@ -20,15 +29,6 @@ from superstoryboard.storage.buckets import (
     staging_bucket,
 )
 from superstoryboard.storage.causes import Cause
-from superstoryboard.storage.inspection import (
-    PROBE_TYPE,
-    Bucket,
-    ProbeResult,
-    Rights,
-    StorageInspection,
-    StorageInspectionError,
-    inspect_storage,
-)
 
 DEFAULT_STAGING_BUCKET = "artifact-staging"
 START_WRITER = "Start the asset_writer, which makes missing buckets at its start, or make it in the dashboard."

@@ -6,10 +6,10 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from superstoryboard.auth.interceptor import Authenticator
-from superstoryboard.auth.tokens import SHORTEST_SECRET_BYTES, TokenVerifier
 from superstoryboard.config.settings import Port, Settings
+from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.limits import ServerLimits
+from superstoryboard.rpc.tokens import SHORTEST_SECRET_BYTES, TokenVerifier
 
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
 

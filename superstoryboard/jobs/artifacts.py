@@ -10,9 +10,9 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import JobError
-from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import JobError
+from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob
 from superstoryboard.telemetry.logs import get_logger
 
 NO_ENTITY = "entity not found"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 
 
 @dataclass(frozen=True)

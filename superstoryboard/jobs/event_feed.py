@@ -12,8 +12,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from superstoryboard.jobs.database import Database, DatabaseUnavailableError
-from superstoryboard.queue.wakeups import Wakeups
+from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.db.notify import Wakeups
 from superstoryboard.telemetry.feed_metrics import GapMetrics
 from superstoryboard.telemetry.logs import get_logger
 

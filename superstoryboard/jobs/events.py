@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.event_feed import IDLE_SECONDS, PAGE, EventFeed
 from superstoryboard.jobs.recent_events import RecentEvents
 

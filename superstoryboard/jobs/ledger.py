@@ -13,9 +13,9 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.database import Database, DatabaseUnavailableError
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.jobs.work import PATIENCE_SECONDS, ClaimedJob, Gate
+from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob, Gate
 from superstoryboard.telemetry.logs import get_logger
 
 NAME_RETRY_MAX_SECONDS = 5.0

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ProviderFailure
-from superstoryboard.jobs.work import PATIENCE_SECONDS
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ProviderFailure
+from superstoryboard.jobs.queue import PATIENCE_SECONDS
 
 
 class Recorded(StrEnum):

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from operator import itemgetter
 from typing import Any
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 
 KEPT = 5000
 READ_ROWS = 1000

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.ids import new_job_id
+from superstoryboard.db.database import Database
+from superstoryboard.domain.ids import new_job_id
 from superstoryboard.jobs.records import read_record
 
 PATIENCE_SECONDS = 3.0

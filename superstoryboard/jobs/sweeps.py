@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from superstoryboard.jobs.database import Database, DatabaseUnavailableError
+from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.telemetry.logs import get_logger
 
 log = get_logger("sweep")

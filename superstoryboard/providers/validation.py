@@ -15,7 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from protovalidate import Validator
 
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.providers.catalogue import Catalogue, Model, UnknownModel
 from superstoryboard.providers.source_url import url_problem
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration

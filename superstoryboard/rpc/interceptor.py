@@ -16,13 +16,13 @@ import grpc
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
-from superstoryboard.auth.interceptor import Authenticator
-from superstoryboard.auth.tokens import Principal
-from superstoryboard.jobs.database import DatabaseUnavailableError
-from superstoryboard.jobs.refused_values import refuses_a_value
+from superstoryboard.db.database import DatabaseUnavailableError
+from superstoryboard.db.refused_values import refuses_a_value
+from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.errors import ApiError, invalid, unavailable
 from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
 from superstoryboard.rpc.open_services import OpenServices
+from superstoryboard.rpc.tokens import Principal
 from superstoryboard.rpc.wire import MEBIBYTE, parse
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import RpcMetrics

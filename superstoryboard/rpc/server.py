@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from superstoryboard.auth.interceptor import Authenticator
+from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
 from superstoryboard.telemetry.metrics import RpcMetrics

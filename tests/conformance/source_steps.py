@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from superstoryboard.jobs.errors import JobError, JobFailure
+from superstoryboard.domain.errors import JobError, JobFailure
 from superstoryboard.providers.addresses import Address
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Stub

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.access import ApiKey
-from superstoryboard.providers.rest import Rest, Timeouts
-from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.access import ApiKey
+from superstoryboard.providers.google.rest import Rest, Timeouts
+from superstoryboard.providers.google.veo import VeoGemini
 from tests.conformance.http_stub import Answer, serve
 from tests.conformance.video_routes import FILE_PATH, FILE_URI, KEY
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.veo import VeoGemini
 from tests.conformance.http_stub import Answer, serve
 from tests.emulators.google_fixture import KEY
 

@@ -7,9 +7,9 @@ import httpx
 import httpx2
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, ProviderFailure
-from superstoryboard.providers import errors, results
-from superstoryboard.providers.google_error import parse_seconds
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, ProviderFailure
+from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google.error_body import parse_seconds
 from superstoryboard.providers.wording import LONGEST, presentable, support_codes
 
 UNPAID, UNKNOWN, PAID = CallOutcome.UNPAID, CallOutcome.UNKNOWN, CallOutcome.PAID

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers import errors, results
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.answers import KEPT_CHARACTERS, kept
+from superstoryboard.providers.google import errors, results
 
 TYPES = "type.googleapis.com/google.rpc."
 

@@ -12,10 +12,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.media import MediaType
 from superstoryboard.media.images import probe_image
-from superstoryboard.providers.gemini_images import ANSWER_BYTES, GeminiImages, ImageCall, read_image
+from superstoryboard.providers.google.gemini_images import ANSWER_BYTES, GeminiImages, ImageCall, read_image
 from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, serve
 from tests.emulators.google_fixture import IMAGE_MODEL, KEY, GoogleEmulator, encode, report, script

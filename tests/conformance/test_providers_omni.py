@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.omni import Omni
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.omni import Omni
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import FILE_URI, KEY, encoded, output

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from superstoryboard.jobs.errors import ErrorClass, JobFailure
+from superstoryboard.domain.errors import ErrorClass, JobFailure
 from superstoryboard.media import MediaType
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, serve

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from PIL import Image
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.media import MediaType
 from superstoryboard.media.videos import probe_video
-from superstoryboard.providers.rest import Timeouts
+from superstoryboard.providers.google.rest import Timeouts
+from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.providers.source import SourceImage
-from superstoryboard.providers.veo import VeoGemini
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.veo_steps import CALL, MAX_BYTES, OPERATION, facts, poll_failure, release, submit_failure
@@ -230,6 +230,9 @@ async def test_a_filter_that_leaves_a_video_is_no_failure(stub: Stub, stubbed: V
 
 
 def test_the_video_adapter_does_not_load_google_genai() -> None:
-    code = "import sys, superstoryboard.providers.veo\nprint([n for n in ('google.genai', 'av') if n in sys.modules])"
+    code = (
+        "import sys, superstoryboard.providers.google.veo\n"
+        "print([n for n in ('google.genai', 'av') if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=90)
     assert done.stdout.strip() == "[]"

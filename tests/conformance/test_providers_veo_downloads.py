@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.veo import VeoGemini
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.veo_steps import MAX_BYTES, facts
 from tests.emulators.google_fixture import (

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers import inline_base64
-from superstoryboard.providers.access import GoogleLogin
-from superstoryboard.providers.inline_base64 import NotBase64Error, copy_base64
-from superstoryboard.providers.veo_vertex import VeoVertex
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google import inline_base64
+from superstoryboard.providers.google.access import GoogleLogin
+from superstoryboard.providers.google.inline_base64 import NotBase64Error, copy_base64
+from superstoryboard.providers.google.veo_vertex import VeoVertex
 from superstoryboard.providers.video import OperationDone, VideoCall
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import VERTEX_NAME, VERTEX_POLL, encoded, inline

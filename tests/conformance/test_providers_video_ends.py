@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.rest import Timeouts
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoProvider
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import FILE_URI, ROUTES, VideoRoute, encoded

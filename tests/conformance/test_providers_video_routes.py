@@ -14,9 +14,9 @@ import pytest
 from google import genai
 from google.genai import types
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.access import KEY_HEADER
-from superstoryboard.providers.rest import Timeouts
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.access import KEY_HEADER
+from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.providers.video import OperationDone, OperationRunning, VideoProvider
 from tests.conformance.http_stub import Answer, Stub, serve

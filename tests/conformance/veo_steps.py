@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.providers.video import VideoCall
 from tests.emulators.google_fixture import (
     KEY,

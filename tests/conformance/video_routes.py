@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from superstoryboard.providers.omni import Omni
-from superstoryboard.providers.rest import Timeouts
-from superstoryboard.providers.veo import VeoGemini
-from superstoryboard.providers.veo_vertex import VeoVertex
+from superstoryboard.providers.google.omni import Omni
+from superstoryboard.providers.google.rest import Timeouts
+from superstoryboard.providers.google.veo import VeoGemini
+from superstoryboard.providers.google.veo_vertex import VeoVertex
 from superstoryboard.providers.video import VideoProvider
 from tests.conformance.http_stub import Answer, Stub
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.media import MediaType
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.providers.video import VideoCall

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from devstack.ports import free_port
-from devstack.stack import Stack, StackOptions
+from devstack.stack.pipeline import Stack, StackOptions
+from devstack.stack.ports import free_port
 from tests.doctor.fixture import Doctor
 from tests.running import SECRET, Service, running, token
 

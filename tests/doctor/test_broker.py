@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from superstoryboard.broker.artifacts import DEAD_QUEUE, READY_QUEUE, Broker
 from tests.doctor.fixture import Doctor, Examined
 

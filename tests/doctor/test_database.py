@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from devstack.ports import free_port
-from devstack.postgres import Postgres
+from devstack.stack.ports import free_port
+from devstack.stack.postgres import Postgres
 from tests.doctor.fixture import Doctor
 
 PASSWORD = "right-password-1"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from superstoryboard.providers.catalogue import SHIPPED
 from tests.doctor.fixture import Doctor
 from tests.emulators.google_fixture import IMAGE_MODEL, KEY, VIDEO_MODEL, GoogleEmulator, report, submit_video

@@ -10,7 +10,7 @@ import httpx
 import jwt
 import pytest
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from tests.doctor.fixture import Doctor
 from tests.emulators.google_fixture import GoogleEmulator
 from tests.emulators.storage_fixture import (

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.migrate import migrate
+from devstack.stack.postgres import Postgres
+from superstoryboard.db.migrate import migrate
 from tests.conftest import TEMPLATE, admin
 from tests.e2e.paid_stage import Stage
 from tests.e2e.pipeline import KV, Pipeline, pipeline

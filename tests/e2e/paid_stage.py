@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
-from superstoryboard.runtime.checkpoints import VARIABLE
+from superstoryboard.process.checkpoints import VARIABLE
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import Pipeline
 from tests.emulators.google_fixture import wait_for

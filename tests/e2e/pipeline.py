@@ -14,7 +14,7 @@ import grpc
 import httpx
 import psycopg
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, worker_service_pb2, worker_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub

@@ -7,8 +7,8 @@ from io import BytesIO
 
 from PIL import Image
 
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
-from superstoryboard.jobs.database import Database
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import Pipeline

@@ -10,9 +10,9 @@ import httpx
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from superstoryboard.broker.artifacts import Broker
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.v1 import generation_service_pb2 as api

@@ -10,8 +10,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from devstack.postgres import Postgres
-from superstoryboard.runtime.checkpoints import VARIABLE
+from devstack.stack.postgres import Postgres
+from superstoryboard.process.checkpoints import VARIABLE
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from tests.conftest import TEMPLATE, admin

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from devstack.google_emulator.operations import Operation
-from devstack.postgres import Postgres
+from devstack.emulators.google.operations import Operation
+from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from tests.conftest import TEMPLATE, admin

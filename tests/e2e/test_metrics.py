@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.emulators.google_fixture import IMAGE_MODEL

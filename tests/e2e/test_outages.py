@@ -16,10 +16,10 @@ import aio_pika
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres, StopMode
-from devstack.rabbitmq import RabbitMQ
+from devstack.stack.postgres import Postgres, StopMode
+from devstack.stack.rabbitmq import RabbitMQ
 from superstoryboard.broker.artifacts import DEAD_QUEUE, READY_QUEUE
-from superstoryboard.jobs.migrate import migrate
+from superstoryboard.db.migrate import migrate
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import KV, NAMES, Pipeline, pipeline
 from tests.emulators.google_fixture import wait_for

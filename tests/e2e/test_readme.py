@@ -26,7 +26,7 @@ UP_SECONDS, BLOCK_SECONDS = 90.0, 180.0
 RUN_UP = """
 import sys
 from pathlib import Path
-from devstack.ports import Ports
+from devstack.stack.ports import Ports
 from devstack.up import run
 sys.exit(run(Ports.free(), Path(sys.argv[1])))
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as queue_api

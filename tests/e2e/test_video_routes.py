@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import job_pb2
 from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import Pipeline, pipeline

@@ -44,7 +44,7 @@ class GoogleEmulator:
         return self._process
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "devstack.google_emulator", "--state-dir", str(self.state_dir)]
+        command = [sys.executable, "-m", "devstack.emulators.google", "--state-dir", str(self.state_dir)]
         command += [
             "--api-key",
             KEY,

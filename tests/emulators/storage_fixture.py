@@ -41,7 +41,7 @@ def _drain(stream: IO[str], lines: "queue.Queue[dict[str, Any]]") -> None:
 
 def start_emulator(database_url: str, state_dir: Path, *extra: str) -> RunningEmulator:
     """Start the program on a free port and wait for its listening line."""
-    command = [sys.executable, "-m", "devstack.storage_emulator", "--port", "0"]
+    command = [sys.executable, "-m", "devstack.emulators.storage", "--port", "0"]
     command += ["--state-dir", str(state_dir), "--database-url", database_url]
     command += ["--secret-key", SECRET_KEY, "--staging-key", STAGING_KEY, "--anon-key", ANON_KEY, *extra]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from superstoryboard.jobs import database_errors, store
-from superstoryboard.providers import errors, gemini_images
-from superstoryboard.runtime import handoff, leases, staging
+from superstoryboard.db import errors as database_errors
+from superstoryboard.jobs import store
+from superstoryboard.providers.google import errors, gemini_images
 from superstoryboard.storage import objects
+from superstoryboard.worker import leases
+from superstoryboard.worker.attempt import handoff, staging
 from tests.emulators.storage_fixture import STAGING_BUCKET
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from psycopg import Connection, connect
 from psycopg.types.json import Jsonb
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.migrate import migrate
+from devstack.stack.postgres import Postgres
+from superstoryboard.db.database import Database
+from superstoryboard.db.migrate import migrate
 from superstoryboard.jobs.sweeps import Sweeper
 from tests.faults.race_actors import Actor
 from tests.faults.race_checks import CHECKS, MOVES, PREPARE

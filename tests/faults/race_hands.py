@@ -9,10 +9,10 @@ from uuid import UUID
 
 import psycopg
 
+from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
-from superstoryboard.jobs.database import Database, DatabaseUnavailableError
-from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from superstoryboard.jobs.work import ClaimedJob, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 
 PLANS: dict[str, dict[str, tuple[int, tuple[str, ...]]]] = {
     "image": {

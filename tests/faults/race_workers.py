@@ -10,7 +10,7 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from tests.faults.race_hands import FAULT, Hands, Outcome
 from tests.faults.race_table import PLANS, Held
 from tests.integration.helpers import FACTS, open_call

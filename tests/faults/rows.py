@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from devstack.postgres import StopMode
+from devstack.stack.postgres import StopMode
 from services.video_worker.search import LOOKS
 from tests.emulators.google_fixture import VIDEO_MODEL
 from tests.emulators.storage_fixture import STAGING_BUCKET

@@ -8,7 +8,7 @@ import time
 
 import aio_pika
 
-from devstack.postgres import StopMode
+from devstack.stack.postgres import StopMode
 from superstoryboard.broker.artifacts import READY_QUEUE, Broker
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from tests.faults.outside import google_rows

@@ -17,11 +17,11 @@ import httpx
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
-from devstack.ports import free_port
-from devstack.postgres import Postgres
-from devstack.rabbitmq import RabbitMQ
-from superstoryboard.jobs.migrate import migrate
-from superstoryboard.runtime.checkpoints import VARIABLE
+from devstack.stack.ports import free_port
+from devstack.stack.postgres import Postgres
+from devstack.stack.rabbitmq import RabbitMQ
+from superstoryboard.db.migrate import migrate
+from superstoryboard.process.checkpoints import VARIABLE
 from tests.e2e.pipeline import KV, Pipeline, pipeline
 from tests.faults.proxy import LossyProxy, lossy_proxy
 from tests.running import Service

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import psycopg
 
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
+from superstoryboard.jobs.queue import ClaimedJob, Gate, GateLimits, WorkQueue
 from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import JobStore, Submission
-from superstoryboard.jobs.work import ClaimedJob, Gate, GateLimits, WorkQueue
 
 KV = "kv_store_7ee7668a"
 IMAGE_QUEUE = "image_generation_queue"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Refusal, Steering, Way
-from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import (
     FACTS,
     claim_one,

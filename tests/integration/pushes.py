@@ -16,10 +16,10 @@ from google.protobuf.json_format import Parse
 
 from services.ingest.publish import EventPublisher
 from superstoryboard.broker.events import EVENTS_EXCHANGE, EventExchange
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.feeds import EventFeedPosition
-from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.telemetry.feed_metrics import FeedMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics
 from superstoryboard.v1.job_pb2 import JobEvent

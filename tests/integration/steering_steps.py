@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Edit, Refusal, Steering, Way
-from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import (
     VIDEO_QUEUE,
     accept,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import psycopg
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.sweeps import Sweeper
 
 

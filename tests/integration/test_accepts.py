@@ -7,7 +7,7 @@ import asyncio
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.store import JobStore
 from tests.integration.helpers import (
     accept,

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from devstack.ports import LOOPBACK, free_port
-from devstack.rabbitmq import RabbitMQ, locate
+from devstack.stack.ports import LOOPBACK, free_port
+from devstack.stack.rabbitmq import RabbitMQ, locate
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.broker.events import EventExchange, EventsBrokerError
 from superstoryboard.v1.artifact_pb2 import ArtifactReady

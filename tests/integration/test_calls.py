@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from tests.integration.helpers import (
     IMAGE_QUEUE,

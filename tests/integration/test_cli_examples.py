@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from devstack.storage_emulator.metadata import Metadata
+from devstack.emulators.storage.metadata import Metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "examples" / "monitoring.sql"

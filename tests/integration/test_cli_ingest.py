@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from devstack.ports import free_port
-from devstack.program import BlockingProcess, Program, base_env
+from devstack.stack.ports import free_port
+from devstack.stack.program import BlockingProcess, Program, base_env
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0

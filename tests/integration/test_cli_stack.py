@@ -14,8 +14,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from devstack.program import base_env
-from devstack.stack import ROOT, Stack, StackOptions
+from devstack.stack.pipeline import ROOT, Stack, StackOptions
+from devstack.stack.program import base_env
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CLI_SECONDS = 90.0

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.database_errors import (
+from superstoryboard.db.database import Database
+from superstoryboard.db.errors import (
     DatabaseUnavailableError,
     PoolBusyError,
     RowsLockedError,
     StatementTimeoutError,
 )
-from superstoryboard.runtime.process import schema_answers
+from superstoryboard.process.lifecycle import schema_answers
 from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
 
 TICKS = 60
@@ -131,7 +131,7 @@ async def test_a_row_locked_elsewhere_is_told_apart_and_does_not_count_as_an_out
 async def test_a_statement_over_its_time_is_stopped_by_the_server_and_told_apart(
     monkeypatch: pytest.MonkeyPatch, small: Database, sql: psycopg.Connection
 ) -> None:
-    monkeypatch.setattr("superstoryboard.jobs.database.STATEMENT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("superstoryboard.db.database.STATEMENT_TIMEOUT_SECONDS", 0.2)
     with pytest.raises(StatementTimeoutError):
         await small.fetch("select pg_sleep(60)")
     running = "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(60)'"
@@ -176,8 +176,8 @@ async def test_a_pool_that_its_own_work_has_emptied_is_no_outage(
     monkeypatch: pytest.MonkeyPatch, full: tuple[Database, psycopg.Connection]
 ) -> None:
     database, _ = full
-    monkeypatch.setattr("superstoryboard.jobs.database.POOL_WAIT_SECONDS", 0)
-    monkeypatch.setattr("superstoryboard.runtime.process.HEALTH_TIMEOUT_SECONDS", 60)
+    monkeypatch.setattr("superstoryboard.db.database.POOL_WAIT_SECONDS", 0)
+    monkeypatch.setattr("superstoryboard.process.lifecycle.HEALTH_TIMEOUT_SECONDS", 60)
     with pytest.raises(PoolBusyError):
         await database.fetch("select 1")
     assert not database.is_away

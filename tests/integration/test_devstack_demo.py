@@ -11,13 +11,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from devstack.demo import STORYBOARD
-from devstack.demo_check import FetchedAsset, read_links, unexpected
-from devstack.demo_plan import Plan, StoryDatabase
-from devstack.demo_run import Outcome
-from devstack.gallery import Card, Page, render
-from devstack.program import base_env
-from devstack.rabbitmq import locate
+from devstack.demo.__main__ import STORYBOARD
+from devstack.demo.check import FetchedAsset, read_links, unexpected
+from devstack.demo.gallery import Card, Page, render
+from devstack.demo.plan import Plan, StoryDatabase
+from devstack.demo.run import Outcome
+from devstack.stack.program import base_env
+from devstack.stack.rabbitmq import locate
 from superstoryboard.media import sniff
 from superstoryboard.media.images import probe_image
 from superstoryboard.v1.job_pb2 import Asset, Job, JobState

@@ -2,10 +2,10 @@
 
 import pytest
 
-from devstack.environments import SERVICES, Environments
-from devstack.outside import Outside, OutsideError
-from devstack.ports import Ports
-from devstack.tokens import Secrets
+from devstack.stack.environments import SERVICES, Environments
+from devstack.stack.outside import Outside, OutsideError
+from devstack.stack.ports import Ports
+from devstack.stack.tokens import Secrets
 
 SECRETS = Secrets(
     jwt="jwt-secret",

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
-from devstack.ports import is_free
-from devstack.postgres import Postgres, StopMode
-from devstack.program import StartError
-from devstack.rabbitmq import RabbitMQ, RabbitMQMissingError, ensure_rabbitmq, locate
+from devstack.stack.ports import is_free
+from devstack.stack.postgres import Postgres, StopMode
+from devstack.stack.program import StartError
+from devstack.stack.rabbitmq import RabbitMQ, RabbitMQMissingError, ensure_rabbitmq, locate
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from devstack.environments import SERVICES
-from devstack.outside import Outside
-from devstack.stack import ROOT, Stack, StackOptions
+from devstack.stack.environments import SERVICES
+from devstack.stack.outside import Outside
+from devstack.stack.pipeline import ROOT, Stack, StackOptions
 from superstoryboard.v1 import generation_service_pb2 as generation
 from superstoryboard.v1 import generation_service_pb2_grpc as generation_grpc
 from superstoryboard.v1.job_pb2 import ImageGeneration, Job, JobState
@@ -28,7 +28,7 @@ UP_SECONDS = 90.0
 RUN_UP = """
 import sys
 from pathlib import Path
-from devstack.ports import Ports
+from devstack.stack.ports import Ports
 from devstack.up import run
 sys.exit(run(Ports.free(), Path(sys.argv[1])))
 """

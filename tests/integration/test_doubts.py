@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import ROUTES, VideoRoute, encoded
 from tests.integration.test_video_routes import CALLS, EXPRESS, GEMINI, GONE, attempt, ordered, routes_with

@@ -10,10 +10,10 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.database import Database
+from devstack.stack.postgres import Postgres
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed
-from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from superstoryboard.telemetry.feed_metrics import GapMetrics
 from superstoryboard.telemetry.metrics import new_registry
 from tests.conftest import TEMPLATE, admin

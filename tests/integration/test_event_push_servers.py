@@ -18,9 +18,9 @@ import aio_pika
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
-from devstack.rabbitmq import RabbitMQ
-from superstoryboard.jobs.database import Database
+from devstack.stack.postgres import Postgres
+from devstack.stack.rabbitmq import RabbitMQ
+from superstoryboard.db.database import Database
 from tests.conftest import TEMPLATE, admin
 from tests.emulators.google_fixture import wait_for
 from tests.integration.pushes import WAIT_SECONDS, Backend, assert_in_order, begun, consuming, log_of, publishing, write

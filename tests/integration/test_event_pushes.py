@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from superstoryboard.broker.events import EventExchange, EventsBrokerError
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.feeds import EventFeedPosition
 from tests.integration.helpers import accept, claim_one, image_queue

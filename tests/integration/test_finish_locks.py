@@ -9,9 +9,9 @@ import pytest
 
 from services.asset_writer.endings import Endings, Patience
 from services.asset_writer.write import ArtifactWriter, Destination
+from superstoryboard.db.database import Database
+from superstoryboard.db.errors import RowsLockedError
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.database_errors import RowsLockedError
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 from tests.integration.helpers import KV, accept, claim_one, image_queue, row, stage

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.store import JobStore
-from superstoryboard.jobs.work import ClaimedJob
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.attempt_errors import GateClosedError
-from superstoryboard.runtime.attempts import BACKOFF_MAX_SECONDS, backoff_seconds
-from superstoryboard.runtime.worker import Limits, Worker
+from superstoryboard.worker.attempt.errors import GateClosedError
+from superstoryboard.worker.attempts import BACKOFF_MAX_SECONDS, backoff_seconds
+from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     VIDEO_QUEUE,
     accept,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import psycopg
 from prometheus_client import CollectorRegistry
 
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.intents import Intent
-from superstoryboard.runtime.staging import Staging
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import HintMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
+from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.intent import Intent
+from superstoryboard.worker.attempt.staging import Staging
 from tests.conformance.http_stub import Answer, serve
 from tests.integration.helpers import FACTS, accept, claim_one, image_queue, open_call, row
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from tests.conftest import TEMPLATE, admin
 
 pytestmark = pytest.mark.timeout(900)

@@ -10,7 +10,7 @@ import grpc
 import jwt
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tests.conftest import TEMPLATE, admin

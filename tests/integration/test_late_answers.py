@@ -7,9 +7,9 @@ import asyncio
 import psycopg
 import pytest
 
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Steering, Way
 from tests.integration.helpers import (

@@ -11,7 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.store import JobStore
 from tests.integration.helpers import KV, claim_one, finish, image_queue, row, stage, submission, video_queue
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from tests.integration.helpers import accept, begin, claim_one, image_queue, intend
 
 BLOCKED = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and pid = %s"

@@ -14,10 +14,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from services.video_worker.search import mark_of, match
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.work import LostCall
+from superstoryboard.jobs.queue import LostCall
 from superstoryboard.providers.video import ListedOperation
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from tests.conformance.http_stub import Answer, Stub, serve

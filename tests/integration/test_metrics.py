@@ -8,8 +8,8 @@ import grpc
 import psycopg
 import pytest
 
-from devstack.ports import free_port
-from devstack.postgres import Postgres
+from devstack.stack.ports import free_port
+from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub

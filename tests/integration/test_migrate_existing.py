@@ -11,8 +11,8 @@ import pytest
 from pgmq.install import get_embedded_install_sql
 from psycopg.conninfo import make_conninfo
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.migrate import MigrationError, migrate, read_migrations
+from devstack.stack.postgres import Postgres
+from superstoryboard.db.migrate import MigrationError, migrate, read_migrations
 from tests.conftest import admin
 
 KV = "kv_store_7ee7668a"
@@ -204,7 +204,7 @@ def test_a_file_that_fails_leaves_nothing_behind(project: str, number: int, monk
     files = read_migrations()
     broken = type(files[0])(files[number].version, files[number].name, files[number].text + "\nselect 1 / 0;")
     with monkeypatch.context() as patch:
-        patch.setattr("superstoryboard.jobs.migrate.read_migrations", lambda: [*files[:number], broken])
+        patch.setattr("superstoryboard.db.migrate.read_migrations", lambda: [*files[:number], broken])
         with pytest.raises(MigrationError, match="division by zero"):
             migrate(project, kv_table="other_kv")
     assert (contents(project), made(project)) == (before, stood)

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from superstoryboard.jobs import migrate as module
-from superstoryboard.jobs.migrate import Migration, MigrationError, migrate, read_migrations
+from superstoryboard.db import migrate as module
+from superstoryboard.db.migrate import Migration, MigrationError, migrate, read_migrations
 
 KV = "kv_store_7ee7668a"
 QUEUES = ("image_generation_queue", "video_generation_queue")

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations, Recorded
 from superstoryboard.jobs.steering import Steering

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, worker_service_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub

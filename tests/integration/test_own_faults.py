@@ -5,12 +5,12 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.work import ClaimedJob, WorkQueue
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.worker import Limits, Worker
+from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
+from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     VIDEO_QUEUE,

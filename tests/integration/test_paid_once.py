@@ -6,17 +6,17 @@ import asyncio
 
 import pytest
 
+from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database, DatabaseUnavailableError
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
 from superstoryboard.jobs.ledger import CallRefusal, Ledger
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
-from superstoryboard.jobs.work import ClaimedJob
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.attempt_errors import StaleClaimError
-from superstoryboard.runtime.intents import Intents
-from superstoryboard.runtime.worker import Limits, Worker
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
+from superstoryboard.worker.attempt.errors import StaleClaimError
+from superstoryboard.worker.attempt.intent import Intents
+from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     VIDEO_QUEUE,

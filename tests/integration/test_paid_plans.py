@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Steering
 from tests.integration.helpers import accept, claim_one, intend, video_queue

@@ -12,7 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from tests.conftest import TEMPLATE, admin
 
 JOBS = int(os.environ.get("PLAN_ROWS", "200000"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from tests.integration.helpers import IMAGE_QUEUE, accept, image_queue
 
 POISON = {

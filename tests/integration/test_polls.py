@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from services.video_worker.polling import Poller, Times
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.work import Operation
-from superstoryboard.providers.rest import QUESTIONS_AT_ONCE, Timeouts
-from superstoryboard.providers.veo import VeoGemini
+from superstoryboard.jobs.queue import Operation
+from superstoryboard.providers.google.rest import QUESTIONS_AT_ONCE, Timeouts
+from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from tests.conformance.http_stub import Answer, serve
 from tests.conformance.video_routes import KEY, ROUTES, encoded

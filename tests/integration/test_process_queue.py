@@ -11,20 +11,20 @@ from uuid import UUID
 import grpc
 import pytest
 
-from devstack.ports import free_port
-from superstoryboard.auth.interceptor import Authenticator
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from devstack.stack.ports import free_port
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.jobs.queue import ClaimedJob, Gate, WorkQueue
 from superstoryboard.jobs.store import JobStore
-from superstoryboard.jobs.work import ClaimedJob, Gate, WorkQueue
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
+from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.server import Server
-from superstoryboard.runtime.attempt_errors import GateClosedError
-from superstoryboard.runtime.worker import Limits, Worker
-from superstoryboard.runtime.worker_service import WorkerService
 from superstoryboard.telemetry.metrics import RpcMetrics
 from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
+from superstoryboard.worker.attempt.errors import GateClosedError
+from superstoryboard.worker.loop import Limits, Worker
+from superstoryboard.worker.service import WorkerService
 from tests.integration.helpers import IMAGE_QUEUE, accept, image_queue, row
 from tests.wire import reason
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from devstack.postgres import Postgres
+from devstack.stack.postgres import Postgres
 from tests.conftest import TEMPLATE, admin
 from tests.faults.race import race
 from tests.faults.variants import change

@@ -8,8 +8,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.work import ClaimedJob
+from superstoryboard.db.database import Database
+from superstoryboard.jobs.queue import ClaimedJob
 from tests.integration.helpers import IMAGE_QUEUE, accept, finish, image_queue, row, stage
 
 BODY = {"storyboardId": "board", "sceneId": "scene-1", "prompt": "a fox"}

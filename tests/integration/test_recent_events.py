@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.events import EventLog, Wanted
 from superstoryboard.jobs.recent_events import RecentEvents
-from superstoryboard.queue.wakeups import EVENTS_CHANNEL, Wakeups
 from tests.integration.helpers import accept
 
 WATCHERS = 50

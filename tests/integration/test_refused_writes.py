@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.asset_writer.endings import Endings, Patience
+from superstoryboard.db.database import Database
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.steering import Steering
 from tests.integration.helpers import KV, accept, claim_one, finish, image_queue, row, stage
 

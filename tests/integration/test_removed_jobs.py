@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.sweeps import Sweeper
-from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, expire_lease, finish, image_queue, intend, stage
 
 REMOVE = {

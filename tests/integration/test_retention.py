@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from services.ingest.settings import IngestSettings
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.sweeps import Ages, Sweeper
 from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub

@@ -11,7 +11,7 @@ import jwt
 import psycopg
 import pytest
 
-from superstoryboard.jobs.migrate import migrate
+from superstoryboard.db.migrate import migrate
 from superstoryboard.storage.buckets import IMAGES, ensure_buckets
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.keys import STAGING_ROLE

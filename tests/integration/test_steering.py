@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import CallOutcome, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
 from tests.integration.helpers import (

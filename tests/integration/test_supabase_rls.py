@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     VIDEO_QUEUE,

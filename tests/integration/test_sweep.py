@@ -5,12 +5,12 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.sweeps import Sweeper
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     accept,

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import psycopg
 
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
 from superstoryboard.jobs.sweeps import Ages, Sweeper
 from tests.integration.helpers import (
     IMAGE_QUEUE,

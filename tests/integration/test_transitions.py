@@ -7,12 +7,12 @@ import asyncio
 import psycopg
 import pytest
 
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.sweeps import Sweeper
-from superstoryboard.jobs.work import ClaimedJob
 from tests.integration.helpers import (
     FACTS,
     IMAGE_QUEUE,

@@ -7,12 +7,12 @@ import asyncio
 import psycopg
 import pytest
 
-from superstoryboard.jobs.database import Database
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.worker import Limits, Worker
+from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     VIDEO_QUEUE,

@@ -18,20 +18,20 @@ from services.video_worker.routes import VideoRoutes
 from services.video_worker.search import LostNames
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.database import Database
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.source import SourceFetcher
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.attempts import Attempt
-from superstoryboard.runtime.handoff import HandOff
-from superstoryboard.runtime.staging import Staging
-from superstoryboard.runtime.worker import Limits, Worker
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.staging import Staging
+from superstoryboard.worker.attempts import Attempt
+from superstoryboard.worker.loop import Limits, Worker
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import psycopg
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
 from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, expire_lease, image_queue, stage
 
 AWAY = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGING_UNAVAILABLE", "away")

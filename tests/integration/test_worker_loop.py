@@ -11,15 +11,15 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Steering
-from superstoryboard.jobs.work import ClaimedJob
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL, Wakeups
-from superstoryboard.runtime.adoption import Adoption
-from superstoryboard.runtime.attempt_errors import ReleasedError, StillRunningError
-from superstoryboard.runtime.worker import Limits, Worker
+from superstoryboard.worker.attempt.errors import ReleasedError, StillRunningError
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     accept,

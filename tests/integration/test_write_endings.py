@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 
 from services.asset_writer.endings import Endings, Patience
+from superstoryboard.db.database import Database
+from superstoryboard.db.errors import StatementTimeoutError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.database_errors import StatementTimeoutError
 from tests.integration.helpers import accept, claim_one, image_queue, row, stage
 
 

@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from devstack.ports import free_port
-from superstoryboard.jobs.migrate import migrate
+from devstack.stack.ports import free_port
+from superstoryboard.db.migrate import migrate
 from tests.conftest import KV_TABLE, TEMPLATE, admin
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")

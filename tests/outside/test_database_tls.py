@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from superstoryboard.jobs.database import Database, DatabaseUnavailableError
-from superstoryboard.jobs.migrate import migrate
+from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.db.migrate import migrate
 from tests.authority import Authority
 from tests.conftest import KV_TABLE, TEMPLATE, admin
 from tests.outside.conftest import DebianPostgres

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from devstack.ports import free_port
+from devstack.stack.ports import free_port
 from tests.doctor.fixture import Doctor, clean_doctor
 from tests.emulators.google_fixture import wait_for
 from tests.outside.conftest import install

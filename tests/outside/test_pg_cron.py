@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import Notify
 
-from superstoryboard.jobs.migrate import migrate
-from superstoryboard.queue.wakeups import QUEUE_CHANNEL
+from superstoryboard.db.migrate import migrate
+from superstoryboard.db.notify import QUEUE_CHANNEL
 from tests.conftest import KV_TABLE, admin
 from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE
 from tests.outside.conftest import BINARIES, DebianPostgres, install

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from devstack.ports import free_port
-from superstoryboard.jobs.database import Database
-from superstoryboard.jobs.migrate import migrate, read_migrations
+from devstack.stack.ports import free_port
+from superstoryboard.db.database import Database
+from superstoryboard.db.migrate import migrate, read_migrations
 from tests.conftest import KV_TABLE
 from tests.emulators.google_fixture import wait_for
 from tests.integration.test_accepts import *  # noqa: F403 - the same tests through the pooler

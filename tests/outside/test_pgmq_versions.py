@@ -18,8 +18,8 @@ import psycopg
 import pytest
 from pgmq.install import get_embedded_install_sql
 
-from devstack.postgres import Postgres
-from superstoryboard.jobs.migrate import migrate
+from devstack.stack.postgres import Postgres
+from superstoryboard.db.migrate import migrate
 from tests.conftest import KV_TABLE, TEMPLATE, admin
 from tests.integration.test_accepts import *  # noqa: F403 - the same tests on another PGMQ
 from tests.integration.test_calls import *  # noqa: F403

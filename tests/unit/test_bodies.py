@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from superstoryboard.jobs.errors import ErrorClass
+from superstoryboard.domain.errors import ErrorClass
 from superstoryboard.providers.bodies import parse_body
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import Generation, InvalidGeneration, freeze_body

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storyboard import batch_file
+from storyboard.commands import batch_file
 from superstoryboard.v1 import generation_service_pb2 as api
 from tests.unit.cli_fixture import Cli, running_cli
 from tests.unit.cli_server import job_id

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from storyboard import follow, waiting
-from storyboard.client import Ingest, connect
-from storyboard.errors import CommandError, ExitCode
-from storyboard.progress import MAX_BARS, Bars, Lines
-from storyboard.settings import Endpoint
+from storyboard.api.client import Ingest, connect
+from storyboard.api.errors import CommandError, ExitCode
+from storyboard.api.settings import Endpoint
+from storyboard.terminal import follow, waiting
+from storyboard.terminal.progress import MAX_BARS, Bars, Lines
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from storyboard import client
+from storyboard.api import client
 from superstoryboard.v1 import generation_service_pb2 as api
 from tests.unit.cli_fixture import Cli, running_cli
 from tests.unit.cli_server import job_id

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from storyboard import queue_client
+from storyboard.api import queue_client
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import queue_service_pb2 as queue
 from tests.unit.cli_fixture import Cli, running_cli

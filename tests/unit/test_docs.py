@@ -26,7 +26,7 @@ WITHOUT_EFFECT = {"SUPABASE_JWKS_URL"}
 
 def client_settings() -> set[str]:
     """What the command line reads of the environment."""
-    text = "".join(path.read_text() for path in (ROOT / "storyboard").glob("*.py"))
+    text = "".join(path.read_text() for path in (ROOT / "storyboard").rglob("*.py"))
     return set(re.findall(r'"([A-Z]+(?:_[A-Z]+)+)"', text))
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from storyboard.api.errors import CommandError, ExitCode
 from storyboard.doctor import findings as doctor_findings
 from storyboard.doctor.environment import is_inside
 from storyboard.doctor.findings import Finding, exit_code, failed, not_set, ok, run_checks, secrets, unreachable
-from storyboard.errors import CommandError, ExitCode
 from tests.doctor.fixture import Doctor, clean_doctor
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from devstack.ports import free_port
-from superstoryboard.jobs.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
-from superstoryboard.runtime.paid_calls import counted
+from devstack.stack.ports import free_port
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics, WriterMetrics
+from superstoryboard.worker.attempt.paid_calls import counted
 from tests.scrape import Samples, scrape
 
 ROOT = Path(__file__).resolve().parents[2]

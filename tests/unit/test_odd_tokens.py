@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from jwt import api_jws
 
-from superstoryboard.auth.tokens import InvalidTokenError, TokenVerifier
+from superstoryboard.rpc.tokens import InvalidTokenError, TokenVerifier
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 

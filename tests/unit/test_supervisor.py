@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from devstack.program import Program, StartError, base_env
-from devstack.supervisor import Supervisor
+from devstack.stack.program import Program, StartError, base_env
+from devstack.stack.supervisor import Supervisor
 
 WAIT_SECONDS = 90.0
 SERVE = """
@@ -177,8 +177,8 @@ async def test_memory_is_counted_per_program(supervisor: Supervisor, output: Out
 def test_nothing_is_left_after_kill_9_of_the_supervisor() -> None:
     source = """
         import asyncio, sys
-        from devstack.program import Program, base_env
-        from devstack.supervisor import Supervisor
+        from devstack.stack.program import Program, base_env
+        from devstack.stack.supervisor import Supervisor
 
         async def main():
             code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.console import Console, LogFiles, both, render
+from devstack.stack.console import Console, LogFiles, both, render
 
 
 def test_a_json_line_becomes_time_level_event_and_pairs() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from superstoryboard.jobs.errors import ErrorClass
+from superstoryboard.domain.errors import ErrorClass
 from superstoryboard.providers.catalogue import SHIPPED, Catalogue
 from superstoryboard.providers.validation import (
     Generation,

@@ -1,0 +1,80 @@
+"""`python -m devstack.emulators.storage`: run the emulator until SIGTERM or SIGINT."""
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from devstack.emulators.storage.access import Keys
+from devstack.emulators.storage.app import Settings, build_app
+from devstack.emulators.storage.frontend import DroppableProtocol, write_line
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            host, port = server.sockets[0].getsockname()[:2]
+            write_line("listening", host=host, port=port)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="devstack.emulators.storage", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one; see the listening line")
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of the object bytes")
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--secret-key", required=True)
+    parser.add_argument("--staging-key", help="may only touch objects of the staging bucket")
+    parser.add_argument("--anon-key", help="may only read public objects")
+    parser.add_argument("--jwt-secret", help="also takes JWTs signed with it: HS256, by their role")
+    parser.add_argument("--staging-bucket", default="artifact-staging")
+    parser.add_argument("--global-file-size-limit", type=int, metavar="BYTES")
+    return parser.parse_args()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    # uvicorn drains first, then raises the signal it caught once more: a clean stop exits with 0. A second
+    # signal while the interpreter ends would find the default handler and kill the process.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, signal.SIG_IGN)
+    sys.exit(0)
+
+
+def main() -> None:
+    arguments = _parse_arguments()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _stop)
+    # A database that is away shows in the answers.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    keys = Keys(
+        arguments.secret_key,
+        arguments.staging_key,
+        arguments.anon_key,
+        arguments.staging_bucket,
+        arguments.jwt_secret,
+    )
+    settings = Settings(arguments.state_dir, arguments.database_url, keys, arguments.global_file_size_limit)
+    config = uvicorn.Config(
+        build_app(settings),
+        host=arguments.host,
+        port=arguments.port,
+        http=DroppableProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+    )
+    _Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,0 @@
-"""An emulator of Google's media APIs over real HTTP: Gemini pictures, Veo on the Gemini API and on Vertex, Gemini Omni.
-
-The product reaches it by base URL only. Start it with ``python -m devstack.google_emulator`` or build the
-application with :func:`devstack.google_emulator.app.create_app`. The management routes under ``/_emulator``
-script the next answers, show what was asked and what would have been paid for, and reset both.
-"""

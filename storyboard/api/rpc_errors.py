@@ -1,0 +1,92 @@
+"""Turns the errors of the services into sentences, line by line, and exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from storyboard.api.errors import CommandError, ExitCode
+from storyboard.api.settings import Endpoint
+
+D = TypeVar("D", bound=Message)
+UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+HINTS = {
+    grpc.StatusCode.UNAUTHENTICATED: "Set STORYBOARD_TOKEN to a valid token.",
+    grpc.StatusCode.PERMISSION_DENIED: "The role of STORYBOARD_TOKEN does not allow this.",
+    grpc.StatusCode.UNIMPLEMENTED: "The service is of another version than this program.",
+}
+
+
+@contextmanager
+def spoken_errors(endpoint: Endpoint) -> Iterator[None]:
+    """Turn a failed call inside the block into a CommandError.
+
+    Raises:
+        CommandError: the call failed; UNREACHABLE, USAGE or FAILED by its code.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise command_error(error, endpoint) from error
+
+
+def command_error(error: grpc.RpcError, endpoint: Endpoint) -> CommandError:
+    """What to tell about a failed call."""
+    status = status_of(error)
+    if error.code() in UNREACHABLE_CODES:
+        return CommandError(ExitCode.UNREACHABLE, [_unreachable(error, status, endpoint)])
+    if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        return CommandError(ExitCode.USAGE, status_lines(status))
+    lines = status_lines(status)
+    hint = HINTS.get(error.code())
+    return CommandError(ExitCode.FAILED, [*lines, hint] if hint else lines)
+
+
+def status_of(error: grpc.RpcError) -> status_pb2.Status:
+    """The status with its details; without them where the service sent none or they cannot be read."""
+    with suppress(ValueError, DecodeError):
+        # Every error of a call is the call itself, which the types do not say.
+        status: status_pb2.Status | None = rpc_status.from_call(cast("grpc.Call", error))
+        if status is not None:
+            return status
+    return status_pb2.Status(code=error.code().value[0], message=error.details() or error.code().name)
+
+
+def status_lines(status: status_pb2.Status) -> list[str]:
+    """Each field violation on a line of its own, `field: rule`; else the message with its reason."""
+    violations = [f"{field}: {rule}" for field, rule in violations_of(status)]
+    if violations:
+        return violations
+    reasons = [info.reason for info in _details(status, error_details_pb2.ErrorInfo) if info.reason]
+    message = f"{status.message} ({reasons[0]})" if reasons else status.message
+    delays = [info.retry_delay.ToTimedelta() for info in _details(status, error_details_pb2.RetryInfo)]
+    return [message, *(f"Try again in {delay.total_seconds():g} s." for delay in delays)]
+
+
+def violations_of(status: status_pb2.Status) -> list[tuple[str, str]]:
+    """Field and rule of every violation."""
+    found = _details(status, error_details_pb2.BadRequest)
+    return [(item.field, item.description) for details in found for item in details.field_violations]
+
+
+def _details(status: status_pb2.Status, kind: type[D]) -> list[D]:
+    found = []
+    for packed in status.details:
+        message = kind()
+        if packed.Is(kind.DESCRIPTOR) and packed.Unpack(message):
+            found.append(message)
+    return found
+
+
+def _unreachable(error: grpc.RpcError, status: status_pb2.Status, endpoint: Endpoint) -> str:
+    name = f"The {endpoint.service} at {endpoint.address}"
+    if status.details:
+        return f"{name} is up but cannot work now: {status.message}"
+    problem = "did not answer in time" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else "is not reachable"
+    return f"{name} {problem}. Start it with `storyboard up`, or set {endpoint.setting} to where it runs."

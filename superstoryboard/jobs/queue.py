@@ -1,0 +1,256 @@
+"""What a worker does with jobs: claims, leases, releases, retries, failures. Each is one function of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import JobError
+
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A provider operation that was accepted and not yet settled: it is polled, never submitted again."""
+
+    call_id: int
+    route: str
+    model: str
+    name: str
+    age_seconds: float
+
+
+@dataclass(frozen=True)
+class LostCall:
+    """A submit whose answer was lost: its operation is looked for, for `left_seconds` more; it is never sent again."""
+
+    call_id: int
+    route: str
+    model: str
+    sent_at: datetime
+    age_seconds: float
+    left_seconds: float
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An artifact whose bytes an earlier claim may have left in staging; their hash where it came to record it."""
+
+    artifact_id: UUID
+    staging_key: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """A job that this process holds by its claim until the lease runs out.
+
+    `raw_body` is the JSON text of an adopted message whose generation is not known yet, written by anyone and parsed by
+    nobody so far; None where the generation is known, or where the body is too large or too strange to be read.
+    """
+
+    id: UUID
+    kind: str
+    owner: str
+    claim: int
+    attempt: int
+    max_attempts: int
+    queue: str
+    msg_id: int
+    generation: dict[str, Any] | None
+    raw_body: str | None
+    model: str
+    traceparent: str = field(default="", repr=False)
+    operation: Operation | None = None
+    upload: Upload | None = None
+    lost: LostCall | None = None
+
+
+@dataclass(frozen=True)
+class GateLimits:
+    """Limits on the calls of one model that the whole fleet shares; 0 is no limit."""
+
+    per_minute: int = 0
+    per_day: int = 0
+    running: int = 0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where the calls of a worker pass: its provider, its default model, and the limits of each model."""
+
+    provider: str
+    model: str
+    limits: GateLimits = GateLimits()
+
+    def values(self) -> dict[str, Any]:
+        """Values of a statement that asks the gate."""
+        return {"provider": self.provider, "gate_model": self.model, **vars(self.limits)}
+
+
+class WorkQueue:
+    """The claimed side of one queue."""
+
+    def __init__(self, database: Database, queue: str, worker: str, gate: Gate) -> None:
+        self._database = database
+        self.queue = queue
+        self.worker = worker
+        self.gate = gate
+
+    async def claim(
+        self, quantity: int, lease_seconds: int, *, force: bool = False, held: Iterable[UUID] = ()
+    ) -> list[ClaimedJob]:
+        """Take up to `quantity` due jobs; what is already paid comes first. `force` also takes from a paused queue.
+
+        Those `held` are not claimed anew; their leases are renewed.
+        """
+        rows = await self._database.fetch(
+            "select * from superstoryboard.claim_jobs_v1("
+            "%(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s, %(provider)s, %(gate_model)s,"
+            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(held)s::uuid[])",
+            self.gate.values()
+            | {
+                "queue": self.queue,
+                "worker": self.worker,
+                "quantity": quantity,
+                "lease": lease_seconds,
+                "force": force,
+                "held": list(held),
+            },
+        )
+        return [_claimed(row) for row in rows]
+
+    async def model_of(self, job: ClaimedJob) -> str:
+        """The model of a job, also of one whose body was read since it was claimed; empty where none is known."""
+        if job.model:
+            return job.model
+        rows = await self._database.fetch(
+            "select model from superstoryboard.jobs where id = %(job)s",
+            {"job": job.id},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return str(rows[0]["model"]) if rows else ""
+
+    async def close_gate(self, model: str, seconds: float, reason: str) -> None:
+        """Stop the submits of a model for everyone; what is already paid goes on."""
+        await self._database.fetch(
+            "select superstoryboard.close_gate_v1(%(provider)s, %(model)s, %(seconds)s::float8, %(reason)s)",
+            {"provider": self.gate.provider, "model": model or self.gate.model, "seconds": seconds, "reason": reason},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    async def extend(self, jobs: list[ClaimedJob], lease_seconds: int) -> set[UUID]:
+        """Extend the leases of jobs in one round trip; those missing from the answer are lost."""
+        rows = await self._database.fetch(
+            "select extend_leases_v1 as id from superstoryboard.extend_leases_v1("
+            "%(queue)s, %(jobs)s::uuid[], %(claims)s::bigint[], %(lease)s::int)",
+            {
+                "queue": self.queue,
+                "jobs": [job.id for job in jobs],
+                "claims": [job.claim for job in jobs],
+                "lease": lease_seconds,
+            },
+        )
+        return {row["id"] for row in rows}
+
+    async def holds_lease(self, job: ClaimedJob, seconds: int) -> bool:
+        """True where the claim is unchanged and its lease lasts for `seconds` more."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.holds_lease_v1(%(job)s, %(claim)s, %(seconds)s::int) as held",
+            {"job": job.id, "claim": job.claim, "seconds": seconds},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["held"])
+
+    async def release(self, job: ClaimedJob, delay_seconds: int, message: str) -> bool:
+        """Give the job back and its attempt with it."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.release_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(message)s) as done",
+            {"job": job.id, "claim": job.claim, "delay": delay_seconds, "message": message},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["done"])
+
+    async def retry(self, job: ClaimedJob, delay_seconds: int, error: JobError, *, spend: bool) -> str | None:
+        """End the attempt; the job comes back after the delay, or is buried where its last attempt is spent.
+
+        Answers the job's state, or None for a stale claim.
+        """
+        row = await self._database.fetch_one(
+            "select superstoryboard.retry_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(error)s, %(spend)s) as state",
+            {
+                "job": job.id,
+                "claim": job.claim,
+                "delay": delay_seconds,
+                "error": Jsonb(error.to_json()),
+                "spend": spend,
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def fail(self, job: ClaimedJob, error: JobError) -> str | None:
+        """End the job as FAILED. Answers its state, or None for a stale claim."""
+        return await self._end(job, "FAILED", error)
+
+    async def bury(self, job: ClaimedJob, error: JobError) -> str | None:
+        """End the job as DEAD_LETTERED. Answers its state, or None for a stale claim."""
+        return await self._end(job, "DEAD_LETTERED", error)
+
+    async def _end(self, job: ClaimedJob, state: str, error: JobError) -> str | None:
+        row = await self._database.fetch_one(
+            "select superstoryboard.fail_job_v1(%(job)s, %(claim)s, %(state)s, %(error)s) as state",
+            {"job": job.id, "claim": job.claim, "state": state, "error": Jsonb(error.to_json())},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return row["state"]  # type: ignore[no-any-return]  # text or null
+
+    async def freeze(
+        self, job: ClaimedJob, generation: dict[str, Any], provider: str, model: str, warnings: list[str]
+    ) -> bool:
+        """Keep what an adopted body was found to ask for. False for a stale claim."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.freeze_generation_v1("
+            "%(job)s, %(claim)s, %(generation)s, %(provider)s, %(model)s, %(warnings)s::text[]) as done",
+            {
+                "job": job.id,
+                "claim": job.claim,
+                "generation": Jsonb(generation),
+                "provider": provider,
+                "model": model,
+                "warnings": warnings,
+            },
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["done"])
+
+    async def report(self, job: ClaimedJob, percent: int, message: str) -> bool:
+        """Tell watchers how far the job is. False for a stale claim."""
+        row = await self._database.fetch_one(
+            "select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as done",
+            {"job": job.id, "claim": job.claim, "percent": percent, "message": message},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return bool(row["done"])
+
+
+def _claimed(row: dict[str, Any]) -> ClaimedJob:
+    operation = upload = lost = None
+    if row["sent_at"] is not None:
+        sent = ("call_id", "call_route", "call_model", "sent_at", "sent_age_seconds", "search_left_seconds")
+        lost = LostCall(*(row[name] for name in sent))
+    elif row["call_id"] is not None:
+        names = ("call_id", "call_route", "call_model", "operation_name", "operation_age_seconds")
+        operation = Operation(*(row[name] for name in names))
+    if row["upload_id"] is not None:
+        upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"])
+    identity = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
+    kept = {name: row[name] for name in (*identity, "generation", "raw_body", "model", "traceparent")}
+    return ClaimedJob(**kept, operation=operation, upload=upload, lost=lost)

@@ -1,0 +1,237 @@
+"""Hands a generated file over to the asset_writer: row, staging, row, hint."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from superstoryboard.broker.artifacts import Broker
+from superstoryboard.db.errors import DatabaseUnavailableError, refused_state
+from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.queue import ClaimedJob, Upload
+from superstoryboard.media.types import MediaError, MediaFacts
+from superstoryboard.media.verify import verify
+from superstoryboard.process.checkpoints import reached
+from superstoryboard.storage.buckets import IMAGES, VIDEOS
+from superstoryboard.storage.errors import StorageError, StorageErrorKind
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.work_metrics import HintMetrics
+from superstoryboard.v1.artifact_pb2 import ArtifactReady
+from superstoryboard.worker.attempt.errors import DeadLetterError, StaleClaimError, WaitsError
+from superstoryboard.worker.attempt.generation import Generation
+from superstoryboard.worker.attempt.intent import Intent
+from superstoryboard.worker.attempt.staging import OCTETS, Staging
+
+RETRY_MIN_SECONDS = 0.5
+RETRY_MAX_SECONDS = 15.0
+LOOK_AGAIN_SECONDS = 5
+BUCKETS = {"image": IMAGES.id, "video": VIDEOS.id}
+OF_THE_OBJECT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
+"""Refusals that say something about one object, and nothing about the next."""
+ANSWER_LOST = JobError(
+    ErrorClass.UNKNOWN_OUTCOME,
+    "ANSWER_LOST",
+    "The worker stopped during the call; the image may have been charged and is not in staging.",
+)
+
+log = get_logger("handoff")
+
+
+class HandOff:
+    """The worker's side of the hand-off."""
+
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        ledger: Ledger,
+        staging: Staging,
+        broker: Broker | None,
+        metrics: HintMetrics,
+    ) -> None:
+        self._artifacts = artifacts
+        self._ledger = ledger
+        self._staging = staging
+        self._broker = broker
+        self._metrics = metrics
+
+    async def hand_over(self, job: ClaimedJob, generation: Generation, file: Path, facts: ArtifactFacts) -> str:
+        """Stage a file that can be fetched again and give the job to the asset_writer. Returns the job's state.
+
+        Waits for a Storage or database that is away.
+
+        Raises:
+            StaleClaimError: the job belongs to someone else by now.
+            DeadLetterError: Storage refuses this file for good.
+        """
+        artifact = await self._begin(job, generation, facts)
+        await self._upload(job, artifact.staging_key, file)
+        await reached("staged-bytes")
+        return await self._announce(job, artifact, facts)
+
+    async def hand_over_answer(
+        self, job: ClaimedJob, generation: Generation, intent: Intent, data: bytes, facts: ArtifactFacts
+    ) -> str:
+        """Stage the paid answer of a call and give the job to the asset_writer. Returns the job's state.
+
+        The bytes go up first, to the place that is known since the intent: whoever gets the job finds them there, also
+        where the database is away. Storage and database are waited for as long as the process lives.
+
+        Raises:
+            StaleClaimError: another call was opened meanwhile.
+            DeadLetterError: Storage refuses these bytes for good.
+        """
+        await self._upload(job, intent.staging_key, data, intent.call_id)
+        await reached("staged-bytes")
+        return await self._announce(job, await self._begin(job, generation, facts), facts)
+
+    async def rescue(self, job: ClaimedJob, generation: Generation, upload: Upload) -> str:
+        """Hand over what the call of an earlier claim has left in staging. Returns the job's state.
+
+        Raises:
+            WaitsError: Storage does not answer well; or says that the bytes are not there, and is asked again later; or
+                said so again, they are given up, and the next claim may call.
+            StaleClaimError: the job belongs to someone else by now.
+            OSError: the worker cannot write a file.
+        """
+        with tempfile.TemporaryDirectory(prefix="rescue-") as folder:
+            try:
+                facts = await self._fetch(upload, Path(folder) / "artifact")
+            except StorageError as error:
+                raise _waits(str(error)) from error
+        if facts is None:
+            await self._miss(job, upload)
+        artifact = await self._begin(job, generation, facts)
+        log.info("Rescued what an earlier call has left in staging")
+        return await self._announce(job, artifact, facts)
+
+    async def _fetch(self, upload: Upload, file: Path) -> ArtifactFacts | None:
+        """What is in staging; None where Storage itself says that there is nothing, or something else."""
+        store, bucket = self._staging.store, self._staging.bucket
+        found = await store.stat(bucket, upload.staging_key)
+        if found is None:
+            return None
+        got = await store.download_to(bucket, upload.staging_key, file, found.size_bytes)
+        if got.size_bytes != found.size_bytes:
+            raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage sent another number of bytes than it has")
+        try:
+            facts = await verify(file)
+        except MediaError:
+            return None
+        return None if upload.sha256 not in {None, facts.sha256} else facts_of(facts)
+
+    async def _miss(self, job: ClaimedJob, upload: Upload) -> NoReturn:
+        """Nothing of an earlier call is in staging, if Storage shows this worker what is there."""
+        problem = await self._staging.problem()
+        if problem is not None:
+            raise _waits(problem)
+        seconds = await self._artifacts.miss(
+            upload.artifact_id, job, patience_seconds=self._staging.patience_seconds, error=ANSWER_LOST
+        )
+        if seconds is None:
+            raise StaleClaimError
+        log.warning("What an earlier call may have left is not in staging", look_again_seconds=round(seconds, 1))
+        raise WaitsError(ANSWER_LOST, math.ceil(seconds))
+
+    async def _begin(self, job: ClaimedJob, generation: Generation, facts: ArtifactFacts) -> NewArtifact:
+        artifact = await self._artifacts.begin(
+            job,
+            staging_bucket=self._staging.bucket,
+            bucket=BUCKETS[job.kind],
+            path_prefix=path_prefix(job, generation),
+            facts=facts,
+        )
+        if artifact is None:
+            raise StaleClaimError
+        return artifact
+
+    async def _upload(self, job: ClaimedJob, key: str, source: Path | bytes, call_id: int | None = None) -> None:
+        """Try until Storage takes it. With `call_id` these bytes are all there is of that paid call."""
+        delay = RETRY_MIN_SECONDS
+        taken_at = time.monotonic()  # or at least not refused for good
+        while True:
+            try:
+                await self._staging.store.upload(self._staging.bucket, key, source, OCTETS)
+            except StorageError as error:
+                await self._not_taken(job, error, call_id)
+                if error.kind not in OF_THE_OBJECT:
+                    taken_at = time.monotonic()
+                elif time.monotonic() - taken_at >= self._staging.patience_seconds:
+                    raise DeadLetterError(_job_error(error)) from error
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MAX_SECONDS)
+            else:
+                return
+
+    async def _not_taken(self, job: ClaimedJob, error: StorageError, call_id: int | None) -> None:
+        """Tell the ledger that the call was paid, and log, job and worker where somebody has to mend the set-up."""
+        if error.permanent:
+            self._staging.doubt()
+        say = log.error if error.permanent else log.warning
+        say("Staging does not take the artifact; it is kept and tried again", kind=error.kind.value, reason=str(error))
+        try:
+            if call_id is not None:
+                await self._ledger.settle_paid(call_id)
+            if error.permanent:
+                await self._artifacts.note_error(job.id, _job_error(error), claim=job.claim)
+        except Exception as failure:
+            if not isinstance(failure, DatabaseUnavailableError) and refused_state(failure) is None:
+                raise
+            log.warning("The database does not take that either; the artifact is kept", kind=type(failure).__name__)
+
+    async def _announce(self, job: ClaimedJob, artifact: NewArtifact, facts: ArtifactFacts) -> str:
+        state = await self._artifacts.stage(artifact.id, job)
+        if state is None:
+            raise StaleClaimError
+        await reached("staged")
+        if self._broker is not None and state == "STAGED":
+            published = await self._broker.publish(
+                ArtifactReady(
+                    job_id=str(job.id),
+                    claim=job.claim,
+                    artifact_id=str(artifact.id),
+                    staging_bucket=self._staging.bucket,
+                    staging_key=artifact.staging_key,
+                    sha256=facts.sha256,
+                    size_bytes=facts.size_bytes,
+                    media_type=facts.media_type,
+                    bucket=artifact.bucket,
+                    path=artifact.path,
+                    traceparent=job.traceparent,
+                )
+            )
+            self._metrics.sent(published=published)
+        return state
+
+
+def facts_of(facts: MediaFacts) -> ArtifactFacts:
+    """What was found out about a file, as its artifact row keeps it."""
+    return ArtifactFacts(
+        media_type=facts.media_type.value,
+        extension=facts.media_type.extension,
+        size_bytes=facts.size_bytes,
+        sha256=facts.sha256,
+        width=facts.width,
+        height=facts.height,
+        duration_ms=facts.duration_ms,
+    )
+
+
+def _waits(reason: str) -> WaitsError:
+    message = f"Staging cannot be read: {reason}. The job waits."
+    return WaitsError(JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGING_UNAVAILABLE", message), LOOK_AGAIN_SECONDS)
+
+
+def _job_error(error: StorageError) -> JobError:
+    return JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
+
+
+def path_prefix(job: ClaimedJob, generation: Generation) -> str:
+    """The path in front of the timestamp (SPEC A6): by scene, else by character, else by job."""
+    name = generation.scene_id or generation.character_id or str(job.id)
+    return f"{generation.storyboard_id}/{name}"
