@@ -17,7 +17,7 @@ from superstoryboard.storage.errors import StorageErrorKind
 from tests.unit.settings_names import names_of
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 SETTINGS = (IngestSettings, ImageWorkerSettings, VideoWorkerSettings, AssetWriterSettings)
 # Named in .env.example and read by nobody; docs/ARCHITECTURE.md says so.
@@ -57,7 +57,7 @@ def test_every_named_test_exists(document: Path) -> None:
 
 
 def test_every_invariant_has_a_test() -> None:
-    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text()
+    text = (ROOT / "docs" / "INVARIANTS.md").read_text()
     rows = re.findall(r"^\| (I\d+) \|.*`tests/", text, re.MULTILINE)
     assert rows == [f"I{number}" for number in range(1, 11)]
 
@@ -92,7 +92,9 @@ def test_settings_states_and_codes_that_documents_name_exist(document: Path) -> 
     sources = [*code, *(ROOT / "migrations").glob("*.sql")]
     words = {word for path in sources for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", path.read_text())}
     codes = {f"STORAGE_{kind.value}" for kind in StorageErrorKind}
-    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)\b", document.read_text()))
+    # Rows of the specification that are planned name what is not there yet.
+    present = re.sub(r"^.*\| planned \|$", "", document.read_text(), flags=re.MULTILINE)
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)\b", present))
     assert named - settings - words - codes == set()
 
 
