@@ -1,4 +1,4 @@
-"""The environment of each process: exactly what its security context may hold (DESIGN section 1), nothing else."""
+"""The environment of each process: exactly what its security context may hold (decision 0001), nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong with a job, and what happens next (DESIGN section 7)."""
+"""What went wrong with a job, and what happens next (decision 0015)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls: HS256 JWTs with pinned algorithm, `exp`, `aud`, `role` and `sub` (DESIGN section 8)."""
+"""Who calls: HS256 JWTs with pinned algorithm, `exp`, `aud`, `role` and `sub` (decision 0025)."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class AttemptEndings:
         return await self._fail(job, attempt.error, asked)
 
     async def _fail(self, job: ClaimedJob, error: JobError, asked_seconds: float | None) -> str | None:
-        """What DESIGN section 7 says of each class."""
+        """What follows from each class of error (decision 0015)."""
         if error.error_class.final:
             return await self._work.fail(job, error)
         if error.error_class is ErrorClass.UNKNOWN_OUTCOME and job.kind == "video":

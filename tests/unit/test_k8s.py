@@ -47,7 +47,7 @@ WORKER_SECRETS = {
     "SUPABASE_STAGING_KEY",
     "SUPABASE_ANON_KEY",
 }
-# Who may hold which secret: DESIGN's split by security context.
+# Who may hold which secret (decision 0001).
 SECRETS = {
     "ingest": {"DATABASE_URL", "DATABASE_LISTEN_URL", "EVENTS_AMQP_URL", "SUPABASE_JWT_SECRET"},
     "image-worker": WORKER_SECRETS,
