@@ -1,4 +1,4 @@
-"""Every diagram of the documents is drawn, by Mermaid itself; it runs in an embedded engine, without browser or network."""
+"""Every diagram of the documents is drawn by Mermaid itself, in an embedded engine: no browser, no network."""
 
 from __future__ import annotations
 
