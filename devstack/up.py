@@ -11,17 +11,18 @@ from pathlib import Path
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from devstack.demo.plan import StoryDatabase
-from devstack.first_rows import first_rows
-from devstack.stack.console import Console, Sink
-from devstack.stack.outside import Outside, OutsideError
-from devstack.stack.pipeline import ROOT, Stack, StackOptions
-from devstack.stack.ports import Ports
-from devstack.stack.program import StartError
-from devstack.stack.rabbitmq import RabbitMQMissingError
-from devstack.stack.shell import enter, with_env_option
 from superstoryboard.config.env_file import EnvFileError
 from superstoryboard.db.migrate import MigrationError
+
+from .demo.plan import StoryDatabase
+from .first_rows import first_rows
+from .stack.console import Console, Sink
+from .stack.outside import Outside, OutsideError
+from .stack.pipeline import ROOT, Stack, StackOptions
+from .stack.ports import Ports
+from .stack.program import StartError
+from .stack.rabbitmq import RabbitMQMissingError
+from .stack.shell import enter, with_env_option
 
 STATE = ROOT / ".devstack" / "up"
 PIPE_COLUMNS = 200

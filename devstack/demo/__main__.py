@@ -15,20 +15,21 @@ from rich.console import Console as Terminal
 from rich.markup import escape
 from rich.table import Table
 
-from devstack.demo.check import FetchedAsset, Link, fetch_all, read_links, unexpected
-from devstack.demo.gallery import Card, Page, render
-from devstack.demo.plan import Plan, StoryDatabase
-from devstack.demo.run import StoryRun
-from devstack.stack.outside import Outside, OutsideError
-from devstack.stack.pipeline import ROOT, Stack, StackOptions
-from devstack.stack.program import StartError
-from devstack.stack.rabbitmq import RabbitMQMissingError
-from devstack.stack.shell import enter, with_env_option
 from storyboard.terminal.progress import progress_display
 from superstoryboard.config.env_file import EnvFileError
 from superstoryboard.db.migrate import MigrationError
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.job_pb2 import Job, JobState
+
+from ..stack.outside import Outside, OutsideError
+from ..stack.pipeline import ROOT, Stack, StackOptions
+from ..stack.program import StartError
+from ..stack.rabbitmq import RabbitMQMissingError
+from ..stack.shell import enter, with_env_option
+from .check import FetchedAsset, Link, fetch_all, read_links, unexpected
+from .gallery import Card, Page, render
+from .plan import Plan, StoryDatabase
+from .run import StoryRun
 
 STORYBOARD = ROOT / "examples" / "demo-storyboard.json"
 FOLDER = ROOT / ".devstack" / "demo"

@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 
-from devstack.demo.plan import Item, Plan, StoryDatabase
-from devstack.demo.run import Outcome
 from superstoryboard.media import MediaError
 from superstoryboard.media.verify import verify
 from superstoryboard.v1.job_pb2 import Job, JobState
+
+from .plan import Item, Plan, StoryDatabase
+from .run import Outcome
 
 FETCH_SECONDS = 60.0
 

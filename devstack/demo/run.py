@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from devstack.demo.plan import Item, Plan, StoryDatabase
 from storyboard.terminal.follow import Display
 from superstoryboard.v1 import generation_service_pb2 as generation
 from superstoryboard.v1.job_pb2 import Job, JobState
+
+from .plan import Item, Plan, StoryDatabase
 
 if TYPE_CHECKING:
     from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceAsyncStub

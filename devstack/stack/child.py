@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from devstack.stack.console import Sink
-from devstack.stack.guard import shared_guard
-from devstack.stack.program import Program, StartError
+from .console import Sink
+from .guard import shared_guard
+from .program import Program, StartError
 
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 0.8

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devstack.stack.outside import Outside
-from devstack.stack.ports import Ports
-from devstack.stack.program import base_env
-from devstack.stack.tokens import Secrets
+from .outside import Outside
+from .ports import Ports
+from .program import base_env
+from .tokens import Secrets
 
 SERVICES = ("ingest", "image_worker", "video_worker", "asset_writer")
 # Each connection is a Postgres process of some megabytes; only ingest serves many callers at once.

@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from devstack.stack.child import Child
-from devstack.stack.console import LogFiles, Sink, both
-from devstack.stack.environments import SERVICES, Environments
-from devstack.stack.outside import Outside
-from devstack.stack.ports import Ports
-from devstack.stack.postgres import Postgres
-from devstack.stack.probes import grpc_serving, http_answers
-from devstack.stack.program import Program, base_env
-from devstack.stack.rabbitmq import RabbitMQ, locate
-from devstack.stack.supervisor import Supervisor, together
-from devstack.stack.tokens import Secrets
 from superstoryboard.db.migrate import migrate
+
+from .child import Child
+from .console import LogFiles, Sink, both
+from .environments import SERVICES, Environments
+from .outside import Outside
+from .ports import Ports
+from .postgres import Postgres
+from .probes import grpc_serving, http_answers
+from .program import Program, base_env
+from .rabbitmq import RabbitMQ, locate
+from .supervisor import Supervisor, together
+from .tokens import Secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 KV_TABLE = "kv_store_7ee7668a"

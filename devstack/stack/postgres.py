@@ -19,9 +19,9 @@ from typing import Self
 import psutil
 import psycopg
 
-from devstack.stack.accounts import Account, borrowed_account
-from devstack.stack.ports import LOOPBACK, free_port
-from devstack.stack.program import BlockingProcess, Program, StartError, base_env
+from .accounts import Account, borrowed_account
+from .ports import LOOPBACK, free_port
+from .program import BlockingProcess, Program, StartError, base_env
 
 DATABASE = "superstoryboard"
 ACCOUNT = "embedded_postgres"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devstack.stack.accounts import Account
-from devstack.stack.guard import shared_guard
+from .accounts import Account
+from .guard import shared_guard
 
 POLL_SECONDS = 0.02
 KILL_SECONDS = 10.0

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from devstack.stack.accounts import Account, borrowed_account
-from devstack.stack.ports import LOOPBACK, free_port, is_free
-from devstack.stack.program import BlockingProcess, Program, base_env
+from .accounts import Account, borrowed_account
+from .ports import LOOPBACK, free_port, is_free
+from .program import BlockingProcess, Program, base_env
 
 ACCOUNT = "rabbitmq"
 SERVER_FOLDERS = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/homebrew/opt/rabbitmq/sbin"), Path("/opt/rabbitmq/sbin"))

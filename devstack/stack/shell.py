@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 
-from devstack.stack.outside import Outside
-from devstack.stack.program import INHERITED
 from superstoryboard.config.env_file import VARIABLE, load_env_file
+
+from .outside import Outside
+from .program import INHERITED
 
 KEPT = {*INHERITED, "NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "HOME", "USER", "LOGNAME", "SHELL", "TERM"}
 KEPT |= {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR"}

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import psutil
 
-from devstack.stack.child import Child
-from devstack.stack.console import Sink
-from devstack.stack.program import Program
+from .child import Child
+from .console import Sink
+from .program import Program
 
 READY_SECONDS = 60.0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from services.asset_writer.settings import AssetWriterSettings
-from services.asset_writer.wiring import run
 from superstoryboard.config.settings import read_or_exit
 from superstoryboard.process.lifecycle import arguments, run_and_exit
 from superstoryboard.telemetry.logs import configure_logs
+
+from .settings import AssetWriterSettings
+from .wiring import run
 
 
 def main() -> None:

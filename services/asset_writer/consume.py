@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from services.asset_writer.write import ArtifactWriter
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.db.notify import Wakeups
@@ -13,6 +12,8 @@ from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
+
+from .write import ArtifactWriter
 
 BROKER_GRACE_SECONDS = 3.0
 """With a broker, the poll leaves artifacts this young to their delivery."""

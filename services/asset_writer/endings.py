@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.asset_writer.staged import DoubtfulBytesError, UnusableBytesError
 from superstoryboard.db.errors import RowsLockedError, StatementTimeoutError, refused_state
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger
+
+from .staged import DoubtfulBytesError, UnusableBytesError
 
 BACKOFF_MIN_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 60.0

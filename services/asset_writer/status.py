@@ -6,9 +6,10 @@ from typing import Any
 
 import grpc
 
-from services.asset_writer.consume import Consumer
 from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer
+
+from .consume import Consumer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from services.asset_writer.clean import Cleaner
-from services.asset_writer.consume import Consumer
-from services.asset_writer.endings import Endings, Patience
-from services.asset_writer.settings import AssetWriterSettings
-from services.asset_writer.status import WriterStatus
-from services.asset_writer.write import ArtifactWriter, Destination
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
@@ -26,6 +20,13 @@ from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1 import worker_service_pb2_grpc
 from superstoryboard.worker.loop import new_worker_id
+
+from .clean import Cleaner
+from .consume import Consumer
+from .endings import Endings, Patience
+from .settings import AssetWriterSettings
+from .status import WriterStatus
+from .write import ArtifactWriter, Destination
 
 BUCKET_RETRY_SECONDS = 2.0
 STREAM_GRACE_SECONDS = 1.0

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from services.asset_writer.endings import Endings
-from services.asset_writer.staged import DoubtfulBytesError, fetch_staged, is_written
 from superstoryboard.db.errors import DatabaseUnavailableError, RowsLockedError, StatementTimeoutError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.process.checkpoints import reached
@@ -21,6 +19,9 @@ from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore, public_object_url
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
 from superstoryboard.telemetry.work_metrics import WriterMetrics
+
+from .endings import Endings
+from .staged import DoubtfulBytesError, fetch_staged, is_written
 
 LOCK_SECONDS = 2.0
 LOCK_AGAIN_SECONDS = 0.2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from services.image_worker.settings import ImageWorkerSettings
-from services.image_worker.wiring import run
 from superstoryboard.config.settings import read_or_exit
 from superstoryboard.process.lifecycle import arguments, run_and_exit
 from superstoryboard.telemetry.logs import configure_logs
+
+from .settings import ImageWorkerSettings
+from .wiring import run
 
 
 def main() -> None:

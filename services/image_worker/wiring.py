@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from services.image_worker.generate import ImageGenerator
-from services.image_worker.settings import ImageWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import Gate, GateLimits, WorkQueue
@@ -15,6 +13,9 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging, open_staging
 from superstoryboard.worker.loop import Limits, Worker, new_worker_id
+
+from .generate import ImageGenerator
+from .settings import ImageWorkerSettings
 
 QUEUE = "image_generation_queue"
 

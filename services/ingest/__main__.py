@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from services.ingest.settings import IngestSettings
-from services.ingest.wiring import run
 from superstoryboard.config.settings import read_or_exit
 from superstoryboard.process.lifecycle import arguments, run_and_exit
 from superstoryboard.telemetry.logs import configure_logs
+
+from .settings import IngestSettings
+from .wiring import run
 
 
 def main() -> None:

@@ -7,9 +7,6 @@ from uuid import UUID
 
 import grpc
 
-from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
-from services.ingest.steering import refused
-from services.ingest.submissions import Submissions
 from superstoryboard.jobs.records import job_message
 from superstoryboard.jobs.steering import Edit, Refused, Steering
 from superstoryboard.jobs.store import JobStore
@@ -18,6 +15,10 @@ from superstoryboard.rpc.errors import invalid, not_found
 from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as api
+
+from .pages import DEFAULT_PAGE, Place, Row, read_page
+from .steering import refused
+from .submissions import Submissions
 
 MAX_JOBS = 1000
 

@@ -13,9 +13,6 @@ from uuid import UUID
 import grpc
 import psycopg
 
-from services.ingest.pages import DEFAULT_PAGE, Place, Row, read_page
-from services.ingest.steering import SteeringCalls
-from services.ingest.submissions import CreateRequest, Submissions
 from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
 from superstoryboard.jobs.steering import Steering
@@ -30,6 +27,10 @@ from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
+
+from .pages import DEFAULT_PAGE, Place, Row, read_page
+from .steering import SteeringCalls
+from .submissions import CreateRequest, Submissions
 
 MAX_BATCH = 1000
 LOOK_SECONDS = 10.0

@@ -8,9 +8,6 @@ from typing import Any
 
 import grpc
 
-from services.ingest.dead_letters import DeadLetterCalls
-from services.ingest.operations import OperationCalls
-from services.ingest.submissions import Submissions
 from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.records import kind_value
@@ -23,6 +20,10 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer
+
+from .dead_letters import DeadLetterCalls
+from .operations import OperationCalls
+from .submissions import Submissions
 
 GAUGE_SECONDS = 15.0
 LONGEST_AGE_SECONDS = 10_000 * 366 * 24 * 3600

@@ -6,10 +6,6 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from services.ingest.generation import GenerationService
-from services.ingest.queues import QueueService, keep_gauges
-from services.ingest.settings import IngestSettings
-from services.ingest.submissions import Submissions
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed
@@ -27,8 +23,13 @@ from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
 
+from .generation import GenerationService
+from .queues import QueueService, keep_gauges
+from .settings import IngestSettings
+from .submissions import Submissions
+
 if TYPE_CHECKING:
-    from services.ingest.publish import EventPublisher
+    from .publish import EventPublisher
 
 STREAM_GRACE_SECONDS = 1.0
 """Calls end in milliseconds; watchers resume elsewhere by sequence."""
@@ -101,8 +102,9 @@ def _publisher(
     if settings.events_amqp_url is None:
         return None
     # Only an ingest that pushes events holds a broker, and its library.
-    from services.ingest.publish import FEED, EventPublisher  # noqa: PLC0415
     from superstoryboard.broker.events import EventExchange  # noqa: PLC0415
+
+    from .publish import FEED, EventPublisher  # noqa: PLC0415
 
     return EventPublisher(
         EventFeedPosition(database, FEED),

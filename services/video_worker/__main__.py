@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from services.video_worker.settings import VideoWorkerSettings
-from services.video_worker.wiring import run
 from superstoryboard.config.settings import read_or_exit
 from superstoryboard.process.lifecycle import arguments, run_and_exit
 from superstoryboard.telemetry.logs import configure_logs
+
+from .settings import VideoWorkerSettings
+from .wiring import run
 
 
 def main() -> None:

@@ -7,9 +7,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.video_worker.polling import STARTED_PERCENT, Poller, Times
-from services.video_worker.routes import VideoRoutes
-from services.video_worker.search import LostNames, Submits, mark_of
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
@@ -25,6 +22,10 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff, facts_of
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
+
+from .polling import STARTED_PERCENT, Poller, Times
+from .routes import VideoRoutes
+from .search import LostNames, Submits, mark_of
 
 
 class VideoGenerator:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from services.video_worker.routes import VideoRoutes
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
@@ -17,6 +16,8 @@ from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import LostNameMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from superstoryboard.worker.attempt.errors import StillRunningError
+
+from .routes import VideoRoutes
 
 WEBHOOK_SECONDS = 1200.0
 """Google tells the name at the end of an operation, minutes after the submit."""

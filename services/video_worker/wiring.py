@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from services.video_worker.generate import VideoGenerator
-from services.video_worker.polling import Times
-from services.video_worker.routes import VideoRoutes
-from services.video_worker.search import LostNames
-from services.video_worker.settings import VideoWorkerSettings
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
@@ -25,6 +20,12 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging, open_staging
 from superstoryboard.worker.loop import Limits, Worker, new_worker_id
+
+from .generate import VideoGenerator
+from .polling import Times
+from .routes import VideoRoutes
+from .search import LostNames
+from .settings import VideoWorkerSettings
 
 QUEUE = "video_generation_queue"
 

@@ -4,8 +4,8 @@ import argparse
 import signal
 from pathlib import Path
 
-from devstack.emulators.google.config import Config
-from devstack.emulators.google.server import log_to_stdout, make_server
+from .config import Config
+from .server import log_to_stdout, make_server
 
 
 def main() -> None:

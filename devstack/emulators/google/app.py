@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from devstack.emulators.google import handlers, interactions, listing, vertex
-from devstack.emulators.google.config import Config
-from devstack.emulators.google.errors import ApiError, Json, invalid
-from devstack.emulators.google.turns import Emulator, product_route
+from . import handlers, interactions, listing, vertex
+from .config import Config
+from .errors import ApiError, Json, invalid
+from .turns import Emulator, product_route
 
 _MODEL = "/{version}/models/{model}"
 _FILE = "/{version}/files/{file}"

@@ -4,8 +4,8 @@ import hmac
 
 from starlette.requests import Request
 
-from devstack.emulators.google.config import Config
-from devstack.emulators.google.errors import ApiError, Surface, invalid_key, missing_key, unauthenticated
+from .config import Config
+from .errors import ApiError, Surface, invalid_key, missing_key, unauthenticated
 
 VERSIONS = ("v1", "v1beta", "v1alpha")
 VERTEX_VERSIONS = ("v1", "v1beta1")

@@ -12,8 +12,8 @@ from typing import Any
 import av
 from PIL import Image, ImageDraw
 
-from devstack.emulators.google.painting import caption_panel, digest_of
-from devstack.emulators.google.sound import SAMPLE_RATE, SAMPLES_PER_CHUNK, chords
+from .painting import caption_panel, digest_of
+from .sound import SAMPLE_RATE, SAMPLES_PER_CHUNK, chords
 
 FPS = 24
 _ZOOM = 0.10

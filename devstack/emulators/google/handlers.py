@@ -6,14 +6,14 @@ import time
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from devstack.emulators.google.credentials import check_key
-from devstack.emulators.google.errors import ApiError, Json, file_not_visible
-from devstack.emulators.google.image_call import ImageCall, image_body, parse_image_call, refusal_body
-from devstack.emulators.google.models import Model, describe_model, find_model
-from devstack.emulators.google.operations import Operation, Operations
-from devstack.emulators.google.pictures import check_picture
-from devstack.emulators.google.turns import Turn
-from devstack.emulators.google.video_call import VideoCall, finished_body, parse_video_call
+from .credentials import check_key
+from .errors import ApiError, Json, file_not_visible
+from .image_call import ImageCall, image_body, parse_image_call, refusal_body
+from .models import Model, describe_model, find_model
+from .operations import Operation, Operations
+from .pictures import check_picture
+from .turns import Turn
+from .video_call import VideoCall, finished_body, parse_video_call
 
 
 async def generate_content(turn: Turn) -> Response:
@@ -129,7 +129,7 @@ def _image_answer(call: ImageCall, model: str, refusal: str | None) -> tuple[Res
 
 
 def _draw(call: ImageCall) -> bytes:
-    from devstack.emulators.google import painting  # noqa: PLC0415 - an idle server stays small
+    from . import painting  # noqa: PLC0415 - an idle server stays small
 
     sources = [painting.open_picture(source) for source in call.sources]
     if call.size is None:

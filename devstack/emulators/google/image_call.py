@@ -5,9 +5,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from devstack.emulators.google.errors import Json, invalid
-from devstack.emulators.google.jsonfields import camelized, decode_any_base64, parse_object
-from devstack.emulators.google.models import EXTENDED_RATIOS, Model
+from .errors import Json, invalid
+from .jsonfields import camelized, decode_any_base64, parse_object
+from .models import EXTENDED_RATIOS, Model
 
 _TOP = frozenset(
     {

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from devstack.emulators.google.errors import ApiError, Json, invalid
-from devstack.emulators.google.jsonfields import decode_any_base64
-from devstack.emulators.google.models import Model
-from devstack.emulators.google.video_call import VideoCall
+from .errors import ApiError, Json, invalid
+from .jsonfields import decode_any_base64
+from .models import Model
+from .video_call import VideoCall
 
 _TOP = frozenset(
     {

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from devstack.emulators.google.credentials import check_interactions_key
-from devstack.emulators.google.errors import ApiError, Json, invalid
-from devstack.emulators.google.interaction_call import InteractionCall, parse_interaction_call
-from devstack.emulators.google.jsonfields import parse_object
-from devstack.emulators.google.models import Model, find_model
-from devstack.emulators.google.operations import Operation
-from devstack.emulators.google.pictures import check_picture
-from devstack.emulators.google.turns import Emulator, Turn
-from devstack.emulators.google.video_call import FILMED, checked_webhook, file_uri, filter_reason, operation_error
+from .credentials import check_interactions_key
+from .errors import ApiError, Json, invalid
+from .interaction_call import InteractionCall, parse_interaction_call
+from .jsonfields import parse_object
+from .models import Model, find_model
+from .operations import Operation
+from .pictures import check_picture
+from .turns import Emulator, Turn
+from .video_call import FILMED, checked_webhook, file_uri, filter_reason, operation_error
 
 _ID = re.compile(r"v1_[A-Za-z0-9_-]+")
 _RPC_WORDS = {

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from devstack.emulators.google.errors import Json, invalid
+from .errors import Json, invalid
 
 
 def parse_object(raw: bytes) -> Json:

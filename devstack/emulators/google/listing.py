@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from devstack.emulators.google.credentials import check_key
-from devstack.emulators.google.errors import ApiError, Json, invalid
-from devstack.emulators.google.handlers import operation_body
-from devstack.emulators.google.operations import Operation
-from devstack.emulators.google.turns import Turn
+from .credentials import check_key
+from .errors import ApiError, Json, invalid
+from .handlers import operation_body
+from .operations import Operation
+from .turns import Turn
 
 _MOST = 100
 _METADATA_TYPE = "type.googleapis.com/google.ai.generativelanguage.v1beta.PredictLongRunningMetadata"

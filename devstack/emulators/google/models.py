@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from devstack.emulators.google.errors import ApiError
+from .errors import ApiError
 
 Method = Literal["generateContent", "predictLongRunning", "interactions"]
 Durations = Mapping[str, tuple[int, ...]]

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from devstack.emulators.google.errors import Json, Surface
-from devstack.emulators.google.script import Entry
-from devstack.emulators.google.video_call import FILMED, VideoCall, file_uri
+from .errors import Json, Surface
+from .script import Entry
+from .video_call import FILMED, VideoCall, file_uri
 
 KEPT_SECONDS = 2 * 24 * 3600
 _RENDER_TIMEOUT_SECONDS = 600.0

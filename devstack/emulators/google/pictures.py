@@ -1,6 +1,6 @@
 """Whether a picture that came with a request can be read at all."""
 
-from devstack.emulators.google.errors import invalid
+from .errors import invalid
 
 _UNREADABLE = (
     "Unable to process input image. Please retry or report in "
@@ -10,7 +10,7 @@ _UNREADABLE = (
 
 def check_picture(data: bytes) -> None:
     """Raise ApiError 400 for bytes that are no picture; decodes them, so it takes its time."""
-    from devstack.emulators.google.painting import open_picture  # noqa: PLC0415 - an idle server stays small
+    from .painting import open_picture  # noqa: PLC0415 - an idle server stays small
 
     try:
         open_picture(data)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from devstack.emulators.google.film import FPS, AbandonedError, write_film
-from devstack.emulators.google.painting import open_picture, paint_scene
+from .film import FPS, AbandonedError, write_film
+from .painting import open_picture, paint_scene
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 _RATIO_TOLERANCE = 0.03

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from devstack.emulators.google import errors
-from devstack.emulators.google.errors import ApiError, Surface, invalid
+from . import errors
+from .errors import ApiError, Surface, invalid
 
 ON = ("image", "submit", "poll", "download", "file", "cancel", "delete", "list", "any")
 ERROR_KINDS = ("rate_limited_minute", "quota_day", "limit_zero", "overloaded", "internal")

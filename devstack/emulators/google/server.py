@@ -11,9 +11,9 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from devstack.emulators.google.app import create_app
-from devstack.emulators.google.config import Config
-from devstack.emulators.google.turns import Emulator
+from .app import create_app
+from .config import Config
+from .turns import Emulator
 
 _GRACE_SECONDS = 1
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))

@@ -9,12 +9,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from devstack.emulators.google.config import Config
-from devstack.emulators.google.errors import ApiError, Surface, invalid, plain_error
-from devstack.emulators.google.journal import Exchange, Journal, Row
-from devstack.emulators.google.operations import Operation, Operations, Order
-from devstack.emulators.google.script import DroppedError, Entry, Script
-from devstack.emulators.google.video_call import VideoCall
+from .config import Config
+from .errors import ApiError, Surface, invalid, plain_error
+from .journal import Exchange, Journal, Row
+from .operations import Operation, Operations, Order
+from .script import DroppedError, Entry, Script
+from .video_call import VideoCall
 
 _MAX_BODY_BYTES = 100 * 1024 * 1024
 

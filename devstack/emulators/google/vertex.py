@@ -5,14 +5,14 @@ import base64
 
 from starlette.responses import JSONResponse, Response
 
-from devstack.emulators.google.credentials import EXPRESS_PROJECT, check_vertex_caller
-from devstack.emulators.google.errors import ApiError, Json, invalid
-from devstack.emulators.google.jsonfields import parse_object
-from devstack.emulators.google.models import Model, find_vertex_model
-from devstack.emulators.google.operations import Operation, Operations
-from devstack.emulators.google.pictures import check_picture
-from devstack.emulators.google.turns import Turn
-from devstack.emulators.google.video_call import (
+from .credentials import EXPRESS_PROJECT, check_vertex_caller
+from .errors import ApiError, Json, invalid
+from .jsonfields import parse_object
+from .models import Model, find_vertex_model
+from .operations import Operation, Operations
+from .pictures import check_picture
+from .turns import Turn
+from .video_call import (
     ON_VERTEX,
     VideoCall,
     filter_reason,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from devstack.emulators.google.errors import ApiError, Json, invalid
-from devstack.emulators.google.jsonfields import decode_standard_base64, parse_object
-from devstack.emulators.google.models import Model
+from .errors import ApiError, Json, invalid
+from .jsonfields import decode_standard_base64, parse_object
+from .models import Model
 
 HOST = "https://generativelanguage.googleapis.com"
 _RESPONSE_TYPE = "type.googleapis.com/google.ai.generativelanguage.v1beta.PredictLongRunningResponse"

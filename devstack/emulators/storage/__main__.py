@@ -10,9 +10,9 @@ from types import FrameType
 
 import uvicorn
 
-from devstack.emulators.storage.access import Keys
-from devstack.emulators.storage.app import Settings, build_app
-from devstack.emulators.storage.frontend import DroppableProtocol, write_line
+from .access import Keys
+from .app import Settings, build_app
+from .frontend import DroppableProtocol, write_line
 
 
 class _Server(uvicorn.Server):

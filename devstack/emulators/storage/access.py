@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from devstack.emulators.storage.errors import GatewayError, WireError, WrongSignatureError
-from devstack.emulators.storage.signing import verified_claims
+from .errors import GatewayError, WireError, WrongSignatureError
+from .signing import verified_claims
 
 
 class Role(Enum):

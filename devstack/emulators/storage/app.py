@@ -13,17 +13,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from devstack.emulators.storage.access import Keys
-from devstack.emulators.storage.buckets import BucketRoutes
-from devstack.emulators.storage.downloads import DownloadRoutes
-from devstack.emulators.storage.errors import GatewayError, WireError
-from devstack.emulators.storage.files import ObjectFiles
-from devstack.emulators.storage.frontend import Frontend, RequestLog
-from devstack.emulators.storage.management import ManagementRoutes
-from devstack.emulators.storage.metadata import Metadata
-from devstack.emulators.storage.objects import ObjectRoutes
-from devstack.emulators.storage.script import Script
-from devstack.emulators.storage.signing import Signer
+from .access import Keys
+from .buckets import BucketRoutes
+from .downloads import DownloadRoutes
+from .errors import GatewayError, WireError
+from .files import ObjectFiles
+from .frontend import Frontend, RequestLog
+from .management import ManagementRoutes
+from .metadata import Metadata
+from .objects import ObjectRoutes
+from .script import Script
+from .signing import Signer
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from devstack.emulators.storage.access import Keys
-from devstack.emulators.storage.files import ObjectFiles
-from devstack.emulators.storage.incoming import receive_json
-from devstack.emulators.storage.metadata import Metadata
-from devstack.emulators.storage.rules import check_bucket_name, check_size, size_in_bytes
-from devstack.emulators.storage.wire import bucket_json
+from .access import Keys
+from .files import ObjectFiles
+from .incoming import receive_json
+from .metadata import Metadata
+from .rules import check_bucket_name, check_size, size_in_bytes
+from .wire import bucket_json
 
 _RULES = ("public", "file_size_limit", "allowed_mime_types")
 

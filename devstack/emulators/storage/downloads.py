@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from devstack.emulators.storage.access import Keys
-from devstack.emulators.storage.errors import WireError
-from devstack.emulators.storage.files import ObjectFiles
-from devstack.emulators.storage.metadata import Metadata
-from devstack.emulators.storage.objects import target_of
-from devstack.emulators.storage.signing import Signer
+from .access import Keys
+from .errors import WireError
+from .files import ObjectFiles
+from .metadata import Metadata
+from .objects import target_of
+from .signing import Signer
 
 
 class DownloadRoutes:

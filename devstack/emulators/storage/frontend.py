@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from devstack.emulators.storage.script import SORTS, Script, ScriptedAnswer
+from .script import SORTS, Script, ScriptedAnswer
 
 _OBJECT_SORTS = {"public": "public", "sign": "download", "authenticated": "download"}
 _BLOCK = bytes(64 * 1024)

@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from devstack.emulators.storage.errors import WireError
+from .errors import WireError
 
 _FLUSH_BYTES = 1 << 20
 _MAX_FIELD_BYTES = 1 << 20

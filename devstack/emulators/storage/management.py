@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from devstack.emulators.storage.frontend import RequestLog
-from devstack.emulators.storage.script import Script, ScriptedAnswer
+from .frontend import RequestLog
+from .script import Script, ScriptedAnswer
 
 
 class ManagementRoutes:

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from devstack.emulators.storage.errors import WireError
+from .errors import WireError
 
 Row = dict[str, Any]
 

@@ -6,14 +6,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from devstack.emulators.storage.access import Keys
-from devstack.emulators.storage.errors import WireError, WrongSignatureError
-from devstack.emulators.storage.files import ObjectFiles
-from devstack.emulators.storage.incoming import Upload, receive_json, receive_upload
-from devstack.emulators.storage.metadata import Metadata
-from devstack.emulators.storage.rules import check_media_type, check_size, normalised_key
-from devstack.emulators.storage.signing import Signer
-from devstack.emulators.storage.wire import object_info, object_metadata, plain
+from .access import Keys
+from .errors import WireError, WrongSignatureError
+from .files import ObjectFiles
+from .incoming import Upload, receive_json, receive_upload
+from .metadata import Metadata
+from .rules import check_media_type, check_size, normalised_key
+from .signing import Signer
+from .wire import object_info, object_metadata, plain
 
 MAX_REMOVED_AT_ONCE = 1000
 _SORT_COLUMNS = ("name", "updated_at", "created_at", "last_accessed_at")

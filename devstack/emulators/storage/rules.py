@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from devstack.emulators.storage.errors import WireError
+from .errors import WireError
 
 _BUCKET_NAME = re.compile(r"[\w!\-.*'() &$@=;:+,?]{1,100}", re.ASCII)
 _OBJECT_KEY = re.compile(r"[\w/!\-.*'() &$@=;:+,?]{1,1024}", re.ASCII)

@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from devstack.emulators.storage.errors import WireError
+from .errors import WireError
 
 
 def _encode(raw: bytes) -> str:

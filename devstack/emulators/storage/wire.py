@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from devstack.emulators.storage.incoming import Upload
+from .incoming import Upload
 
 Row = dict[str, Any]
 
