@@ -10,7 +10,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
 COPY --from=packages /opt/venv /opt/venv
-COPY buf buf
 COPY migrations migrations
 COPY superstoryboard superstoryboard
 COPY services services

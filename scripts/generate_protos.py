@@ -1,4 +1,4 @@
-"""Generate the Python modules under superstoryboard/v1 from proto/, and the descriptor set that buf reads.
+"""Generate superstoryboard/v1 and proto/descriptors.binpb from proto/, and the descriptor set that buf reads.
 
 The protovalidate package carries the descriptor of buf/validate/validate.proto, so no copy of that file is needed.
 """
@@ -27,6 +27,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 PACKAGE = "superstoryboard/v1"
 VALIDATE = "buf/validate/validate.proto"
+RULES_IMPORT = "from superstoryboard.v1 import validate_pb2"
+DESCRIPTORS = Path("proto/descriptors.binpb")
+"""All messages and services with everything they import, so that clients in any language need no other file."""
+VALIDATE_MODULE = '''"""The rules that constraints are written in.
+
+A process can register buf/validate/validate.proto once: an installed package `buf` goes before our copy.
+"""
+
+try:
+    from buf.validate.validate_pb2 import *
+except ImportError:
+    from superstoryboard.v1.validate_copy_pb2 import *
+'''
 
 
 def write_imports(path: Path) -> None:
@@ -58,9 +71,24 @@ def generate(target: Path) -> None:
     run_protoc(*inputs, *outputs[:2], *sources)
     run_protoc(*inputs, outputs[2], f"--mypy_grpc_out={target}", *services)
     soften(target / PACKAGE)
-    run_protoc(f"--descriptor_set_in={imports}", f"--python_out={target}", VALIDATE)
+    run_protoc(f"--descriptor_set_in={imports}", f"--python_out={target}", f"--mypy_out={target}", VALIDATE)
     imports.unlink()
+    adopt_rules(target)
+    (target / DESCRIPTORS).parent.mkdir()
+    describe(target / DESCRIPTORS)
     (target / PACKAGE / "__init__.py").write_text('"""Generated from proto/; `make proto` renews it."""\n')
+
+
+def adopt_rules(target: Path) -> None:
+    """Move buf.validate under our name, so that we install no package `buf` beside somebody else's."""
+    folder = target / PACKAGE
+    generated = target / "buf" / "validate"
+    generated.joinpath("validate_pb2.py").rename(folder / "validate_copy_pb2.py")
+    generated.joinpath("validate_pb2.pyi").rename(folder / "validate_pb2.pyi")
+    (folder / "validate_pb2.py").write_text(VALIDATE_MODULE)
+    shutil.rmtree(target / "buf")
+    for module in folder.glob("*_pb2.py*"):
+        module.write_text(module.read_text().replace("from buf.validate import validate_pb2", RULES_IMPORT))
 
 
 def soften(folder: Path) -> None:
@@ -70,8 +98,8 @@ def soften(folder: Path) -> None:
         stub.write_text("".join(line for line in lines if "abstractmethod" not in line))
 
 
-def describe(target: Path) -> None:
-    """Write the descriptor set with sources for buf."""
+def describe(target: Path, *options: str) -> None:
+    """Write a descriptor set that stands alone; with --include_source_info comments and lines as well."""
     with tempfile.TemporaryDirectory() as folder:
         imports = Path(folder) / "imports.binpb"
         write_imports(imports)
@@ -80,7 +108,7 @@ def describe(target: Path) -> None:
             f"--descriptor_set_in={imports}",
             f"-I{PROTO}",
             "--include_imports",
-            "--include_source_info",
+            *options,
             f"--descriptor_set_out={target}",
             *sources,
         )
@@ -88,10 +116,10 @@ def describe(target: Path) -> None:
 
 def drift(fresh: Path) -> list[str]:
     """Name the generated files that differ from the committed ones."""
-    wanted = sorted(path.relative_to(fresh) for path in fresh.rglob("*.py*"))
+    generated = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
     return [
         str(name)
-        for name in wanted
+        for name in generated
         if not (ROOT / name).exists() or not filecmp.cmp(fresh / name, ROOT / name, shallow=False)
     ]
 
@@ -103,7 +131,7 @@ def main() -> None:
     parser.add_argument("--descriptor-set", type=Path)
     options = parser.parse_args()
     if options.descriptor_set:
-        describe(options.descriptor_set)
+        describe(options.descriptor_set, "--include_source_info")
         return
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
@@ -113,7 +141,7 @@ def main() -> None:
             if stale:
                 sys.exit(f"generated code is stale, run `make proto`: {', '.join(stale)}")
             return
-        for path in fresh.rglob("*.py*"):
+        for path in filter(Path.is_file, fresh.rglob("*")):
             destination = ROOT / path.relative_to(fresh)
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, destination)

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from protovalidate import ValidationError, Validator, Violation
 
-from buf.validate import validate_pb2
 from superstoryboard.rpc.errors import invalid
+from superstoryboard.v1 import validate_pb2
 
 LATEST_SECONDS = 253_402_300_799
 """The end of the year 9999, the last that every part of the system can write down."""

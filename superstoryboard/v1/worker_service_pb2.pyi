@@ -1,6 +1,6 @@
 import datetime
 
-from buf.validate import validate_pb2 as _validate_pb2
+from superstoryboard.v1 import validate_pb2 as _validate_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from superstoryboard.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
