@@ -18,13 +18,13 @@ from .demo.plan import StoryDatabase
 from .first_rows import first_rows
 from .stack.console import Console, Sink
 from .stack.outside import Outside, OutsideError
-from .stack.pipeline import ROOT, Stack, StackOptions
+from .stack.pipeline import Stack, StackOptions
 from .stack.ports import Ports
 from .stack.program import StartError
 from .stack.rabbitmq import RabbitMQMissingError
 from .stack.shell import enter, with_env_option
 
-STATE = ROOT / ".devstack" / "up"
+STATE = Path.cwd() / ".devstack" / "up"
 PIPE_COLUMNS = 200
 SERVERS = frozenset({"postgres", "rabbitmq", "epmd"})
 NEEDED = {"postgres": "database_url", "amqp": "amqp_url", "google": "google_key", "storage": "supabase_url"}

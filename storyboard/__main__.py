@@ -5,10 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from storyboard.api.errors import CommandError, ExitCode
-from storyboard.app import build_app
-from storyboard.terminal.output import say
-from superstoryboard.config.env_file import load_or_exit
+INSTALL = "pip install 'superstoryboard[cli]'"
+
+try:
+    from storyboard.api.errors import CommandError, ExitCode
+    from storyboard.app import build_app
+    from storyboard.terminal.output import say
+    from superstoryboard.config.env_file import load_or_exit
+except ModuleNotFoundError as missing:
+    if not missing.name or missing.name.startswith(("storyboard.", "superstoryboard.")):
+        raise
+    sys.exit(f"The package {missing.name} is not installed. Install what this command needs: {INSTALL}")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ from .plan import Plan, StoryDatabase
 from .run import StoryRun
 
 STORYBOARD = ROOT / "examples" / "demo-storyboard.json"
-FOLDER = ROOT / ".devstack" / "demo"
+FOLDER = Path.cwd() / ".devstack" / "demo"
 IMAGE_SECONDS, VIDEO_SECONDS = 0.8, 3.0
 MEMORY_LIMIT_MB = 600
 # Wide enough that no URL is folded where the output goes to a file.

@@ -25,6 +25,10 @@ from .supervisor import Supervisor, together
 from .tokens import Secrets
 
 ROOT = Path(__file__).resolve().parents[2]
+"""Holds services/, devstack/ and examples/: the checkout, or the installed package superstoryboard."""
+PREFIX = __name__.removesuffix("devstack.stack.pipeline")
+"""Goes before their names in imports: nothing in a checkout, `superstoryboard.` where they are installed."""
+MODULES_FOLDER = None if PREFIX else ROOT
 KV_TABLE = "kv_store_7ee7668a"
 READY_SECONDS = 60.0
 BROKER_SECONDS = 120.0
@@ -172,9 +176,9 @@ class Stack:
         return [
             Program(
                 name=service,
-                argv=[sys.executable, "-m", f"services.{service}"],
+                argv=[sys.executable, "-m", f"{PREFIX}services.{service}"],
                 env=self.environments.of(service),
-                cwd=ROOT,
+                cwd=MODULES_FOLDER,
                 probe=grpc_serving(self.address(service)),
                 stop_seconds=SERVICE_STOP_SECONDS,
                 stage=SERVICE_STAGE,
@@ -216,11 +220,11 @@ class Stack:
             argv=[
                 sys.executable,
                 "-m",
-                f"devstack.emulators.{name}",
+                f"{PREFIX}devstack.emulators.{name}",
                 *(f"--{key}={value}" for key, value in {**fixed, **arguments}.items()),
             ],
             env=base_env(),
-            cwd=ROOT,
+            cwd=MODULES_FOLDER,
             probe=http_answers(health_url),
             stop_seconds=EMULATOR_STOP_SECONDS,
             stage=EMULATOR_STAGE,

@@ -53,12 +53,12 @@ def up(*, with_env: WithEnv = False) -> None:
 
     Database, emulators and services, without any account; ends with Ctrl-C.
     """
-    _run_devstack("devstack.up", with_env=with_env)
+    _run_devstack("superstoryboard.devstack.up", with_env=with_env)
 
 
 def demo(*, with_env: WithEnv = False) -> None:
     """Show the system at work, on free ports."""
-    _run_devstack("devstack.demo", with_env=with_env)
+    _run_devstack("superstoryboard.devstack.demo.__main__", with_env=with_env)
 
 
 def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:

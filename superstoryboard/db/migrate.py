@@ -13,7 +13,10 @@ from psycopg.errors import Diagnostic
 
 from superstoryboard.db.migration_obstacles import obstacles
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# Installed, the files lie in the package; in a checkout and in the image beside it.
+_INSTALLED = _PACKAGE / "migrations"
+MIGRATIONS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "migrations"
 LOCK = 0x5342_4D49
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 30
@@ -41,8 +44,14 @@ class Migration:
 
 
 def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
-    """All migrations of a folder in the order in which they are applied."""
+    """All migrations of a folder in the order in which they are applied.
+
+    Raises:
+        MigrationError: there is none, as after an incomplete installation.
+    """
     files = sorted(folder.glob("[0-9]*_*.sql"))
+    if not files:
+        raise MigrationError(f"{folder} has no migrations: the installation is incomplete. Install it again.")
     return [Migration(file.stem.partition("_")[0], file.stem.partition("_")[2], file.read_text()) for file in files]
 
 

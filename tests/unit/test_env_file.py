@@ -88,12 +88,12 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 @pytest.mark.parametrize("service", ["ingest", "image_worker", "video_worker", "asset_writer"])
 def test_services_read_it(folder: Path, service: str) -> None:
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in COMPLETE.items()))
-    good = run(folder, f"services.{service}", "--check-config")
+    good = run(folder, f"superstoryboard.services.{service}", "--check-config")
     assert (good.returncode, good.stdout) == (0, "Settings are usable.\n"), good.stderr
-    wrong = run(folder, f"services.{service}", "--check-config", LOG_LEVEL="loud")
+    wrong = run(folder, f"superstoryboard.services.{service}", "--check-config", LOG_LEVEL="loud")
     assert wrong.returncode == 2
     assert f"from the environment and {folder / '.env'}" in wrong.stderr
-    assert run(folder, f"services.{service}", "--check-config", ENV_FILE="").returncode == 2
+    assert run(folder, f"superstoryboard.services.{service}", "--check-config", ENV_FILE="").returncode == 2
 
 
 def test_the_command_line_reads_it(folder: Path) -> None:
@@ -107,4 +107,4 @@ def test_the_example_can_be_copied_as_it_is(folder: Path) -> None:
     filled = [f"{line}{COMPLETE[line[:-1]]}" if line[:-1] in COMPLETE else line for line in lines]
     (folder / ".env").write_text("\n".join(filled))
     for service in ("ingest", "image_worker", "video_worker", "asset_writer"):
-        assert run(folder, f"services.{service}", "--check-config").returncode == 0
+        assert run(folder, f"superstoryboard.services.{service}", "--check-config").returncode == 0

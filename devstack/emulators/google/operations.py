@@ -241,7 +241,7 @@ class Operations:
 
     async def _run_renderer(self, operation: Operation, target: Path) -> bool:
         spec = self._specs / f"{operation.id}.json"
-        command = (sys.executable, "-m", "devstack.emulators.google.render", spec, target, str(os.getpid()))
+        command = (sys.executable, "-m", f"{__package__}.render", spec, target, str(os.getpid()))
         process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
         try:
             code = await asyncio.wait_for(process.wait(), _RENDER_TIMEOUT_SECONDS)
