@@ -1,0 +1,123 @@
+"""The wheel of this checkout, installed into empty environments without a network.
+
+An environment gets the wheel and, as links to the packages that the tests run with, exactly what an extra asks for:
+a requirement that is not declared is missing there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from tests.running import base_env
+
+ROOT = Path(__file__).parents[2]
+NAME = "superstoryboard"
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build what a fresh clone with today's files would."""
+    source = folder / "source"
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    _pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(source))
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+class Installation:
+    """An environment with the wheel and the packages of one extra; "" is the wheel with what it always needs."""
+
+    def __init__(self, folder: Path, wheel: Path, extra: str) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+        self._bin = folder / "bin"
+        (self.packages,) = folder.glob("lib/python*/site-packages")
+        _pip("--python", str(self._bin / "python"), "install", str(wheel))
+        self.own = {path.name for path in self.packages.iterdir()}
+        installed = next(iter(Distribution.discover(name=NAME, path=[str(self.packages)])))
+        for package in _closure(installed, extra):
+            _link(package, self.packages)
+        self.folder = folder / "elsewhere"
+        self.folder.mkdir()
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment in an empty folder."""
+        return subprocess.run(
+            [self._bin / command[0], *command[1:]],
+            cwd=self.folder,
+            env=base_env() | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def imports(self, *modules: str) -> str:
+        """What is wrong with importing modules, packages with everything below them; "" is nothing."""
+        code = (
+            "import importlib, pkgutil, sys\n"
+            "for name in sys.argv[1:]:\n"
+            "    module = importlib.import_module(name)\n"
+            "    for each in pkgutil.walk_packages(getattr(module, '__path__', []), name + '.'):\n"
+            "        if not each.name.endswith('__main__'):\n"
+            "            importlib.import_module(each.name)\n"
+        )
+        return self.run("python", "-W", "error::ImportWarning", "-c", code, *modules).stderr
+
+
+def _pip(*arguments: str) -> None:
+    offline = ["--quiet", "--disable-pip-version-check"]
+    command = arguments.index("install") if "install" in arguments else arguments.index("wheel")
+    told = [*arguments[: command + 1], "--no-index", "--no-deps", *arguments[command + 1 :]]
+    done = subprocess.run([sys.executable, "-m", "pip", *offline, *told], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _closure(root: Distribution, extra: str) -> list[Distribution]:
+    """What pip would install beside root for an extra, in the versions of this process."""
+    packages: dict[str, Distribution] = {}
+    waiting, done = [(root, extra)], set()
+    while waiting:
+        package, wanted = waiting.pop()
+        if (package.name, wanted) in done:
+            continue
+        done.add((package.name, wanted))
+        for requirement in _requirements(package, wanted):
+            needed = root if requirement.name == root.name else _installed(requirement.name)
+            packages[needed.name] = needed
+            waiting += [(needed, each) for each in ("", *requirement.extras)]
+    packages.pop(root.name, None)
+    return list(packages.values())
+
+
+def _requirements(package: Distribution, extra: str) -> Iterator[Requirement]:
+    for text in package.requires or []:
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+            yield requirement
+
+
+def _installed(name: str) -> Distribution:
+    try:
+        return distribution(name)
+    except PackageNotFoundError as error:
+        raise AssertionError(f"{name} is declared and not in requirements/dev.txt: {error}") from error
+
+
+def _link(package: Distribution, target: Path) -> None:
+    for file in package.files or []:
+        if ".." not in file.parts and not file.name.endswith(".pyc"):
+            link = target / file
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(Path(str(package.locate_file(file))).resolve())
