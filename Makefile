@@ -10,6 +10,7 @@ PROTOS := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python scripts/generate_protos.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # No test run takes longer than this; each test has a limit of its own (pyproject.toml).
 TEST_SECONDS := 1500
+COVERAGE_SECONDS := 3600
 # Tests wait much of their time, so there are more processes than small machines have cores. Each has servers of its own;
 # a module is never split, since its tests share processes. In the order of the folders the quick modules come last.
 TEST_PROCESSES ?= 3
@@ -17,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test faults plans test-outside lint format proto proto-baseline clean
+.PHONY: help venv demo up test coverage faults plans test-outside lint format wheel version proto proto-baseline clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +33,9 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
+
+coverage: $(DEV) ## Run all tests and print how many lines of each package they run, in every process
+	$(BIN)/python scripts/measure_coverage.py --session-timeout=$(COVERAGE_SECONDS) -n $(TEST_PROCESSES) --dist loadscope
 
 faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 30 minutes)
 	$(BIN)/python -m tests.faults.race --seconds 60
@@ -70,8 +74,17 @@ proto: $(DEV) ## Generate superstoryboard/v1 from proto/
 proto-baseline: $(DEV) ## Take the protos as they are as the released ones (only at a release)
 	$(PROTOS) --descriptor-set proto/baseline.binpb
 
+wheel: $(DEV) ## Build the wheel into dist/
+	rm -rf build dist
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
+
+version: ## Write the version of the next release where it stands: make version VERSION=0.3.0
+	@[[ "$(VERSION)" =~ ^[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "Say which: make version VERSION=0.3.0"; exit 1; }
+	sed -i.old 's/^version = ".*"/version = "$(VERSION)"/' pyproject.toml && rm pyproject.toml.old
+	sed -i.old 's/image: superstoryboard:.*/image: superstoryboard:$(VERSION)/' k8s/base/*.yaml && rm k8s/base/*.old
+
 clean: ## Remove .venv, caches and the state of `make up` and `make demo`
-	rm -rf $(VENV) .devstack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build ./*.egg-info
+	rm -rf $(VENV) .devstack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist ./*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -1,7 +1,11 @@
-"""Debian's PostgreSQL 15 in place of the embedded server; PGMQ comes from the SQL of its package."""
+"""Debian's PostgreSQL 15, or the version that POSTGRESQL names, in place of the embedded server.
+
+PGMQ comes from the SQL of its package.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +17,8 @@ from devstack.stack.ports import free_port
 from superstoryboard.db.migrate import migrate
 from tests.conftest import KV_TABLE, TEMPLATE, admin
 
-BINARIES = Path("/usr/lib/postgresql/15/bin")
+MAJOR = os.environ.get("POSTGRESQL", "15")
+BINARIES = Path(f"/usr/lib/postgresql/{MAJOR}/bin")
 OPTIONS = "-c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
 COMMAND_SECONDS = 300
 
@@ -45,9 +50,9 @@ class DebianPostgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[DebianPostgres]:
-    """PostgreSQL 15, installed first where it is missing (needs root)."""
-    install("postgresql-15", BINARIES)
-    with TemporaryDirectory(prefix="postgresql-15-") as folder:
+    """PostgreSQL, installed first where it is missing (needs root)."""
+    install(f"postgresql-{MAJOR}", BINARIES)
+    with TemporaryDirectory(prefix=f"postgresql-{MAJOR}-") as folder:
         server = DebianPostgres(Path(folder))
         server.start()
         admin(server, f"create database {TEMPLATE}")

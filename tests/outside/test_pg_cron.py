@@ -16,11 +16,11 @@ from superstoryboard.db.migrate import migrate
 from superstoryboard.db.notify import QUEUE_CHANNEL
 from tests.conftest import KV_TABLE, admin
 from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE
-from tests.outside.conftest import BINARIES, DebianPostgres, install
+from tests.outside.conftest import BINARIES, MAJOR, DebianPostgres, install
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "RUNBOOK.md"
 BLOCK = re.compile(r"^```sql pg_cron\n(.*?)^```", re.DOTALL | re.MULTILINE)
-EXTENSION = Path("/usr/share/postgresql/15/extension/pg_cron.control")
+EXTENSION = Path(f"/usr/share/postgresql/{MAJOR}/extension/pg_cron.control")
 DATABASE = "cron_test"
 OPTIONS = f"-c shared_preload_libraries=pg_cron -c cron.database_name={DATABASE}"
 MODES = {"connections": "-c cron.host=127.0.0.1", "background workers": "-c cron.use_background_workers=on"}
@@ -51,8 +51,8 @@ pytestmark = pytest.mark.timeout(TICKS_SECONDS + 60)
 @pytest.fixture(params=MODES)
 def cron(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
     """A migrated database with the jobs of the runbook, each at every minute; it hears of ends of runs and wake-ups."""
-    install("postgresql-15", BINARIES)
-    install("postgresql-15-cron", EXTENSION)
+    install(f"postgresql-{MAJOR}", BINARIES)
+    install(f"postgresql-{MAJOR}-cron", EXTENSION)
     with TemporaryDirectory(prefix="pg-cron-") as folder:
         server = DebianPostgres(Path(folder), f"{OPTIONS} {MODES[request.param]}")
         server.start()
