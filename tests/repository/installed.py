@@ -35,32 +35,48 @@ def build_wheel(folder: Path) -> Path:
     return wheel
 
 
-class Installation:
-    """An environment with the wheel and the packages of one extra; "" is the wheel with what it always needs."""
+class Environment:
+    """A virtual environment whose packages are links to those that the tests run with."""
 
-    def __init__(self, folder: Path, wheel: Path, extra: str) -> None:
+    def __init__(self, folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-        self._bin = folder / "bin"
+        self.bin = folder / "bin"
         (self.packages,) = folder.glob("lib/python*/site-packages")
-        _pip("--python", str(self._bin / "python"), "install", str(wheel))
-        self.own = {path.name for path in self.packages.iterdir()}
-        installed = next(iter(Distribution.discover(name=NAME, path=[str(self.packages)])))
-        for package in _closure(installed, extra):
-            _link(package, self.packages)
         self.folder = folder / "elsewhere"
         self.folder.mkdir()
 
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment in an empty folder."""
+    def run(self, *command: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, in an empty folder unless another is named."""
         return subprocess.run(
-            [self._bin / command[0], *command[1:]],
-            cwd=self.folder,
+            [self.bin / command[0], *command[1:]],
+            cwd=cwd or self.folder,
             env=base_env() | environment,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
+
+
+def environment_with(folder: Path, *names: str) -> Environment:
+    """An environment with packages by name, and what each needs."""
+    environment = Environment(folder)
+    for name in names:
+        for package in [distribution(name), *_closure(distribution(name), "")]:
+            _link(package, environment.packages)
+    return environment
+
+
+class Installation(Environment):
+    """An environment with the wheel and the packages of one extra; "" is the wheel with what it always needs."""
+
+    def __init__(self, folder: Path, wheel: Path, extra: str) -> None:
+        super().__init__(folder)
+        _pip("--python", str(self.bin / "python"), "install", str(wheel))
+        self.own = {path.name for path in self.packages.iterdir()}
+        installed = next(iter(Distribution.discover(name=NAME, path=[str(self.packages)])))
+        for package in _closure(installed, extra):
+            _link(package, self.packages)
 
     def imports(self, *modules: str) -> str:
         """What is wrong with importing modules, packages with everything below them; "" is nothing."""
@@ -72,7 +88,7 @@ class Installation:
             "        if not each.name.endswith('__main__'):\n"
             "            importlib.import_module(each.name)\n"
         )
-        return self.run("python", "-W", "error::ImportWarning", "-c", code, *modules).stderr
+        return self.run("python", "-c", code, *modules).stderr
 
 
 def _pip(*arguments: str) -> None:
