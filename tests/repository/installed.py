@@ -19,6 +19,23 @@ from tests.running import base_env
 
 ROOT = Path(__file__).parents[2]
 NAME = "superstoryboard"
+IMPORTS = """
+import ast, importlib, pathlib, pkgutil, sys
+
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    for each in pkgutil.walk_packages(module.__path__, name + "."):
+        if not each.name.endswith("__main__"):
+            importlib.import_module(each.name)
+for name, module in list(sys.modules.items()):
+    if name.startswith(("superstoryboard.", "storyboard.")) and not name.startswith("superstoryboard.v1."):
+        for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text())):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                importlib.import_module(node.module)
+"""
 
 
 def build_wheel(folder: Path) -> Path:
@@ -79,16 +96,8 @@ class Installation(Environment):
             _link(package, self.packages)
 
     def imports(self, *modules: str) -> str:
-        """What is wrong with importing modules, packages with everything below them; "" is nothing."""
-        code = (
-            "import importlib, pkgutil, sys\n"
-            "for name in sys.argv[1:]:\n"
-            "    module = importlib.import_module(name)\n"
-            "    for each in pkgutil.walk_packages(getattr(module, '__path__', []), name + '.'):\n"
-            "        if not each.name.endswith('__main__'):\n"
-            "            importlib.import_module(each.name)\n"
-        )
-        return self.run("python", "-c", code, *modules).stderr
+        """What is wrong with importing modules, those below them, and what their functions import; "" is nothing."""
+        return self.run("python", "-c", IMPORTS, *modules).stderr
 
 
 def _pip(*arguments: str) -> None:
