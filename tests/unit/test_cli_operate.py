@@ -81,7 +81,7 @@ def test_migrate_of_an_unreachable_database_exits_3_and_keeps_the_password(cli: 
 def test_without_the_devstack_its_commands_say_how_to_install_it(
     cli: Cli, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, f"devstack.{command}", None)
+    monkeypatch.setitem(sys.modules, f"superstoryboard.devstack.{command}", None)
     result = cli(command)
     assert result.code == 1
     assert "pip install 'superstoryboard[devstack]'" in result.err
