@@ -136,6 +136,7 @@ create table superstoryboard.provider_calls (
   paid boolean,
   waived_by text,
   search_until timestamptz,
+  search_over boolean not null default false,
   error jsonb,
   created_at timestamptz not null default clock_timestamp(),
   accepted_at timestamptz,
@@ -147,6 +148,8 @@ comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
 comment on column superstoryboard.provider_calls.search_until is
   'Until when the operation of a call without an answer is looked for at the provider; null where that is of no use.';
+comment on column superstoryboard.provider_calls.search_over is
+  'It is looked for no more: the last look, which follows search_until however late, was given out, or nothing can bring the name.';
 comment on column superstoryboard.provider_calls.waived_by is
   'Who let this call go, so that another may follow it. It is never resumed, and its name, should it still come, is only kept.';
 comment on column superstoryboard.provider_calls.error is

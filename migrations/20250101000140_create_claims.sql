@@ -244,13 +244,18 @@ begin
   select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED') for update;
   select * into upload from superstoryboard.artifacts
   where job_id = job.id and job.kind = 'image' and state = 'UPLOADING' order by created_at desc limit 1;
-  searched := job.kind = 'video' and coalesce(call.state = 'INTENT' and call.search_until > clock_timestamp(), false);
+  searched := job.kind = 'video'
+    and coalesce(call.state = 'INTENT' and call.search_until is not null and not call.search_over, false);
   if job.kind = 'video' and call.state = 'INTENT' and not searched then
     -- Its worker is gone between sending and the name, and it was not found: perhaps paid, so a person decides.
     update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
     perform superstoryboard.bury_due_job(job, coalesce(call.error - 'raw_answer', superstoryboard.interrupted_submit()),
       'Dead letter: it is unknown whether the submit was accepted');
     return null;
+  end if;
+  if searched and call.search_until <= clock_timestamp() then
+    -- However long nobody claimed it: the operation is looked for once more, and then no more.
+    update superstoryboard.provider_calls set search_over = true where id = call.id;
   end if;
   -- What is paid for or may lie in staging is looked for first; a claim that does so makes no call, and spends nothing.
   spends := not (coalesce(call.state = 'ACCEPTED', false) or searched or upload.id is not null);
@@ -436,7 +441,7 @@ create function superstoryboard.has_paid_work(p_job superstoryboard.jobs) return
 language sql stable as $$
   select exists (
     select from superstoryboard.provider_calls
-    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until > clock_timestamp())
+    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until is not null)
   ) or p_job.kind = 'image' and exists (
     select from superstoryboard.artifacts where job_id = p_job.id and state = 'UPLOADING' and call_id is not null
   );

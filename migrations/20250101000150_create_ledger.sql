@@ -61,8 +61,9 @@ $$;
 
 -- Keeps the name of an accepted operation, by row id and whatever became of the claim: a paid name is never refused. It waits for
 -- no lock but that of its row, which is held for moments only. The name of a waived call, and of one that another unsettled call
--- has followed, is kept as that of a paid call and not resumed.
-create function superstoryboard.keep_name_v1(p_call bigint, p_operation_name text) returns void
+-- has followed, is kept as that of a paid call and not resumed. False where the call does not have the name in the end: it is that of
+-- another call, or this one has ended or has another name.
+create function superstoryboard.keep_name_v1(p_call bigint, p_operation_name text) returns boolean
 language sql as $$
   update superstoryboard.provider_calls c
   set (operation_name, accepted_at, state, paid, settled_at) = (
@@ -80,6 +81,7 @@ language sql as $$
     select from superstoryboard.provider_calls o
     where o.route = c.route and o.operation_name = p_operation_name and o.id <> p_call
   );
+  select exists (select from superstoryboard.provider_calls where id = p_call and operation_name = p_operation_name);
 $$;
 
 -- Lets a job go on by itself that was buried before it was known what became of its call: the operation's name arrived late, or

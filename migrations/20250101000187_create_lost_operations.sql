@@ -79,6 +79,12 @@ language sql as $$
   where id = p_call and state = 'INTENT';
 $$;
 
+-- Ends the search for the operation of a call: nothing can bring its name.
+create function superstoryboard.end_search_v1(p_call bigint) returns void
+language sql as $$
+  update superstoryboard.provider_calls set search_over = true where id = p_call and state = 'INTENT';
+$$;
+
 -- Keeps what is known of a submit whose answer did not come while its operation is looked for: the call stays INTENT.
 create function superstoryboard.note_lost_answer_v1(p_call bigint, p_error jsonb) returns void
 language sql as $$

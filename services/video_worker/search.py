@@ -68,20 +68,29 @@ class LostNames:
         """
         provider = self._routes.provider(lost.route)
         name = await self._name(job, lost, generation, provider)
-        if name is None and self.seconds(lost.route) == 0:
-            # The provider lists nothing after all, and tells nothing: there is nothing to wait for.
-            self._metrics.ended(lost.route, found=False)
-            await self._operations.search_for(lost.call_id, 0.0)
-            raise _again(0.0)
-        if name is None:
-            again = _again(self.seconds(lost.route))
-            if again.delay_seconds >= lost.left_seconds:
-                self._metrics.ended(lost.route, found=False)
-            raise again
+        if name is None or not await self._kept(lost, name):
+            raise await self._later(lost)
         log.info("A lost operation was found", call_id=lost.call_id, operation=name)
-        await self._ledger.accept(lost.call_id, name)
         self._metrics.ended(lost.route, found=True)
         return Operation(lost.call_id, lost.route, lost.model, name, lost.age_seconds)
+
+    async def _kept(self, lost: LostCall, name: str) -> bool:
+        """False where the operation became another call's since it was seen free: its video is not this job's."""
+        kept = await self._ledger.accept(lost.call_id, name)
+        if not kept:
+            log.warning("An operation that was found belongs to another call by now", call_id=lost.call_id)
+        return kept
+
+    async def _later(self, lost: LostCall) -> StillRunningError:
+        """The job looks again later, or it never will, and its next claim buries it."""
+        seconds = self.seconds(lost.route)
+        if seconds == 0:
+            # The provider lists nothing after all, and tells nothing: there is nothing to wait for.
+            await self._operations.end_search(lost.call_id)
+        if seconds == 0 or lost.left_seconds <= 0:
+            self._metrics.ended(lost.route, found=False)
+            return _again(0.0)
+        return _again(seconds)
 
     async def _name(
         self, job: ClaimedJob, lost: LostCall, generation: VideoGeneration, provider: VideoProvider

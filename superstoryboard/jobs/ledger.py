@@ -82,16 +82,19 @@ class Ledger:
         refused = CallRefusal(row["refused"]) if row["refused"] else None
         return OpenedCall(row["call_id"], row["wait_seconds"], row["staging_key"] or "", refused)
 
-    async def accept(self, call_id: int, operation_name: str) -> None:
+    async def accept(self, call_id: int, operation_name: str) -> bool:
         """Keep the name of an accepted operation, whatever became of the claim and whatever the database says.
 
         Tries for as long as the process lives. The name is in the log first: from there it can be entered by hand.
+        False where the call does not have it in the end: the operation is another call's, or this call has ended.
         """
         log.info("Operation accepted", call_id=call_id, operation=operation_name)
-        await self._insist(
-            "select superstoryboard.keep_name_v1(%(id)s::bigint, %(name)s)", {"id": call_id, "name": operation_name}
+        row = await self._insist(
+            "select superstoryboard.keep_name_v1(%(id)s::bigint, %(name)s) as kept",
+            {"id": call_id, "name": operation_name},
         )
         await self._revive(call_id)
+        return bool(row["kept"])
 
     async def settle(self, call_id: int, failure: ProviderFailure) -> None:
         """Record how a call that gave no artifact ended: unpaid, paid, or unknown. Waits for the database."""
@@ -128,16 +131,14 @@ class Ledger:
         """A job that was buried meanwhile goes on. Apart from the call's row: this waits for the locks of the job."""
         await self._insist("select superstoryboard.revive_job_v1(%(id)s::bigint)", {"id": call_id})
 
-    async def _insist(self, statement: LiteralString, values: dict[str, Any]) -> None:
-        """Repeat a statement on every error of the database."""
+    async def _insist(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any]:
+        """The row of a statement that is repeated on every error of the database."""
         delay = 0.1
         while True:
             try:
-                await self._database.fetch(statement, values, patience_seconds=PATIENCE_SECONDS)
+                return await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
             except (DatabaseUnavailableError, psycopg.Error) as error:
                 kind = type(error).__name__
                 log.warning("The database does not take a paid call; trying on", kind=kind, **values)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, NAME_RETRY_MAX_SECONDS)
-            else:
-                return

@@ -85,6 +85,14 @@ class LostOperations:
             patience_seconds=PATIENCE_SECONDS,
         )
 
+    async def end_search(self, call_id: int) -> None:
+        """Look for the operation of a call no more: its next claim buries the job."""
+        await self._database.fetch(
+            "select superstoryboard.end_search_v1(%(call)s::bigint)",
+            {"call": call_id},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
     async def note(self, call_id: int, failure: ProviderFailure) -> None:
         """Keep why a submit has no answer, for the dead letter that follows if its operation is not found."""
         await self._database.fetch(

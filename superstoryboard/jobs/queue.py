@@ -29,7 +29,10 @@ class Operation:
 
 @dataclass(frozen=True)
 class LostCall:
-    """A submit whose answer was lost: its operation is looked for, for `left_seconds` more; it is never sent again."""
+    """A submit whose answer was lost: its operation is looked for, for `left_seconds` more; it is never sent again.
+
+    With no seconds left this is the last look.
+    """
 
     call_id: int
     route: str

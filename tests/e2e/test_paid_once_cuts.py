@@ -59,19 +59,24 @@ def test_a_worker_killed_between_answer_and_staging_spends_its_attempt(
     assert calls == [("UNKNOWN",), ("SETTLED",)], "an unknown outcome, repeated and counted"
 
 
-def test_a_stop_in_a_slow_submit_waits_for_its_name(stage: Stage, before: dict[str, int]) -> None:
+@pytest.mark.parametrize(("kind", "paid"), [("video", (0, 1)), ("image", (1, 0))])
+def test_a_stop_in_a_slow_call_waits_for_its_answer(
+    stage: Stage, before: dict[str, int], kind: str, paid: tuple[int, int]
+) -> None:
     running = stage.running
-    worker = running.services["video_worker"]
+    service = f"{kind}_worker"
+    worker = running.services[service]
     start = worker.log.stat().st_size
-    (job,) = stage.held("video")
+    (job,) = stage.held(kind)
     worker.terminate()
-    until(lambda: logged(running, "video_worker", "Draining", start))
+    until(lambda: logged(running, service, "Draining", start))
     stage.release()
     assert worker.wait_end() == 0
+    assert not logged(running, service, "Asked to stop", start), "the drain leaves it its time"
     worker.start()
     worker.wait_serving()
     (made,) = running.succeeded(job)
-    assert stage.accepted_since(before) == (0, 1)
+    assert stage.accepted_since(before) == paid
     assert made.attempt == 1
 
 

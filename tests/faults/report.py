@@ -69,8 +69,9 @@ What some rows show:
   nothing of it in staging, and it stays a dead letter, PAID_FOR_NOTHING.
 - **kill -9 image_worker while staging is away**: what the first worker held dies with it, at most one picture for each
   of its five places. Those who start later prove staging before they take a job: no further restart costs a picture.
-- **Veo**: its API lists operations, so every name that was lost must be found. Of two lost submits each is found unless
-  nothing that the list shows tells them apart.
+- **Veo**: the videos of all rows are Veo's on the Gemini API, which lists operations, so a name that was lost can be
+  found again: also that of a submit which Google accepted and answered in an unknown shape. Of two lost submits each
+  is found unless nothing that the list shows tells them apart.
 
 {total}
 

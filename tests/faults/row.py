@@ -23,7 +23,7 @@ class Row:
     image calls may be thrown away, with the process that held them. `forsakes`: how many paid videos may become dead
     letters although their names are known. `finds`: whether every name that was lost must be found. `leases`: how many
     leases the recovery may take one after the other, `extra_seconds` what else. `factor` multiplies the jobs.
-    `video_model`: model of the videos; empty means the default, whose API lists no operations.
+    `video_model`: model of the videos; empty means that of the pipeline, also Veo, whose API lists operations.
     """
 
     name: str

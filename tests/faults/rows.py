@@ -219,8 +219,9 @@ GOOGLE = [
         nothing,
         partial(google, on="submit", status=200, body={"ticket": "t1"}, accept=True, times=1),
         evidence=answers.unnamed_submits,
-        dead=UNKNOWN,
-        most_dead=1,
+        spends=False,
+        finds=True,
+        extra_seconds=TWO_LOOKS_SECONDS,
     ),
     Row(
         "Google answers a poll in an unknown shape",

@@ -62,6 +62,8 @@ async def test_a_bug_at_the_search_of_an_operation_does_not_bury_it(
 
     sql.execute("update superstoryboard.provider_calls set search_until = now() - interval '1 s'")
     await expire_lease(database, VIDEO_QUEUE)
+    assert await attempted(video_queue(database)) == "RETRYING", "the last look"
+    await expire_lease(database, VIDEO_QUEUE)
     assert await video_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
     assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "SUBMIT_INTERRUPTED"), "the search has its end"

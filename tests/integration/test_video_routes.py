@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -10,33 +9,19 @@ from typing import Any
 
 import psycopg
 import pytest
-from prometheus_client import CollectorRegistry
 
-from services.video_worker.generate import VideoGenerator
-from services.video_worker.polling import GONE_ANSWERS, Times
+from services.video_worker.polling import GONE_ANSWERS
 from services.video_worker.routes import VideoRoutes
-from services.video_worker.search import LostNames
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.db.database import Database
-from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
-from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.source import SourceFetcher
-from superstoryboard.storage.objects import ObjectStore
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
-from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff
-from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.attempts import Attempt
-from superstoryboard.worker.loop import Limits, Worker
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
+from tests.integration.workers import CATALOGUE, GONE_SECONDS, video_worker
 
-CATALOGUE = Catalogue.load()
 OMNI, VERTEX = ROUTES[2], ROUTES[1]
 CALLS = "select route, state, paid, operation_name from superstoryboard.provider_calls order by id"
 SETTINGS = {
@@ -45,8 +30,6 @@ SETTINGS = {
     "SUPABASE_URL": "http://127.0.0.1:9",
     "SUPABASE_STAGING_KEY": "staging-key",
 }
-GONE_SECONDS = 0.1
-SEARCH_SECONDS = 900.0
 GEMINI, EXPRESS = "GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_VERTEX_API_KEY"
 
 
@@ -58,29 +41,8 @@ async def stub() -> AsyncIterator[Stub]:
 
 async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
     """One attempt of a worker whose own default model is the catalogue's."""
-    work = video_queue(database, "second")
-    registry = CollectorRegistry()
-    store = await ObjectStore.connect(url="http://127.0.0.1:9", key="staging-key", timeout_seconds=1)
-    sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
-    ledger = Ledger(database)
-    staging = Staging(store, "artifact-staging", 60)
-    generator = VideoGenerator(
-        work=work,
-        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
-        ledger=ledger,
-        sources=sources,
-        routes=routes,
-        lost_names=LostNames(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS),
-        hand_off=HandOff(Artifacts(database), ledger, staging, None, HintMetrics(registry)),
-        metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
-        times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),
-        draining=asyncio.Event(),
-    )
-    worker = Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), Limits(1, 60, 5, 30))
-    (done,) = await worker.process(1, force=False)
-    await sources.aclose()
-    await store.aclose()
-    await routes.aclose()
+    async with video_worker(database, routes) as worker:
+        (done,) = await worker.process(1, force=False)
     return done
 
 

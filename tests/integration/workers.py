@@ -1,0 +1,89 @@
+"""Workers as their processes build them, on a test's database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from services.image_worker.generate import ImageGenerator
+from services.video_worker.generate import VideoGenerator
+from services.video_worker.polling import Times
+from services.video_worker.routes import VideoRoutes
+from services.video_worker.search import LostNames
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.lost_operations import LostOperations
+from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.google.gemini_images import GeminiImages
+from superstoryboard.providers.source import SourceFetcher
+from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.staging import Staging
+from superstoryboard.worker.loop import Limits, Worker
+from tests.integration.helpers import image_queue, video_queue
+
+CATALOGUE = Catalogue.load()
+NOWHERE = "http://127.0.0.1:9"
+GONE_SECONDS = 0.1
+SEARCH_SECONDS = 900.0
+LIMITS = Limits(concurrency=1, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
+BUCKET = "artifact-staging"
+
+
+@asynccontextmanager
+async def video_worker(
+    database: Database, routes: VideoRoutes, registry: CollectorRegistry | None = None, limits: Limits = LIMITS
+) -> AsyncIterator[Worker]:
+    """A video worker by these routes, which end with it; its staging is away."""
+    work, registry, draining = video_queue(database, "second"), registry or CollectorRegistry(), asyncio.Event()
+    store = await ObjectStore.connect(url=NOWHERE, key="staging-key", timeout_seconds=1)
+    sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
+    ledger = Ledger(database)
+    generator = VideoGenerator(
+        work=work,
+        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
+        ledger=ledger,
+        sources=sources,
+        routes=routes,
+        lost_names=LostNames(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS),
+        hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
+        metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
+        times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),
+        draining=draining,
+    )
+    yield Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), limits, draining)
+    await sources.aclose()
+    await store.aclose()
+    await routes.aclose()
+
+
+@asynccontextmanager
+async def image_worker(
+    database: Database, provider: GeminiImages, storage_url: str, registry: CollectorRegistry, limits: Limits = LIMITS
+) -> AsyncIterator[Worker]:
+    """An image worker with this provider, which ends with it."""
+    work = image_queue(database, "second")
+    store = await ObjectStore.connect(url=storage_url, key="staging-key", timeout_seconds=60)
+    sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
+    ledger = Ledger(database)
+    generator = ImageGenerator(
+        work=work,
+        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_image_model),
+        ledger=ledger,
+        sources=sources,
+        provider=provider,
+        hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
+        metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
+        timeout_seconds=60,
+    )
+    yield Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), limits)
+    await provider.aclose()
+    await sources.aclose()
+    await store.aclose()
