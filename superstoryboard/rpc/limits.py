@@ -56,6 +56,8 @@ class ServerLimits:
             ("grpc.keepalive_timeout_ms", DEAD_PEER_ANSWER_SECONDS * 1000),
             ("grpc.max_connection_age_ms", round(self.connection_age_seconds * 1000)),
             ("grpc.max_connection_age_grace_ms", round(self.connection_grace_seconds * 1000)),
+            # Else requests that nobody reads are let come by the megabyte, and kept.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.so_reuseport", 0),
         ]
 
