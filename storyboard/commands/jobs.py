@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-import click
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -39,7 +38,7 @@ class StateWord(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-KIND = click.Choice(list(KINDS))
+KindWord = StrEnum("KindWord", list(KINDS))  # type: ignore[misc]  # as many as there are kinds
 STATE_HELP = f"Jobs in this state; may be repeated: {', '.join(StateWord)}."
 
 
@@ -93,7 +92,7 @@ def jobs(
         list[StateWord] | None,
         typer.Option("--state", metavar="STATE", help=STATE_HELP, case_sensitive=False),
     ] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="Jobs of this kind.", click_type=KIND)] = None,
+    kind: Annotated[KindWord | None, typer.Option("--kind", help="Jobs of this kind.")] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="Created at or after this time, in UTC.")] = None,
     before: Annotated[datetime | None, typer.Option("--before", help="Created before this time, in UTC.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = DEFAULT_LIMIT,
