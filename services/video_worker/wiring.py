@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from superstoryboard.domain.kinds import VIDEO
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
@@ -34,7 +35,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "video-worker")
     catalogue = settings.catalogue()
-    model = settings.video_model or catalogue.default_name("video")
+    model = settings.video_model or catalogue.default_name(VIDEO.name)
     calls = GateLimits(
         settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
     )
@@ -77,7 +78,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    metrics = WorkerMetrics("video", connections.registry)
+    metrics = WorkerMetrics(VIDEO.name, connections.registry)
     worker = Worker(
         work,
         generator.generate,
@@ -94,7 +95,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        return await run_worker(worker, connections, settings, "video", staging=staging, close=close)
+        return await run_worker(worker, connections, settings, VIDEO, staging=staging, close=close)
     done = await run_once(worker, connections, once, staging)
     await close()
     await connections.aclose()

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from tests.conformance.http_stub import Answer, Stub, serve
@@ -59,7 +60,13 @@ async def test_an_intent_whose_worker_is_gone_is_found_too(
     work = video_queue(database)
     job = await claim_one(work)
     opened = await Ledger(database).open(
-        job, route=VEO.name, model=VEO.model, gate=work.gate, fingerprint="f", lease_seconds=1
+        job,
+        route=VEO.name,
+        shape=RouteShape.OPERATION,
+        model=VEO.model,
+        gate=work.gate,
+        fingerprint="f",
+        lease_seconds=1,
     )
     assert opened.call_id is not None
     await LostOperations(database).search_for(opened.call_id, 900)

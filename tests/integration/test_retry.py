@@ -10,7 +10,6 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
 from tests.integration.helpers import (
-    FACTS,
     VIDEO_QUEUE,
     accept,
     claim_one,
@@ -243,10 +242,7 @@ async def test_an_upload_that_was_cut_is_offered_again_but_not_after_an_edit(
     for edit, offered in ((None, True), (EDIT, False)):
         job = await claim_one(image_queue(database))
         if job.upload is None:
-            new = await Artifacts(database).begin(
-                job, staging_bucket="s", bucket="b", path_prefix="board/scene-1", facts=FACTS
-            )
-            assert new is not None
+            assert await intend(database, job) is not None
         assert await image_queue(database).bury(job, BROKEN) == "DEAD_LETTERED"
         assert await steering.redrive([job_id], actor="operator", edit=edit) is None
         again = await claim_one(image_queue(database))

@@ -15,6 +15,7 @@ from services.video_worker.routes import VideoRoutes
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.db.database import Database
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.worker.attempts import Attempt
 from tests.conformance.http_stub import Answer, Stub, serve
@@ -72,7 +73,13 @@ async def ordered(database: Database, route: VideoRoute) -> Any:
     first = video_queue(database)
     job = await claim_one(first)
     opened = await Ledger(database).open(
-        job, route=route.name, model=route.model, gate=first.gate, fingerprint="f", lease_seconds=1
+        job,
+        route=route.name,
+        shape=RouteShape.OPERATION,
+        model=route.model,
+        gate=first.gate,
+        fingerprint="f",
+        lease_seconds=1,
     )
     assert opened.call_id is not None
     await Ledger(database).accept(opened.call_id, route.operation)
@@ -151,7 +158,7 @@ async def test_a_model_that_left_the_catalogue_waits_for_it(
 
 def test_the_default_route_is_usable_with_a_key_of_the_gemini_api(monkeypatch: pytest.MonkeyPatch) -> None:
     routes = routes_with("http://127.0.0.1:9", monkeypatch, GEMINI)
-    assert routes.problem(CATALOGUE.default_video_model) is None
+    assert routes.problem(CATALOGUE.default_name("video")) is None
 
 
 GONE = Answer(404, encoded({"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}))

@@ -48,7 +48,7 @@ async def video_worker(
     ledger = Ledger(database)
     generator = VideoGenerator(
         work=work,
-        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
+        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("video")),
         ledger=ledger,
         sources=sources,
         routes=routes,
@@ -75,7 +75,7 @@ async def image_worker(
     ledger = Ledger(database)
     generator = ImageGenerator(
         work=work,
-        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_image_model),
+        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("image")),
         ledger=ledger,
         sources=sources,
         provider=provider,

@@ -1,0 +1,163 @@
+"""A kind of job that no module knows: a row, a record and a message type, and it runs from submit to stored asset."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+import httpx
+import psycopg
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+from prometheus_client import CollectorRegistry
+
+from services.asset_writer.endings import Endings, Patience
+from services.asset_writer.write import ArtifactWriter, Destination
+from superstoryboard.db.database import Database
+from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.kinds import KINDS, Kind
+from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.jobs.queue import ClaimedJob, Gate, WorkQueue
+from superstoryboard.jobs.records import job_message
+from superstoryboard.jobs.store import JobStore
+from superstoryboard.media.verify import verify
+from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.storage.buckets import ensure_buckets
+from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.work_metrics import HintMetrics, WriterMetrics
+from superstoryboard.v1.job_pb2 import JobKind
+from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.handoff import HandOff, facts_of
+from superstoryboard.worker.attempt.staging import Staging
+from superstoryboard.worker.loop import Limits, Worker
+from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
+from tests.integration.helpers import IMAGE_QUEUE, KV, row, submission
+from tests.unit.pictures import write_rgba
+from tests.unit.test_media import film
+
+LIMITS = Limits(concurrency=1, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
+OWN_QUEUE = "echo_queue"
+ROW = "insert into superstoryboard.job_kinds (name, queue, sent_publicly) values ('echo', %s, %s)"
+
+
+def message_type() -> type[Message]:
+    """What a job of the kind asks for: one text, and no storyboard, scene, character or model."""
+    file = descriptor_pb2.FileDescriptorProto(name="tests/echo.proto", package="tests.echo", syntax="proto3")
+    text = file.message_type.add(name="Echo").field.add(name="spoken_text", number=1, json_name="spokenText")
+    text.type = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+    text.label = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tests.echo.Echo"))
+
+
+ECHO = Kind(name="echo", number=cast("JobKind", 4711), queue=OWN_QUEUE, message=message_type())
+
+
+@pytest.fixture
+async def storage(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[ObjectStore, str]]:
+    """Storage with its buckets, and its URL."""
+    with running_emulator(database_url, tmp_path / "state") as emulator:
+        store = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=60)
+        await ensure_buckets(store, STAGING_BUCKET)
+        yield store, emulator.url
+        await store.aclose()
+
+
+def echo_worker(database: Database, store: ObjectStore, queue: str, result: Path, heard: list[Message]) -> Worker:
+    """The loop, the hand-off and what reads a job are the product's; only what the kind makes is of this test."""
+    work = WorkQueue(database, queue, "worker-1", Gate("google", "m"))
+    adoption = Adoption(work, Catalogue.load(), "")
+    staging = Staging(store, STAGING_BUCKET, 60)
+    hand_off = HandOff(Artifacts(database), Ledger(database), staging, None, HintMetrics(CollectorRegistry()))
+
+    async def generate(job: ClaimedJob) -> str:
+        asked = await adoption.generation(job)
+        heard.append(asked)
+        return await hand_off.hand_over(job, asked, result, facts_of(await verify(result)))
+
+    return Worker(work, generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
+
+
+async def write_all(database: Database, store: ObjectStore, url: str) -> None:
+    artifacts = Artifacts(database)
+    destination = Destination(url, KV, "archive")
+    writer = ArtifactWriter(
+        artifacts, store, destination, Endings(artifacts, Patience()), lease_seconds=60, metrics=WriterMetrics()
+    )
+    for claimed in await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0):
+        await writer.write(claimed)
+
+
+async def stored(database: Database, job_id: UUID) -> tuple[str, bytes]:
+    """Bucket and bytes of the asset, read under the URL that callers see."""
+    record = await row(database, job_id)
+    job = job_message(record)
+    assert (record["state"], record["provider"], record["model"], job.kind) == ("SUCCEEDED", "", "", ECHO.number)
+    assert job.asset.path.startswith(f"echo/{job_id}_")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return job.asset.bucket, (await client.get(job.asset.url)).raise_for_status().content
+
+
+async def test_it_has_a_queue_that_anyone_sends_to(
+    database: Database,
+    sql: psycopg.Connection,
+    storage: tuple[ObjectStore, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(KINDS, "echo", replace(ECHO, sent_publicly=True))
+    sql.execute("select pgmq.create(%s)", (OWN_QUEUE,))
+    sql.execute("insert into superstoryboard.queues (name) values (%s)", (OWN_QUEUE,))
+    sql.execute(ROW, (OWN_QUEUE, True))
+    sql.execute("""select public.pgmq_send(%s, '{"spokenText": 8}')""", (OWN_QUEUE,))
+    picture, heard = write_rgba(tmp_path / "picture", 8), list[Message]()
+    (attempt,) = await echo_worker(database, storage[0], OWN_QUEUE, picture, heard).process(5, force=False)
+    assert (attempt.state, [str(each).strip() for each in heard]) == ("STAGED", ['spoken_text: "8"'])
+    await write_all(database, *storage)
+    assert await stored(database, attempt.job.id) == ("storyboard-images", picture.read_bytes())
+    assert sql.execute("select count(*) from superstoryboard.provider_calls").fetchone() == (0,)
+
+
+async def test_it_shares_a_queue_and_passes_no_gate(
+    database: Database,
+    sql: psycopg.Connection,
+    storage: tuple[ObjectStore, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its result is a video, from a queue of images: the bytes say so."""
+    monkeypatch.setitem(KINDS, "echo", replace(ECHO, queue=IMAGE_QUEUE))
+    sql.execute(ROW, (IMAGE_QUEUE, False))
+    sql.execute("insert into superstoryboard.gates values ('google', 'm', 'infinity', 'closed')")
+    generation = {"spokenText": "hello"}
+    asked = replace(submission(kind="echo", provider="", model=""), generation=generation)
+    image, echo = await JobStore(database).accept([submission(), asked])
+    video, heard = film(tmp_path / "video.mp4"), list[Message]()
+    attempts = await echo_worker(database, storage[0], IMAGE_QUEUE, video, heard).process(5, force=False)
+    assert [(each.job.id, each.job.kind, each.state) for each in attempts] == [(echo.job_id, "echo", "STAGED")]
+    assert (await row(database, image.job_id))["state"] == "QUEUED", "its own gate is closed"
+    await write_all(database, *storage)
+    assert await stored(database, echo.job_id) == ("storyboard-videos", video.read_bytes())
+
+
+async def test_a_message_sent_to_a_queue_of_several_kinds_is_of_the_public_one(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    sql.execute(ROW, (IMAGE_QUEUE, False))
+    sql.execute("select public.pgmq_send(%s, '{}')", (IMAGE_QUEUE,))
+    assert sql.execute("select kind from superstoryboard.jobs").fetchall() == [("image",)]
+    assert {each["name"]: each["kind"] for each in await JobStore(database).queues()}[IMAGE_QUEUE] == "image"
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        sql.execute("update superstoryboard.job_kinds set sent_publicly = true")
+
+
+def test_the_table_has_what_the_records_have(sql: psycopg.Connection) -> None:
+    columns = ("name", "queue", "sent_publicly", "media", "bucket", "link", "charged", "max_results")
+    found = sql.execute(f"select {', '.join(columns)} from superstoryboard.job_kinds order by name").fetchall()
+    assert found == sorted(tuple(getattr(kind, column) for column in columns) for kind in KINDS.values())
