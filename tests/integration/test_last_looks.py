@@ -81,7 +81,8 @@ async def test_an_operation_that_became_another_calls_since_it_was_listed_is_not
     other = await accept(database, model="m")
     with psycopg.connect(database_url) as faster:
         faster.execute(
-            "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state, operation_name)"
+            "insert into superstoryboard.provider_calls"
+            " (job_id, claim, call_hash, route, shape, model, state, operation_name)"
             " values (%s, 1, 'g', 'veo_gemini', 'OPERATION', 'm', 'ACCEPTED', %s)",
             (other, VEO.operation),
         )

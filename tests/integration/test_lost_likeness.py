@@ -38,7 +38,8 @@ async def test_an_operation_of_another_call_is_never_taken(
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     other = await accept(database, model="m")
     taken = (
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state, operation_name)"
+        "insert into superstoryboard.provider_calls"
+        " (job_id, claim, call_hash, route, shape, model, state, operation_name)"
         " values (%s, 1, %s, 'veo_gemini', 'OPERATION', 'm', %s, %s)"
     )
     sql.execute(taken, (other, "g", "SETTLED", VEO.operation))
@@ -61,8 +62,10 @@ async def test_a_likeness_proves_nothing_beside_an_open_call_of_the_same_minutes
     await lose_answer(database, stub, monkeypatch)
     other = await accept(database, model="m")
     await database.fetch(
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state, created_at)"
-        " select %(job)s, 1, 'another', route, shape, model, 'UNKNOWN', created_at + make_interval(mins => %(minutes)s::int)"
+        "insert into superstoryboard.provider_calls"
+        " (job_id, claim, call_hash, route, shape, model, state, created_at)"
+        " select %(job)s, 1, 'another', route, shape, model, 'UNKNOWN',"
+        " created_at + make_interval(mins => %(minutes)s::int)"
         " from superstoryboard.provider_calls",
         {"job": other, "minutes": minutes},
     )
