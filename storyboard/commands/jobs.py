@@ -17,6 +17,7 @@ from storyboard.terminal.progress import progress_display
 from storyboard.terminal.views import entity_of, print_details, print_jobs, print_result
 from storyboard.terminal.waiting import exit_by, jobs_go_on
 from superstoryboard.domain.kinds import KINDS, kind_number
+from superstoryboard.domain.states import STATES, state_value
 from superstoryboard.v1.generation_service_pb2 import ListJobsRequest, ListJobsResponse
 from superstoryboard.v1.job_pb2 import Job, JobEvent
 
@@ -25,20 +26,9 @@ DEFAULT_LIMIT = 50
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="UUID of the job.", show_default=False)]
 
 
-class StateWord(StrEnum):
-    """The states by which jobs can be chosen."""
-
-    QUEUED = "QUEUED"
-    RUNNING = "RUNNING"
-    STAGED = "STAGED"
-    RETRYING = "RETRYING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    DEAD_LETTERED = "DEAD_LETTERED"
-    CANCELLED = "CANCELLED"
-
-
-KindWord = StrEnum("KindWord", list(KINDS))  # type: ignore[misc]  # as many as there are kinds
+# The members are those of the domain, which mypy cannot count.
+StateWord = StrEnum("StateWord", [(name, name) for name in STATES])  # type: ignore[misc]
+KindWord = StrEnum("KindWord", [(name, name) for name in KINDS])  # type: ignore[misc]
 STATE_HELP = f"Jobs in this state; may be repeated: {', '.join(StateWord)}."
 
 
@@ -112,7 +102,7 @@ def jobs(
         storyboard_id=storyboard,
         scene_id=scene,
         character_id=character,
-        states=[f"JOB_STATE_{word}" for word in state or []],
+        states=[state_value(word) for word in state or []],
         kind=kind_number(kind),
         created_from=_timestamp(since),
         created_before=_timestamp(before),

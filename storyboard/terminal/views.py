@@ -8,6 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.text import Text
 
 from storyboard.terminal.output import print_line, print_table, stdout
+from superstoryboard.domain import states
+from superstoryboard.domain.kinds import kind_name
+from superstoryboard.domain.states import state_name, state_value
 from superstoryboard.v1.job_pb2 import ErrorClass, ImageGeneration, Job, JobError, JobKind, JobState, VideoGeneration
 
 STYLES = {
@@ -20,9 +23,7 @@ STYLES = {
     "STAGED": "cyan",
 }
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
-TERMINAL_STATES = frozenset(
-    {SUCCEEDED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_DEAD_LETTERED, JobState.JOB_STATE_CANCELLED}
-)
+TERMINAL_STATES = frozenset(JobState.Value(state_value(name)) for name in states.TERMINAL_STATES)
 WAITING_STATES = (
     JobState.JOB_STATE_QUEUED,
     JobState.JOB_STATE_RUNNING,
@@ -33,7 +34,7 @@ WAITING_STATES = (
 
 def state_word(state: JobState) -> str:
     """SUCCEEDED for JOB_STATE_SUCCEEDED."""
-    return JobState.Name(state).removeprefix("JOB_STATE_")
+    return state_name(state)
 
 
 def state_text(state: JobState) -> Text:
@@ -140,4 +141,4 @@ def _asset_text(job: Job) -> str:
 
 
 def _kind_word(kind: JobKind) -> str:
-    return JobKind.Name(kind).removeprefix("JOB_KIND_").lower()
+    return kind_name(kind) or "unspecified"

@@ -155,9 +155,3 @@ async def test_a_message_sent_to_a_queue_of_several_kinds_is_of_the_public_one(
     assert {each["name"]: each["kind"] for each in await JobStore(database).queues()}[IMAGE_QUEUE] == "image"
     with pytest.raises(psycopg.errors.UniqueViolation):
         sql.execute("update superstoryboard.job_kinds set sent_publicly = true")
-
-
-def test_the_table_has_what_the_records_have(sql: psycopg.Connection) -> None:
-    columns = ("name", "queue", "sent_publicly", "media", "bucket", "link", "charged", "max_results")
-    found = sql.execute(f"select {', '.join(columns)} from superstoryboard.job_kinds order by name").fetchall()
-    assert found == sorted(tuple(getattr(kind, column) for column in columns) for kind in KINDS.values())

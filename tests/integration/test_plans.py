@@ -91,7 +91,7 @@ STATEMENTS: dict[str, str] = {
     "a claim at full gates": CLAIM.format("row(1, 1, 1)"),
     "a gate": f"select * from superstoryboard.gate_room('google', 'm', {LIMITS})",
     "a call": (
-        f"select * from superstoryboard.open_call_v1({RUNNING}, 1, 'r', 'google', 'm', 'h', 1, {LIMITS}, 'staging')"
+        f"select * from superstoryboard.open_call_v1({RUNNING}, 1, 'r', 'ANSWER', 'google', 'm', 'h', 1, {LIMITS}, 's')"
     ),
     "a heartbeat": (
         f"select * from superstoryboard.extend_leases_v1('image_generation_queue', array[{RUNNING}], '{{1}}', 60)"

@@ -93,8 +93,12 @@ BROKEN = {
     ),
     "a submit that was cut is sent again": (
         [
-            ("take_message", "if job.kind = 'video' and call.state = 'INTENT' and not searched then", "if false then"),
-            ("call_refused", "p_job.kind = 'video'", "false"),
+            (
+                "take_message",
+                "if call.shape = 'OPERATION' and call.state = 'INTENT' and not work.searched then",
+                "if false then",
+            ),
+            ("call_refused", "c.shape = 'OPERATION'", "false"),
         ],
         "no call follows one that was or may have been paid",
     ),
