@@ -23,7 +23,7 @@ from superstoryboard.worker.attempt.handoff import HandOff, facts_of
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 
-from .polling import STARTED_PERCENT, Poller, Times
+from .polling import Poller, Times
 from .routes import VideoRoutes
 from .search import LostNames, Submits, mark_of
 
@@ -54,7 +54,7 @@ class VideoGenerator:
         self._hand_off = hand_off
         self._metrics = metrics
         self._draining = draining
-        self._poller = Poller(work, ledger, metrics, times, draining)
+        self._poller = Poller(work, ledger, metrics, times, routes.usual_seconds, draining)
 
     async def generate(self, job: ClaimedJob) -> str:
         """One attempt; answers the job's state after the hand-off.
@@ -93,7 +93,6 @@ class VideoGenerator:
         await reached("intended")
         call = _call(generation, source, mark_of(job.id, intent.call_id))
         name = await to_the_end(self._send(intent.call_id, route, call, submits))
-        await self._poller.report(job, STARTED_PERCENT)
         return Operation(intent.call_id, route, generation.model, name, 0.0)
 
     async def _send(self, call_id: int, route: str, call: VideoCall, submits: Submits) -> str:
