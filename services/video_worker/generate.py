@@ -54,7 +54,7 @@ class VideoGenerator:
         self._hand_off = hand_off
         self._metrics = metrics
         self._draining = draining
-        self._poller = Poller(work, ledger, metrics, times, routes.usual_seconds, draining)
+        self._poller = Poller(work, ledger, metrics, times, draining, usual_seconds=routes.usual_seconds)
 
     async def generate(self, job: ClaimedJob) -> str:
         """One attempt; answers the job's state after the hand-off.

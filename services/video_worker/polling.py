@@ -22,7 +22,7 @@ TIMED_OUT = "Video generation timed out after 6 minutes"
 LATE_POLL_MAX_SECONDS = 3600
 GONE_ANSWERS = 3
 STARTED_PERCENT, MADE_PERCENT = 15, 85
-"""Progress of a job as the provider accepts its operation, and when the operation has run for the model's usual time."""
+"""Progress of a job as its operation is accepted, and when the operation has run for the model's usual time."""
 REPORT_STEP_PERCENT = 5
 """Progress is written when it has moved so far: a thousand jobs that wrote at each poll would busy the database."""
 
@@ -80,8 +80,9 @@ class Poller:
         ledger: Ledger,
         metrics: CallMetrics,
         times: Times,
-        usual_seconds: Callable[[str], int],
         draining: asyncio.Event,
+        *,
+        usual_seconds: Callable[[str], int],
     ) -> None:
         self._work = work
         self._ledger = ledger
@@ -138,7 +139,7 @@ class Poller:
             await self._wait()
 
     async def _report(self, job: ClaimedJob, percent: int) -> int:
-        """Tell watchers how far the video is. Returns how far the job is, which another worker may have brought further.
+        """Tell watchers how far the video is. Returns what the job has, which another worker may have brought further.
 
         Raises:
             StaleClaimError: the job belongs to someone else by now.
@@ -176,6 +177,6 @@ class Poller:
 
 
 def percent_at(age_seconds: float, usual_seconds: float) -> int:
-    """Progress of a job whose operation runs for so long: the share of the usual time, and no more once that is over."""
+    """Progress of a job whose operation is of this age: by the share of the usual time, and no more after that."""
     share = min(1.0, age_seconds / usual_seconds)
     return STARTED_PERCENT + int((MADE_PERCENT - STARTED_PERCENT) * share)

@@ -232,7 +232,7 @@ class WorkQueue:
         return bool(row["done"])
 
     async def report(self, job: ClaimedJob, percent: int, message: str) -> int | None:
-        """Tell watchers how far the job is. Returns the percentage it has now, which never falls; None for a stale claim."""
+        """Tell watchers how far the job is. Returns its percentage now, which never falls; None for a stale claim."""
         row = await self._database.fetch_one(
             "select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as percent",
             {"job": job.id, "claim": job.claim, "percent": percent, "message": message},

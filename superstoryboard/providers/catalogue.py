@@ -61,8 +61,8 @@ class Model:
     """One entry. `prompt_max_characters` counts Unicode characters; empty tuples mean there is no such choice.
 
     The defaults are what a request that names none gets: where the entry names none, the usual one if the model has it,
-    else the first of the model's own. Each is among the model's choices, and they go together. `usual_seconds` is how long
-    an operation usually runs, for what watchers are told of its progress; 0 where that is not known.
+    else the first of the model's own. Each is among the model's choices, and they go together. `usual_seconds` is how
+    long an operation usually runs, for what watchers are told of its progress; 0 where that is not known.
     """
 
     name: str

@@ -66,7 +66,7 @@ async def test_progress_is_the_share_of_the_usual_time_of_the_model(
     times = Times(poll_seconds=0.01, timeout_seconds=1e6, max_bytes=1000, gone_seconds=1)
     metrics = CallMetrics([ROUTE.model], CollectorRegistry())
     usual = {ROUTE.model: catalogue.get(ROUTE.model).usual_seconds or 1}
-    poller = Poller(work, Ledger(database), metrics, times, usual.__getitem__, asyncio.Event())
+    poller = Poller(work, Ledger(database), metrics, times, asyncio.Event(), usual_seconds=usual.__getitem__)
     async with serve() as stub:
         stub.queued[ROUTE.poll_path] = [Answer(body=encoded(ROUTE.running))] * 3
         ROUTE.holds(stub, b"film")
