@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test coverage faults plans test-outside lint format wheel version proto proto-baseline clean
+.PHONY: help venv demo up test test-fast coverage faults plans test-outside lint format wheel version proto proto-baseline clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
+
+test-fast: lint ## Check everything, then run the unit tests: no servers, about a minute
+	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n 2 --dist loadscope tests/unit
 
 coverage: $(DEV) ## Run all tests and print how many lines of each package they run, in every process
 	$(BIN)/python scripts/measure_coverage.py --session-timeout=$(COVERAGE_SECONDS) -n $(TEST_PROCESSES) --dist loadscope

@@ -80,7 +80,8 @@ create table superstoryboard.jobs (
   enqueued_at timestamptz,
   rank bigint not null default 0,
   scheduled_at timestamptz not null default clock_timestamp(),
-  progress_percent integer not null default 0,
+  progress_percent integer not null default 0
+    check (progress_percent between 0 and 99 or progress_percent = 100 and state = 'SUCCEEDED'),
   error jsonb,
   warnings text[] not null default '{}',
   created_at timestamptz not null default clock_timestamp(),
@@ -148,6 +149,18 @@ end
 $$;
 create trigger jobs_check_claim before update of claim on superstoryboard.jobs
   for each row when (new.claim < old.claim) execute function superstoryboard.check_job_claim();
+
+create function superstoryboard.check_job_progress() returns trigger
+language plpgsql as $$
+begin
+  raise exception 'progress of job % cannot fall from % to %', old.id, old.progress_percent, new.progress_percent
+    using errcode = 'check_violation';
+end
+$$;
+-- A job that had ended and starts again starts from the beginning.
+create trigger jobs_check_progress before update of progress_percent on superstoryboard.jobs
+  for each row when (new.progress_percent < old.progress_percent and old.state not in ('FAILED', 'DEAD_LETTERED', 'CANCELLED'))
+  execute function superstoryboard.check_job_progress();
 
 create table superstoryboard.provider_calls (
   id bigint generated always as identity primary key,

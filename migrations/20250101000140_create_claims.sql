@@ -361,7 +361,7 @@ begin
   update superstoryboard.jobs
   set state = 'RUNNING', claim = claim + 1, worker = p_worker, claim_spent_attempt = p_spends,
       attempt = attempt + p_spends::integer, started_at = coalesce(started_at, clock_timestamp()),
-      progress_percent = 5
+      progress_percent = greatest(progress_percent, 5)
   where id = p_job
   returning * into job;
   perform superstoryboard.hold_turn(job, p_lease_seconds);
@@ -611,20 +611,21 @@ begin
 end
 $$;
 
--- Reports progress of a running job; a stale claim changes nothing.
-create function superstoryboard.report_progress_v1(p_job uuid, p_claim bigint, p_percent integer, p_message text) returns boolean
+-- Reports progress of a running job, which never falls. Returns the percentage that the job has now; null for a stale claim,
+-- which changes nothing.
+create function superstoryboard.report_progress_v1(p_job uuid, p_claim bigint, p_percent integer, p_message text) returns integer
 language plpgsql as $$
 declare
   job superstoryboard.jobs;
 begin
-  update superstoryboard.jobs set progress_percent = p_percent
+  update superstoryboard.jobs set progress_percent = greatest(progress_percent, p_percent)
   where id = p_job and claim = p_claim and state = 'RUNNING'
   returning * into job;
   if job.id is null then
-    return false;
+    return null;
   end if;
   perform superstoryboard.emit_event(job, p_message);
-  return true;
+  return job.progress_percent;
 end
 $$;
 

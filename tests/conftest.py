@@ -45,6 +45,12 @@ def empty_database_url(postgres: Postgres) -> Iterator[str]:
     yield from _database(postgres, "template1")
 
 
+@pytest.fixture(scope="module")
+def storage_database_url(postgres: Postgres) -> Iterator[str]:
+    """A database without our schema, for the Storage emulator of a module."""
+    yield from _database(postgres, "template1")
+
+
 @pytest.fixture
 def database_url(postgres: Postgres) -> Iterator[str]:
     """A migrated database of this test alone."""

@@ -26,7 +26,7 @@ from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
 
-from .polling import STARTED_PERCENT, Poller, Times
+from .polling import Poller, Times
 from .routes import VideoRoutes
 from .search import LostNames, Submits, mark_of
 
@@ -57,7 +57,7 @@ class VideoGenerator:
         self._hand_off = hand_off
         self._metrics = metrics
         self._draining = draining
-        self._poller = Poller(work, ledger, metrics, times, draining)
+        self._poller = Poller(work, ledger, metrics, times, draining, usual_seconds=routes.usual_seconds)
 
     async def generate(self, job: ClaimedJob) -> str:
         """One attempt; answers the job's state after the hand-off.
@@ -101,7 +101,6 @@ class VideoGenerator:
         await reached("intended")
         call = _call(generation, source, mark_of(job.id, intent.call_id))
         name = await to_the_end(self._send(intent.call_id, route, call, submits))
-        await self._poller.report(job, STARTED_PERCENT)
         return Operation(intent.call_id, route, generation.model, name, 0.0)
 
     async def _send(self, call_id: int, route: str, call: VideoCall, submits: Submits) -> str:

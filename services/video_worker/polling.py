@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ TIMED_OUT = "Video generation timed out after 6 minutes"
 LATE_POLL_MAX_SECONDS = 3600
 GONE_ANSWERS = 3
 STARTED_PERCENT, MADE_PERCENT = 15, 85
+"""Progress of a job as its operation is accepted, and when the operation has run for the model's usual time."""
 REPORT_STEP_PERCENT = 5
 """Progress is written when it has moved so far: a thousand jobs that wrote at each poll would busy the database."""
 
@@ -73,12 +75,20 @@ class Poller:
     """Polls and downloads operations that were accepted."""
 
     def __init__(
-        self, work: WorkQueue, ledger: Ledger, metrics: CallMetrics, times: Times, draining: asyncio.Event
+        self,
+        work: WorkQueue,
+        ledger: Ledger,
+        metrics: CallMetrics,
+        times: Times,
+        draining: asyncio.Event,
+        *,
+        usual_seconds: Callable[[str], int],
     ) -> None:
         self._work = work
         self._ledger = ledger
         self._metrics = metrics
         self._times = times
+        self._usual_seconds = usual_seconds
         self._draining = draining
 
     async def done(self, job: ClaimedJob, operation: Operation, provider: VideoProvider) -> OperationDone:
@@ -92,7 +102,8 @@ class Poller:
         """
         accepted = time.monotonic() - operation.age_seconds
         doubt = Doubt(self._times.gone_seconds)
-        reported = STARTED_PERCENT if operation.age_seconds == 0 else 0
+        usual_seconds = self._usual_seconds(operation.model) or self._times.timeout_seconds
+        reported = await self._report(job, percent_at(operation.age_seconds, usual_seconds))
         while True:
             status = await self._ask(operation, provider, doubt)
             age = time.monotonic() - accepted
@@ -101,10 +112,9 @@ class Poller:
                 return status
             if age >= self._times.timeout_seconds and not doubt.open:
                 raise self._timed_out(age)
-            percent = _percent(age / self._times.timeout_seconds)
+            percent = percent_at(age, usual_seconds)
             if percent >= reported + REPORT_STEP_PERCENT:
-                await self.report(job, percent)
-                reported = percent
+                reported = await self._report(job, percent)
             await self._wait()
 
     async def download(self, operation: Operation, provider: VideoProvider, done: OperationDone, file: Path) -> None:
@@ -128,14 +138,16 @@ class Poller:
                 return
             await self._wait()
 
-    async def report(self, job: ClaimedJob, percent: int) -> None:
-        """Tell watchers how far the video is.
+    async def _report(self, job: ClaimedJob, percent: int) -> int:
+        """Tell watchers how far the video is. Returns what the job has, which another worker may have brought further.
 
         Raises:
             StaleClaimError: the job belongs to someone else by now.
         """
-        if not await self._work.report(job, percent, f"Generating video ({percent} %)"):
+        progress = await self._work.report(job, percent, "Generating video")
+        if progress is None:
             raise StaleClaimError
+        return progress
 
     async def _ask(self, operation: Operation, provider: VideoProvider, doubt: Doubt) -> object:
         """What one poll says; None where it says nothing, or a loss that is not believed yet."""
@@ -164,5 +176,7 @@ class Poller:
         raise ReleasedError
 
 
-def _percent(elapsed: float) -> int:
-    return min(MADE_PERCENT, STARTED_PERCENT + int((MADE_PERCENT - STARTED_PERCENT) * elapsed))
+def percent_at(age_seconds: float, usual_seconds: float) -> int:
+    """Progress of a job whose operation is of this age: by the share of the usual time, and no more after that."""
+    share = min(1.0, age_seconds / usual_seconds)
+    return STARTED_PERCENT + int((MADE_PERCENT - STARTED_PERCENT) * share)

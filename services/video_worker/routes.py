@@ -47,6 +47,13 @@ class VideoRoutes:
             raise _unusable("PROVIDER_NOT_CONFIGURED", self._missing(route))
         return self._providers[route]
 
+    def usual_seconds(self, model: str) -> int:
+        """How long an operation of a model usually runs; 0 where that is not known."""
+        try:
+            return self._catalogue.get(model).usual_seconds
+        except UnknownModel:
+            return 0
+
     def problem(self, model: str) -> str | None:
         """Why a model could not be called now, as a sentence; None where it could."""
         try:

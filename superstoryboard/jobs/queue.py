@@ -234,14 +234,14 @@ class WorkQueue:
         )
         return bool(row["done"])
 
-    async def report(self, job: ClaimedJob, percent: int, message: str) -> bool:
-        """Tell watchers how far the job is. False for a stale claim."""
+    async def report(self, job: ClaimedJob, percent: int, message: str) -> int | None:
+        """Tell watchers how far the job is. Returns its percentage now, which never falls; None for a stale claim."""
         row = await self._database.fetch_one(
-            "select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as done",
+            "select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as percent",
             {"job": job.id, "claim": job.claim, "percent": percent, "message": message},
             patience_seconds=PATIENCE_SECONDS,
         )
-        return bool(row["done"])
+        return None if row["percent"] is None else int(row["percent"])
 
 
 def _claimed(row: dict[str, Any]) -> ClaimedJob:

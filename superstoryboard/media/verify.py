@@ -34,6 +34,11 @@ async def verify(path: Path, media: Media | None = None) -> MediaFacts:
     return _facts(shape, size_bytes, sha256)
 
 
+async def measure(path: Path, size_bytes: int, sha256: str) -> MediaFacts:
+    """As `verify`, of a file whose size and hash are known from its transfer."""
+    return _facts(await probe(path), size_bytes, sha256)
+
+
 async def verify_bytes(data: bytes, media: Media | None = None) -> MediaFacts:
     """As `verify`, of bytes in memory; on Linux a full disk is no hindrance."""
     shape = await probe_bytes(data, media)

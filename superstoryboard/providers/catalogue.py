@@ -78,7 +78,8 @@ class Model:
     """One entry. `prompt_max_characters` counts Unicode characters; empty tuples mean there is no such choice.
 
     The defaults are what a request that names none gets: where the entry names none, the usual one if the model has it,
-    else the first of the model's own. Each is among the model's choices, and they go together.
+    else the first of the model's own. Each is among the model's choices, and they go together. `usual_seconds` is how
+    long an operation usually runs, for what watchers are told of its progress; 0 where that is not known.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Model:
     resolutions: tuple[str, ...] = ()
     resolution_durations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reference_images_max: int = 0
+    usual_seconds: int = 0
     refuse: bool = False
     default_aspect_ratio: str = ""
     default_duration: str = ""
@@ -242,7 +244,7 @@ def _check(model: Model) -> None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} makes no {model.kind}s")
     if not route.called and not model.refuse:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
-    numbers = (model.prompt_max_characters, model.reference_images_max)
+    numbers = (model.prompt_max_characters, model.reference_images_max, model.usual_seconds)
     lists = (model.aspect_ratios, model.sizes, model.durations, model.resolutions, *model.resolution_durations.values())
     defaults = (model.default_aspect_ratio, model.default_duration, model.default_resolution)
     texts = (model.name, model.provider, model.replacement or "", *defaults, *(item for each in lists for item in each))

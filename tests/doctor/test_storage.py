@@ -33,12 +33,8 @@ GOOD: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    directory = tmp_path_factory.mktemp("storage")
-    with (
-        embedded_database(directory) as database_url,
-        running_emulator(database_url, directory / "state") as running,
-    ):
+def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
+    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage")) as running:
         wait_healthy(running)
         yield running
 

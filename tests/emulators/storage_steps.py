@@ -10,6 +10,7 @@ from tests.emulators.storage_fixture import (
     RunningEmulator,
 )
 
+GLOBAL_LIMIT = 3_000_000
 PNG = b"\x89PNG not really"
 
 

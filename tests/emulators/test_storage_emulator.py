@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -11,32 +10,8 @@ import pytest
 
 from tests.emulators.storage_fixture import (
     RunningEmulator,
-    embedded_database,
-    running_emulator,
-    wait_healthy,
 )
-from tests.emulators.storage_steps import PNG, client_for, make_bucket, refused, upload
-
-GLOBAL_LIMIT = 3_000_000
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    directory = tmp_path_factory.mktemp("storage")
-    limit = ("--global-file-size-limit", str(GLOBAL_LIMIT))
-    with (
-        embedded_database(directory) as database_url,
-        running_emulator(database_url, directory / "state", *limit) as running,
-    ):
-        wait_healthy(running)
-        yield running
-
-
-@pytest.fixture
-async def client(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_for(emulator) as each:
-        await each.post(f"{emulator.url}/_emulator/reset")
-        yield each
+from tests.emulators.storage_steps import GLOBAL_LIMIT, PNG, client_for, make_bucket, refused, upload
 
 
 async def test_an_upload_is_read_back_with_its_headers(client: httpx.AsyncClient) -> None:

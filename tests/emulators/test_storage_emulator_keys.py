@@ -1,41 +1,14 @@
 """What each key may do at the Storage emulator."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import httpx
-import pytest
 
 from tests.emulators.storage_fixture import (
     ANON_KEY,
     STAGING_BUCKET,
     STAGING_KEY,
     RunningEmulator,
-    embedded_database,
-    running_emulator,
-    wait_healthy,
 )
 from tests.emulators.storage_steps import PNG, client_for, make_bucket, refused, upload
-
-GLOBAL_LIMIT = 3_000_000
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    directory = tmp_path_factory.mktemp("storage")
-    limit = ("--global-file-size-limit", str(GLOBAL_LIMIT))
-    with (
-        embedded_database(directory) as database_url,
-        running_emulator(database_url, directory / "state", *limit) as running,
-    ):
-        wait_healthy(running)
-        yield running
-
-
-@pytest.fixture
-async def client(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_for(emulator) as each:
-        await each.post(f"{emulator.url}/_emulator/reset")
-        yield each
 
 
 async def test_a_wrong_key_stops_at_the_gateway(client: httpx.AsyncClient, emulator: RunningEmulator) -> None:

@@ -13,7 +13,6 @@ import pytest
 from tests.emulators.storage_fixture import (
     SECRET_KEY,
     RunningEmulator,
-    embedded_database,
     running_emulator,
     start_database,
     start_emulator,
@@ -24,12 +23,8 @@ HEADERS = {"apikey": SECRET_KEY, "authorization": f"Bearer {SECRET_KEY}"}
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    directory = tmp_path_factory.mktemp("storage")
-    with (
-        embedded_database(directory) as database_url,
-        running_emulator(database_url, directory / "state") as running,
-    ):
+def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
+    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage")) as running:
         yield running
 
 

@@ -73,7 +73,7 @@ class Workers(Hands):
 
     async def report(self) -> Outcome:
         held = self.some_held()
-        return held is not None and await self.fenced(held, held.work.report(held.job, 50, "half"))
+        return held is not None and await self.fenced(held, held.work.report(held.job, 50, "half")) is not None
 
     async def release(self) -> Outcome:
         held = self.some_held()

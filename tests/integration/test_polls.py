@@ -35,7 +35,10 @@ async def test_polls_of_one_moment_come_apart(database: Database, monkeypatch: p
     await accept(database, kind="video")
     job = await claim_one(video_queue(database))
     times = Times(poll_seconds=0.01, timeout_seconds=1e6, max_bytes=1000, gone_seconds=1)
-    poller = Poller(video_queue(database), Ledger(database), CallMetrics([ROUTE.model]), times, asyncio.Event())
+    metrics = CallMetrics([ROUTE.model])
+    poller = Poller(
+        video_queue(database), Ledger(database), metrics, times, asyncio.Event(), usual_seconds=lambda _: 73
+    )
     async with serve() as stub:
         stub.queued[ROUTE.poll_path] = [Answer(body=encoded(ROUTE.running)) for _ in range(POLLS)]
         ROUTE.holds(stub, b"film")

@@ -17,7 +17,6 @@ from tests.emulators.storage_fixture import (
     STAGING_BUCKET,
     STAGING_KEY,
     RunningEmulator,
-    embedded_database,
     running_emulator,
 )
 from tests.integration.storage_steps import MAX_BYTES, PNG, kind_of
@@ -26,13 +25,9 @@ GLOBAL_LIMIT = 52_428_800
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    directory = tmp_path_factory.mktemp("storage")
+def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
     limit = ("--global-file-size-limit", str(GLOBAL_LIMIT))
-    with (
-        embedded_database(directory) as database_url,
-        running_emulator(database_url, directory / "state", *limit) as running,
-    ):
+    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage"), *limit) as running:
         yield running
 
 

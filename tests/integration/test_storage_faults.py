@@ -14,7 +14,6 @@ from superstoryboard.storage.objects import ObjectStat, ObjectStore
 from tests.emulators.storage_fixture import (
     SECRET_KEY,
     RunningEmulator,
-    embedded_database,
     running_emulator,
 )
 from tests.integration.storage_steps import MAX_BYTES, PNG, files_in, kind_of, script
@@ -23,13 +22,9 @@ GLOBAL_LIMIT = 52_428_800
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    directory = tmp_path_factory.mktemp("storage")
+def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
     limit = ("--global-file-size-limit", str(GLOBAL_LIMIT))
-    with (
-        embedded_database(directory) as database_url,
-        running_emulator(database_url, directory / "state", *limit) as running,
-    ):
+    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage"), *limit) as running:
         yield running
 
 

@@ -87,6 +87,7 @@ def test_every_entry_is_usable_as_a_default_request(catalogue: Catalogue) -> Non
         assert model.prompt_max_characters > 0
         if model.kind == "video":
             assert "8" in model.durations
+            assert (model.usual_seconds > 0) is not model.refuse
             assert model.refuse or set(model.resolutions) == set(model.price.usd)
             assert set(model.resolution_durations) <= set(model.resolutions)
             assert {"720p", "1080p"} <= set(model.resolutions)
@@ -102,6 +103,8 @@ def test_every_entry_is_usable_as_a_default_request(catalogue: Catalogue) -> Non
         ('durations = ["4", "6", "8"]', "durations = [4, 6, 8]"),
         ('aspect_ratios = ["16:9", "9:16"]', 'aspect_ratios = "16:9"'),
         ('720p = "0.10"', '720p = "ten"'),
+        ("usual_seconds = 73", "usual_seconds = 7.3"),
+        ("usual_seconds = 73", "usual_seconds = -1"),
         ('image = "gemini-nano-banana-2.1"', 'image = "veo-3.1-generate-preview"'),
         ('name = "gemini-3-pro-image"', 'name = "gemini-nano-banana-2.1"'),
         ('provider = "google"', 'vendor = "google"'),

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from superstoryboard.config.env_file import EnvFileError, load_env_file
-from tests.running import base_env
-from tests.unit.test_settings import COMPLETE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,34 +73,3 @@ def test_a_file_of_another_user_is_not_taken(folder: Path, monkeypatch: pytest.M
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(EnvFileError, match="belongs to another user"):
         loaded()
-
-
-def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in base_env().items() if name != "ENV_FILE"} | environment
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
-
-
-@pytest.mark.parametrize("service", ["ingest", "image_worker", "video_worker", "asset_writer"])
-def test_services_read_it(folder: Path, service: str) -> None:
-    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in COMPLETE.items()))
-    good = run(folder, f"superstoryboard.services.{service}", "--check-config")
-    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n"), good.stderr
-    wrong = run(folder, f"superstoryboard.services.{service}", "--check-config", LOG_LEVEL="loud")
-    assert wrong.returncode == 2
-    assert f"from the environment and {folder / '.env'}" in wrong.stderr
-    assert run(folder, f"superstoryboard.services.{service}", "--check-config", ENV_FILE="").returncode == 2
-
-
-def test_the_command_line_reads_it(folder: Path) -> None:
-    (folder / ".env").write_text("DATABASE_URL=no-address\n")
-    assert "Set DATABASE_URL" in run(folder, "storyboard", "migrate", ENV_FILE="").stderr
-    assert "Set DATABASE_URL" not in run(folder, "storyboard", "migrate").stderr
-
-
-def test_the_example_can_be_copied_as_it_is(folder: Path) -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    filled = [f"{line}{COMPLETE[line[:-1]]}" if line[:-1] in COMPLETE else line for line in lines]
-    (folder / ".env").write_text("\n".join(filled))
-    for service in ("ingest", "image_worker", "video_worker", "asset_writer"):
-        assert run(folder, f"superstoryboard.services.{service}", "--check-config").returncode == 0

@@ -16,7 +16,13 @@ from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics, WriterMetrics
+from superstoryboard.telemetry.work_metrics import (
+    CallMetrics,
+    HintMetrics,
+    LostNameMetrics,
+    WorkerMetrics,
+    WriterMetrics,
+)
 from superstoryboard.worker.attempt.paid_calls import counted
 from tests.scrape import Samples, scrape
 
@@ -62,6 +68,7 @@ def everything() -> CollectorRegistry:
     WorkerMetrics(registry=registry)
     CallMetrics([MODEL], registry)
     HintMetrics(registry)
+    LostNameMetrics(registry)
     WriterMetrics(registry)
     return registry
 

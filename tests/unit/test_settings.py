@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from services.video_worker.polling import GONE_ANSWERS, Times
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import times
 from superstoryboard.config.settings import Settings, SettingsError
-from tests.running import base_env
 
 COMPLETE = {
     "DATABASE_URL": "postgresql://db",
@@ -186,16 +183,6 @@ def test_a_secret_that_can_be_guessed_is_refused(kind: type[Settings], monkeypat
         kind.read()
     monkeypatch.setenv("SUPABASE_JWT_SECRET", "x" * 32)
     kind.read()
-
-
-@pytest.mark.parametrize("service", KINDS)
-def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
-    command = [sys.executable, "-m", f"services.{service}", "--check-config"]
-    good = subprocess.run(command, env=base_env() | COMPLETE, capture_output=True, text=True, timeout=60, check=False)
-    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n")
-    bad = subprocess.run(command, env=base_env(), capture_output=True, text=True, timeout=60, check=False)
-    assert bad.returncode == 2
-    assert "DATABASE_URL" in bad.stderr
 
 
 def test_a_drain_that_would_cut_a_paid_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

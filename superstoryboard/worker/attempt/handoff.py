@@ -20,7 +20,7 @@ from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Upload
 from superstoryboard.media.types import MediaError, MediaFacts
-from superstoryboard.media.verify import verify
+from superstoryboard.media.verify import measure
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger
@@ -120,11 +120,12 @@ class HandOff:
         got = await store.download_to(bucket, upload.staging_key, file, found.size_bytes)
         if got.size_bytes != found.size_bytes:
             raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage sent another number of bytes than it has")
+        if upload.sha256 not in {None, got.sha256}:
+            return None
         try:
-            facts = await verify(file)
+            return facts_of(await measure(file, got.size_bytes, got.sha256))
         except MediaError:
             return None
-        return None if upload.sha256 not in {None, facts.sha256} else facts_of(facts)
 
     async def _miss(self, job: ClaimedJob, upload: Upload) -> NoReturn:
         """Nothing of an earlier call is in staging, if Storage shows this worker what is there."""
