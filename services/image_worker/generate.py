@@ -9,8 +9,8 @@ from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_bytes
 from superstoryboard.process.checkpoints import reached
-from superstoryboard.providers.google.gemini_images import GeminiImages, ImageCall
 from superstoryboard.providers.google.results import damaged_image
+from superstoryboard.providers.routes import AnswerRoute, Call
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
@@ -18,8 +18,7 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff, facts_of
 from superstoryboard.worker.attempt.intent import Intent, Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
-
-ROUTE = "gemini_image"
+from superstoryboard.worker.routes import Routes
 
 
 class ImageGenerator:
@@ -32,7 +31,7 @@ class ImageGenerator:
         adoption: Adoption,
         ledger: Ledger,
         sources: SourceFetcher,
-        provider: GeminiImages,
+        routes: Routes[AnswerRoute],
         hand_off: HandOff,
         metrics: CallMetrics,
         timeout_seconds: float,
@@ -42,7 +41,7 @@ class ImageGenerator:
         self._ledger = ledger
         self._intents = Intents(work, ledger)
         self._sources = sources
-        self._provider = provider
+        self._routes = routes
         self._hand_off = hand_off
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
@@ -62,23 +61,24 @@ class ImageGenerator:
             raise TypeError(f"an image job holds {type(generation).__name__}")
         if job.upload is not None:
             return await self._hand_off.rescue(job, generation, job.upload)
+        route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
         await self._work.report(job, 20, "The model draws")
-        intent = await self._intents.open(job, generation, source, ROUTE)
-        return await to_the_end(self._make(job, generation, source, intent))
+        intent = await self._intents.open(job, generation, source, route)
+        return await to_the_end(self._make(job, generation, source, route, intent))
 
     async def _make(
-        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None, intent: Intent
+        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None, route: str, intent: Intent
     ) -> str:
         """From the call to the hand-off; a good answer is settled with the hand-off: only then its bytes are safe."""
-        call = ImageCall(
+        call = Call(
             model=generation.model,
             prompt=generation.prompt,
-            aspect_ratio=generation.aspect_ratio or None,
+            aspect_ratio=generation.aspect_ratio,
             sources=(source,) if source else (),
         )
         with counted(self._metrics, generation.model):
-            answer = self._provider.generate(call, timeout_seconds=self._timeout_seconds)
+            answer = self._routes.provider(route).generate(call, timeout_seconds=self._timeout_seconds)
             data = await recorded(self._ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
             facts = await recorded(self._ledger, intent.call_id, _measure(data), CallOutcome.PAID)
         await reached("answered")

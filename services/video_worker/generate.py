@@ -13,8 +13,8 @@ from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify
 from superstoryboard.process.checkpoints import reached
+from superstoryboard.providers.routes import Call, OperationRoute
 from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.providers.video import VideoCall
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from superstoryboard.worker.attempt.errors import ReleasedError
@@ -22,9 +22,9 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff, facts_of
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
+from superstoryboard.worker.routes import Routes
 
 from .polling import STARTED_PERCENT, Poller, Times
-from .routes import VideoRoutes
 from .search import LostNames, Submits, mark_of
 
 
@@ -38,7 +38,7 @@ class VideoGenerator:
         adoption: Adoption,
         ledger: Ledger,
         sources: SourceFetcher,
-        routes: VideoRoutes,
+        routes: Routes[OperationRoute],
         lost_names: LostNames,
         hand_off: HandOff,
         metrics: CallMetrics,
@@ -96,7 +96,7 @@ class VideoGenerator:
         await self._poller.report(job, STARTED_PERCENT)
         return Operation(intent.call_id, route, generation.model, name, 0.0)
 
-    async def _send(self, call_id: int, route: str, call: VideoCall, submits: Submits) -> str:
+    async def _send(self, call_id: int, route: str, call: Call, submits: Submits) -> str:
         provider = self._routes.provider(route)
         with counted(self._metrics, call.model):
             name = await recorded(submits, call_id, provider.submit(call), CallOutcome.UNKNOWN)
@@ -119,13 +119,13 @@ async def _verified(file: Path) -> MediaFacts:
         ) from error
 
 
-def _call(generation: VideoGeneration, source: SourceImage | None, mark: Mapping[str, str]) -> VideoCall:
-    return VideoCall(
+def _call(generation: VideoGeneration, source: SourceImage | None, mark: Mapping[str, str]) -> Call:
+    return Call(
         model=generation.model,
         prompt=generation.prompt,
         aspect_ratio=generation.aspect_ratio,
         duration_seconds=int(generation.duration_seconds),
         resolution=generation.resolution,
-        image=source,
+        sources=(source,) if source else (),
         mark=mark,
     )

@@ -15,11 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from superstoryboard.providers.routes import ROUTES
+
 Kind = Literal["image", "video"]
-Route = Literal["gemini_image", "veo_gemini", "veo_vertex", "interactions", "imagen"]
-"""The API that a model is called by. `imagen` is called by nobody: its entries only say what became of those names."""
-_IMAGE_ROUTES = frozenset({"gemini_image", "imagen"})
-UNCALLED: frozenset[Route] = frozenset({"imagen"})
 
 SHIPPED = Path(__file__).with_name("catalogue.toml")
 
@@ -67,7 +65,7 @@ class Model:
     name: str
     kind: Kind
     provider: str
-    route: Route
+    route: str
     prompt_max_characters: int
     aspect_ratios: tuple[str, ...]
     price: Price
@@ -218,11 +216,11 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
 
 def _check(model: Model) -> None:
     """A wrong entry is found at start, not by the first job that names it."""
-    if model.kind not in get_args(Kind) or model.route not in get_args(Route):
+    if model.kind not in get_args(Kind) or model.route not in ROUTES:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
-    if (model.route in _IMAGE_ROUTES) != (model.kind == "image"):
+    if ROUTES[model.route].makes != model.kind:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} makes no {model.kind}s")
-    if model.route in UNCALLED and not model.refuse:
+    if not ROUTES[model.route].needs and not model.refuse:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
     numbers = (model.prompt_max_characters, model.reference_images_max)
     lists = (model.aspect_ratios, model.sizes, model.durations, model.resolutions, *model.resolution_durations.values())

@@ -18,7 +18,7 @@ from superstoryboard.db.database import Database
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.queue import LostCall
-from superstoryboard.providers.video import ListedOperation
+from superstoryboard.providers.routes import ListedOperation
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import ROUTES, VideoRoute, encoded

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from services.video_worker.generate import VideoGenerator
 from services.video_worker.polling import GONE_ANSWERS, Times
-from services.video_worker.routes import VideoRoutes
 from services.video_worker.search import LostNames
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
@@ -24,6 +23,7 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
@@ -32,6 +32,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.attempts import Attempt
 from superstoryboard.worker.loop import Limits, Worker
+from superstoryboard.worker.routes import Routes
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
@@ -56,7 +57,7 @@ async def stub() -> AsyncIterator[Stub]:
         yield running
 
 
-async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
+async def attempt(database: Database, routes: Routes[OperationRoute]) -> Attempt:
     """One attempt of a worker whose own default model is the catalogue's."""
     work = video_queue(database, "second")
     registry = CollectorRegistry()
@@ -84,14 +85,14 @@ async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
     return done
 
 
-def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> VideoRoutes:
+def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> Routes[OperationRoute]:
     """What the worker builds of its environment, with these keys and no others."""
     for name in (GEMINI, EXPRESS, "GOOGLE_VERTEX_PROJECT", "MODEL_CATALOGUE", "VIDEO_MODEL"):
         patch.delenv(name, raising=False)
     given = {"GOOGLE_GEMINI_BASE_URL": url, "GOOGLE_VERTEX_BASE_URL": url} | dict.fromkeys(keys, KEY)
     for name, value in (SETTINGS | given).items():
         patch.setenv(name, value)
-    return VideoRoutes(CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
+    return Routes("video", CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
 
 
 async def ask_for(database: Database, route: VideoRoute) -> Any:
