@@ -3,7 +3,6 @@ create schema if not exists superstoryboard;
 
 create table superstoryboard.queues (
   name text primary key,
-  kind text not null unique check (kind in ('image', 'video')),
   max_attempts integer not null default 3 check (max_attempts between 1 and 100),
   max_staged integer not null default 500,
   paused boolean not null default false,
@@ -21,13 +20,39 @@ comment on column superstoryboard.queues.incarnation is
 comment on column superstoryboard.queues.adopted_msg_id is 'Up to here claims have looked for messages without a job, save the last 1,000.';
 comment on table superstoryboard.queues is 'PGMQ queues of this system. A paused queue is not claimed from, save for what is already paid.';
 
-insert into superstoryboard.queues (name, kind, queue_table) values
-  ('image_generation_queue', 'image', to_regclass('pgmq.q_image_generation_queue')),
-  ('video_generation_queue', 'video', to_regclass('pgmq.q_video_generation_queue'));
+insert into superstoryboard.queues (name, queue_table) values
+  ('image_generation_queue', to_regclass('pgmq.q_image_generation_queue')),
+  ('video_generation_queue', to_regclass('pgmq.q_video_generation_queue'));
+
+create table superstoryboard.job_kinds (
+  name text primary key check (name ~ '^[a-z][a-z0-9_]{0,62}$'),
+  queue text not null references superstoryboard.queues (name),
+  sent_publicly boolean not null default false,
+  media text check (media in ('image', 'video')),
+  bucket text,
+  link text check (link ~ '^[a-z][A-Za-z0-9]*$'),
+  charged boolean not null default false,
+  max_results integer not null default 1 check (max_results between 1 and 100),
+  check ((media is null) = (bucket is null))
+);
+comment on table superstoryboard.job_kinds is
+  'What a kind of job is; superstoryboard/domain/kinds.py has the same. Several kinds may share a queue.';
+comment on column superstoryboard.job_kinds.sent_publicly is
+  'A message that anyone sends to the queue is a job of this kind; at most one kind of a queue.';
+comment on column superstoryboard.job_kinds.media is 'What its results are; null where their bytes say it, and with it the bucket.';
+comment on column superstoryboard.job_kinds.link is
+  'Begins the keys under which a scene or character shows the result, as in imageUrl; null: the media of the bytes.';
+comment on column superstoryboard.job_kinds.charged is 'Its calls are paid for: it has a model, a gate and rows in the ledger.';
+create unique index job_kinds_sent_publicly on superstoryboard.job_kinds (queue) where sent_publicly;
+create index job_kinds_queue on superstoryboard.job_kinds (queue);
+
+insert into superstoryboard.job_kinds (name, queue, sent_publicly, media, bucket, link, charged, max_results) values
+  ('image', 'image_generation_queue', true, 'image', 'storyboard-images', 'image', true, 1),
+  ('video', 'video_generation_queue', true, 'video', 'storyboard-videos', 'video', true, 1);
 
 create table superstoryboard.jobs (
   id uuid primary key,
-  kind text not null check (kind in ('image', 'video')),
+  kind text not null references superstoryboard.job_kinds (name),
   owner text not null,
   request_id text,
   submit_hash text,
@@ -130,6 +155,7 @@ create table superstoryboard.provider_calls (
   claim bigint not null,
   call_hash text not null,
   route text not null,
+  shape text not null check (shape in ('ANSWER', 'OPERATION')),
   model text not null,
   state text not null default 'INTENT' check (state in ('INTENT', 'ACCEPTED', 'SETTLED', 'UNKNOWN')),
   operation_name text,
@@ -145,6 +171,8 @@ create table superstoryboard.provider_calls (
 ) with (fillfactor = 70);
 comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
+comment on column superstoryboard.provider_calls.shape is
+  'ANSWER: the bytes come in the answer, and a call that was never answered may be repeated. OPERATION: the answer names an operation that is polled, and no call is repeated by itself.';
 comment on column superstoryboard.provider_calls.search_until is
   'Until when the operation of a call without an answer is looked for at the provider; null where that is of no use.';
 comment on column superstoryboard.provider_calls.waived_by is
@@ -193,7 +221,7 @@ create table superstoryboard.artifacts (
   check (state in ('UPLOADING', 'DISCARDED') or num_nulls(bucket, path, media_type, size_bytes, sha256, width, height) = 0)
 ) with (fillfactor = 70);
 comment on column superstoryboard.artifacts.call_id is
-  'The call whose answer these bytes are, for an image: the row and its staging key are committed with the intent to call.';
+  'The call whose answer these bytes are: the row and its staging key are committed with the intent to call.';
 comment on column superstoryboard.artifacts.missing_since is 'When Storage said for the first time that the bytes are not in staging.';
 comment on column superstoryboard.artifacts.refusals is 'Writes in a row that the database or the process refused; at a limit the job is buried.';
 comment on column superstoryboard.artifacts.doubts is 'Reads in a row at which the staged bytes seemed gone or wrong, the first at doubted_at.';
@@ -234,13 +262,13 @@ create table superstoryboard.entity_links (
   storyboard_id text,
   entity_type text check (entity_type in ('scene', 'character')),
   entity_id text,
-  media text check (media in ('image', 'video')),
+  link text,
   rank bigint not null,
   job_id uuid not null,
   linked_at timestamptz not null default clock_timestamp(),
-  primary key (storyboard_id, entity_type, entity_id, media)
+  primary key (storyboard_id, entity_type, entity_id, link)
 );
-comment on table superstoryboard.entity_links is 'Which job an entity shows; only a job of a higher rank takes its place.';
+comment on table superstoryboard.entity_links is 'Which job an entity shows under the keys of a link; only a job of a higher rank takes its place.';
 
 create table superstoryboard.job_events (
   sequence bigint generated always as identity primary key,

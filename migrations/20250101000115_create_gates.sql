@@ -82,7 +82,7 @@ $$;
 -- `call_id` null with `wait_seconds` 0: the claim is stale, or `refused` says why there may be no more call. `call_id` null with
 -- a wait: the gate is closed for so long. `staging_key` is where the answer of an image goes.
 create function superstoryboard.open_call_v1(
-  p_job uuid, p_claim bigint, p_route text, p_provider text, p_model text, p_call_hash text, p_lease_seconds integer,
+  p_job uuid, p_claim bigint, p_route text, p_shape text, p_provider text, p_model text, p_call_hash text, p_lease_seconds integer,
   p_limits superstoryboard.gate_limits, p_staging_bucket text,
   out call_id bigint, out wait_seconds double precision, out staging_key text, out refused text
 )
@@ -102,6 +102,6 @@ begin
   end if;
   wait_seconds := 0;
   select i.call_id, i.staging_key, i.refused into call_id, staging_key, refused
-  from superstoryboard.intend_call_v1(p_job, p_claim, p_route, p_model, p_call_hash, p_lease_seconds, p_staging_bucket) i;
+  from superstoryboard.intend_call_v1(p_job, p_claim, p_route, p_shape, p_model, p_call_hash, p_lease_seconds, p_staging_bucket) i;
 end
 $$;

@@ -20,7 +20,7 @@ create table superstoryboard.turns (
 );
 comment on table superstoryboard.turns is
   'One row per open job: waiting (due_at), ready to be claimed (ready), held by a worker (claim, lease_until), or staged (neither).';
-comment on column superstoryboard.turns.model is 'Model whose gate the job passes; empty until the body of an adopted message was read.';
+comment on column superstoryboard.turns.model is 'Model whose gate the job passes; empty until the body of an adopted message was read, - where its kind is not charged.';
 comment on column superstoryboard.turns.priority is 'Lower goes first.';
 comment on column superstoryboard.turns.due_at is 'When the job may be claimed; null while it is held or staged.';
 comment on column superstoryboard.turns.claim is
@@ -38,6 +38,15 @@ language sql immutable as $$
   select p_priority * 1125899906842624::double precision + p_rank;
 $$;
 
+-- Under which model a job is claimed: '-' where its kind is not charged, so that it passes no gate.
+create function superstoryboard.turn_model(p_job superstoryboard.jobs) returns text
+language sql stable as $$
+  select case
+    when p_job.model = '' and not (select charged from superstoryboard.job_kinds where name = p_job.kind) then '-'
+    else p_job.model
+  end;
+$$;
+
 -- Gives an open job its row: due after the delay, or neither due nor held where the job is staged. Nobody holds it.
 create function superstoryboard.open_turn(p_job superstoryboard.jobs, p_delay_seconds double precision) returns void
 language plpgsql as $$
@@ -46,7 +55,7 @@ declare
   is_ready boolean := p_job.state <> 'STAGED' and p_delay_seconds <= 0;
 begin
   insert into superstoryboard.turns as t (job, queue, model, owner, due_at, ready, turn)
-  values (p_job.id, p_job.queue, p_job.model, p_job.owner, due, is_ready, superstoryboard.turn_of(0, p_job.rank))
+  values (p_job.id, p_job.queue, superstoryboard.turn_model(p_job), p_job.owner, due, is_ready, superstoryboard.turn_of(0, p_job.rank))
   on conflict (job) do update
   set queue = excluded.queue, model = excluded.model, due_at = excluded.due_at, ready = excluded.ready, lease_until = null,
       claim = null, turn = superstoryboard.turn_of(t.priority, p_job.rank);

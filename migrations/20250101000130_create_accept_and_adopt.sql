@@ -38,7 +38,7 @@ begin
 end
 $$;
 
--- A job row for a message that has none, due at p_due_at. It validates nothing, so no body can make it fail.
+-- A job row for a message that has none, due at p_due_at: of the queue's kind that anyone may send, if there is one. It validates nothing, so no body can make it fail.
 create function superstoryboard.adopt_message_v1(
   p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_due_at timestamptz, p_body jsonb, p_owner text
 ) returns superstoryboard.jobs
@@ -50,10 +50,10 @@ begin
   insert into superstoryboard.jobs (
     id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, scheduled_at, max_attempts
   )
-  select superstoryboard.uuid_v7(), q.kind, p_owner, coalesce(p_body, 'null'), superstoryboard.plain_id(p_body -> 'storyboardId'),
+  select superstoryboard.uuid_v7(), k.name, p_owner, coalesce(p_body, 'null'), superstoryboard.plain_id(p_body -> 'storyboardId'),
     superstoryboard.plain_id(p_body -> 'sceneId'), superstoryboard.plain_id(p_body -> 'characterId'),
     p_queue, p_msg_id, p_enqueued_at, superstoryboard.rank_of(p_queue, p_msg_id), greatest(p_due_at, present), q.max_attempts
-  from superstoryboard.queues q where q.name = p_queue
+  from superstoryboard.queues q join superstoryboard.job_kinds k on k.queue = q.name and k.sent_publicly where q.name = p_queue
   on conflict (queue, msg_id, enqueued_at) do nothing
   returning * into adopted;
   if adopted.id is not null then

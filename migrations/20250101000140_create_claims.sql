@@ -101,57 +101,101 @@ begin
 end
 $$;
 
+-- The models of the ready jobs, the gate that each passes and the room there. A job without a model passes that of p_model, and one
+-- whose kind is not charged none.
+create function superstoryboard.ready_gates(
+  p_queue text, p_quantity integer, p_provider text, p_model text, p_limits superstoryboard.gate_limits,
+  out names text[], out gates text[], out rooms integer[]
+)
+language plpgsql set enable_seqscan to off as $$
+declare
+  name text;
+  gate text;
+begin
+  names := '{}';
+  gates := '{}';
+  rooms := '{}';
+  select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready;
+  while name is not null loop
+    gate := coalesce(nullif(name, ''), p_model);
+    names := names || name;
+    gates := gates || gate;
+    rooms := rooms || case name when '-' then p_quantity else (superstoryboard.gate_room(p_provider, gate, p_limits)).room end;
+    select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready and t.model > name;
+  end loop;
+end
+$$;
+
+-- The first ready job of all models with room: place is that of its model. Those up to (p_turns, p_jobs) of a model were looked at.
+create function superstoryboard.next_ready(
+  p_queue text, p_names text[], p_rooms integer[], p_turns double precision[], p_jobs uuid[],
+  out place bigint, out turn double precision, out job uuid
+)
+language plpgsql set enable_seqscan to off as $$
+begin
+  select m.place, n.turn, n.job into place, turn, job
+  from unnest(p_names, p_rooms, p_turns, p_jobs) with ordinality as m (name, room, turn, job, place)
+  cross join lateral (
+    select t.turn, t.job from superstoryboard.turns t
+    where t.queue = p_queue and t.model = m.name and t.ready and (t.turn, t.job) > (m.turn, m.job)
+    order by t.turn, t.job limit 1
+  ) n
+  where m.room > 0
+  order by n.turn, n.job limit 1;
+end
+$$;
+
 -- Claims ready jobs in their turn, over all models whose gate has room. Candidates are read without locks, one after the other:
 -- one that is locked, or that another claim was faster to take, is passed by.
 create function superstoryboard.claim_ready(
   p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_provider text, p_model text,
   p_limits superstoryboard.gate_limits, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
-language plpgsql set enable_seqscan to off as $$
+language plpgsql as $$
 declare
-  name text;
-  names text[] := '{}';
-  gates text[] := '{}';
-  rooms integer[] := '{}';
-  turns double precision[] := '{}';
-  jobs uuid[] := '{}';
+  ready record;
+  rooms integer[];
+  turns double precision[];
+  jobs uuid[];
   candidate record;
   taken superstoryboard.claimed_job;
   remaining integer := p_quantity;
   -- Many that are locked, or that are buried on the way, are left to the next claim.
   deadline timestamptz := clock_timestamp() + interval '2 seconds';
 begin
-  select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready;
-  while name is not null loop
-    names := names || name;
-    gates := gates || coalesce(nullif(name, ''), p_model);
-    rooms := rooms || (superstoryboard.gate_room(p_provider, gates[cardinality(gates)], p_limits)).room;
-    turns := turns || '-infinity'::double precision;
-    jobs := jobs || '00000000-0000-0000-0000-000000000000'::uuid;
-    select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready and t.model > name;
-  end loop;
+  select * into ready from superstoryboard.ready_gates(p_queue, p_quantity, p_provider, p_model, p_limits);
+  rooms := ready.rooms;
+  turns := array_fill('-infinity'::double precision, array[cardinality(rooms)]);
+  jobs := array_fill('00000000-0000-0000-0000-000000000000'::uuid, array[cardinality(rooms)]);
   while remaining > 0 and clock_timestamp() < deadline loop
-    select m.place, n.turn, n.job into candidate
-    from unnest(names, rooms, turns, jobs) with ordinality as m (name, room, turn, job, place)
-    cross join lateral (
-      select t.turn, t.job from superstoryboard.turns t
-      where t.queue = p_queue and t.model = m.name and t.ready and (t.turn, t.job) > (m.turn, m.job)
-      order by t.turn, t.job limit 1
-    ) n
-    where m.room > 0
-    order by n.turn, n.job limit 1;
-    exit when not found;
+    select * into candidate from superstoryboard.next_ready(p_queue, ready.names, rooms, turns, jobs);
+    exit when candidate.job is null;
     turns[candidate.place] := candidate.turn;
     jobs[candidate.place] := candidate.job;
     taken := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
     if taken.id is not null then
       remaining := remaining - 1;
-      for place in 1 .. cardinality(gates) loop
-        rooms[place] := rooms[place] - (gates[place] = gates[candidate.place])::integer;
-      end loop;
+      rooms := array(
+        select g.room - (g.gate = ready.gates[candidate.place])::integer
+        from unnest(rooms, ready.gates) with ordinality as g (room, gate, place) order by g.place);
       return next taken;
     end if;
   end loop;
+end
+$$;
+
+-- Locks the message of a candidate unless somebody holds it. Neither is true where it was removed.
+create function superstoryboard.try_lock_message(p_job superstoryboard.jobs, out locked boolean, out held boolean)
+language plpgsql as $$
+begin
+  execute format('select exists (select from (
+      select from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked
+    ) message)', 'q_' || p_job.queue) into locked using p_job.msg_id, p_job.enqueued_at;
+  held := false;
+  if not locked then
+    execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || p_job.queue)
+      into held using p_job.msg_id, p_job.enqueued_at;
+  end if;
 end
 $$;
 
@@ -163,8 +207,7 @@ language plpgsql as $$
 declare
   seen superstoryboard.jobs;
   job superstoryboard.jobs;
-  message_id bigint;
-  is_there boolean := true;
+  message record;
   turn superstoryboard.turns;
   present timestamptz := clock_timestamp();
 begin
@@ -174,21 +217,16 @@ begin
     delete from superstoryboard.turns where turns.job = p_job and seen.state is distinct from 'STAGED';
     return null;
   end if;
-  execute format('select msg_id from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked', 'q_' || seen.queue)
-    into message_id using seen.msg_id, seen.enqueued_at;
-  if message_id is null then
-    execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || seen.queue)
-      into is_there using seen.msg_id, seen.enqueued_at;
-    if is_there then
-      return null;
-    end if;
+  select * into message from superstoryboard.try_lock_message(seen);
+  if message.held then
+    return null;
   end if;
   select * into job from superstoryboard.jobs where id = p_job for update skip locked;
   select * into turn from superstoryboard.turns where turns.job = p_job for update skip locked;
   if superstoryboard.is_call_locked(p_job) or job.id is null or turn.job is null or (job.msg_id, job.enqueued_at) is distinct from (seen.msg_id, seen.enqueued_at)
      or job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or coalesce(turn.due_at, turn.lease_until, 'infinity') > present then
     return null;
-  elsif not is_there then
+  elsif not message.locked then
     perform superstoryboard.cancel_removed(job);
     return null;
   elsif job.id = any (p_held) and job.state = 'RUNNING' and job.worker = p_worker then
@@ -214,7 +252,7 @@ $$;
 create function superstoryboard.hold_turn(p_job superstoryboard.jobs, p_lease_seconds integer) returns void
 language sql as $$
   update superstoryboard.turns
-  set due_at = null, ready = false, claim = p_job.claim, model = p_job.model,
+  set due_at = null, ready = false, claim = p_job.claim, model = superstoryboard.turn_model(p_job),
       lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
   where job = p_job.id;
 $$;
@@ -228,76 +266,149 @@ begin
 end
 $$;
 
--- Turns a locked job that is due into a claimed one; null where there is nothing to do for it. Its message is hidden for a day:
--- while the job runs only its turn changes.
-create function superstoryboard.take_message(p_job superstoryboard.jobs, p_worker text, p_lease_seconds integer)
-returns superstoryboard.claimed_job
+-- What a job that is due may have been paid for, its call locked: a call that is not settled; whether its operation is looked for at
+-- the provider; and what the answer of a call may have left in staging.
+create function superstoryboard.paid_work(
+  p_job uuid, out call superstoryboard.provider_calls, out searched boolean, out upload superstoryboard.artifacts
+)
+language plpgsql as $$
+begin
+  select * into call from superstoryboard.provider_calls where job_id = p_job and state in ('INTENT', 'ACCEPTED') for update;
+  searched := coalesce(call.state = 'INTENT' and call.search_until > clock_timestamp(), false);
+  select * into upload from superstoryboard.artifacts
+  where job_id = p_job and call_id is not null and state = 'UPLOADING' order by created_at desc limit 1;
+end
+$$;
+
+-- Buries a job whose worker is gone between sending and the operation's name, which was not found: perhaps paid, so a person decides.
+create function superstoryboard.bury_interrupted(p_job superstoryboard.jobs, p_call superstoryboard.provider_calls) returns void
+language plpgsql as $$
+begin
+  update superstoryboard.provider_calls set state = 'UNKNOWN' where id = p_call.id;
+  perform superstoryboard.bury_due_job(p_job, coalesce(p_call.error - 'raw_answer', superstoryboard.interrupted_submit()),
+    'Dead letter: it is unknown whether the submit was accepted');
+end
+$$;
+
+-- Buries a job whose worker stopped between the end of a call that was or may have been paid and burying it: a person decides.
+-- False where there is no such call.
+create function superstoryboard.bury_paid_for_nothing(p_job superstoryboard.jobs) returns boolean
+language plpgsql as $$
+declare
+  lost superstoryboard.provider_calls;
+begin
+  select * into lost from superstoryboard.provider_calls
+  where job_id = p_job.id and waived_by is null and (state = 'SETTLED' and paid or state = 'UNKNOWN' and shape = 'OPERATION')
+  order by id desc limit 1;
+  if lost.id is null then
+    return false;
+  end if;
+  perform superstoryboard.bury_due_job(p_job, coalesce(
+    lost.error - 'raw_answer',
+    case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
+    jsonb_build_object(
+      'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
+    )
+  ), case lost.state
+    when 'UNKNOWN' then 'Dead letter: it is unknown whether the submit was accepted'
+    else 'Dead letter: what was paid for left nothing to store'
+  end);
+  return true;
+end
+$$;
+
+-- Gives back the attempt of a claim whose worker was lost before it called, and counts the loss. Answers the job as it is then.
+create function superstoryboard.count_lost_claim(p_job superstoryboard.jobs) returns superstoryboard.jobs
 language plpgsql as $$
 declare
   job superstoryboard.jobs := p_job;
-  call superstoryboard.provider_calls;
-  lost superstoryboard.provider_calls;
-  upload superstoryboard.artifacts;
-  spends boolean;
-  searched boolean;
 begin
-  select * into call from superstoryboard.provider_calls where job_id = job.id and state in ('INTENT', 'ACCEPTED') for update;
-  select * into upload from superstoryboard.artifacts
-  where job_id = job.id and job.kind = 'image' and state = 'UPLOADING' order by created_at desc limit 1;
-  searched := job.kind = 'video' and coalesce(call.state = 'INTENT' and call.search_until > clock_timestamp(), false);
-  if job.kind = 'video' and call.state = 'INTENT' and not searched then
-    -- Its worker is gone between sending and the name, and it was not found: perhaps paid, so a person decides.
-    update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
-    perform superstoryboard.bury_due_job(job, coalesce(call.error - 'raw_answer', superstoryboard.interrupted_submit()),
-      'Dead letter: it is unknown whether the submit was accepted');
-    return null;
-  end if;
-  -- What is paid for or may lie in staging is looked for first; a claim that does so makes no call, and spends nothing.
-  spends := not (coalesce(call.state = 'ACCEPTED', false) or searched or upload.id is not null);
-  if spends then
-    select * into lost from superstoryboard.provider_calls
-    where job_id = job.id and waived_by is null and (state = 'SETTLED' and paid or state = 'UNKNOWN' and job.kind = 'video')
-    order by id desc limit 1;
-    if lost.id is not null then
-      -- Its worker stopped between the end of a call that was or may have been paid and burying the job: a person decides.
-      perform superstoryboard.bury_due_job(job, coalesce(
-        lost.error - 'raw_answer',
-        case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
-        jsonb_build_object(
-          'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
-        )
-      ), case lost.state
-        when 'UNKNOWN' then 'Dead letter: it is unknown whether the submit was accepted'
-        else 'Dead letter: what was paid for left nothing to store'
-      end);
-      return null;
-    end if;
-  end if;
   if superstoryboard.was_lost_unspent(job) then
     update superstoryboard.jobs set attempt = attempt - 1, claim_spent_attempt = false, lost_claims = lost_claims + 1
     where id = job.id
     returning * into job;
   end if;
-  if spends and (job.attempt >= job.max_attempts or job.lost_claims >= superstoryboard.max_lost_claims()) then
-    perform superstoryboard.bury_due_job(job, coalesce(job.error, jsonb_build_object(
-      'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
-    )), format('Dead letter after %s attempts', job.attempt));
-    return null;
+  return job;
+end
+$$;
+
+-- Buries a job that has no attempt left, or whose workers were lost too often. False where it may be tried again.
+create function superstoryboard.bury_exhausted(p_job superstoryboard.jobs) returns boolean
+language plpgsql as $$
+begin
+  if p_job.attempt < p_job.max_attempts and p_job.lost_claims < superstoryboard.max_lost_claims() then
+    return false;
   end if;
+  perform superstoryboard.bury_due_job(p_job, coalesce(p_job.error, jsonb_build_object(
+    'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
+  )), format('Dead letter after %s attempts', p_job.attempt));
+  return true;
+end
+$$;
+
+-- Runs a locked job under its next claim. Its message is hidden for a day: while the job runs only its turn changes.
+create function superstoryboard.start_claim(
+  p_job uuid, p_worker text, p_lease_seconds integer, p_spends boolean, p_message text
+) returns superstoryboard.jobs
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
   update superstoryboard.jobs
-  set state = 'RUNNING', claim = claim + 1, worker = p_worker, claim_spent_attempt = spends,
-      attempt = attempt + spends::integer, started_at = coalesce(started_at, clock_timestamp()),
+  set state = 'RUNNING', claim = claim + 1, worker = p_worker, claim_spent_attempt = p_spends,
+      attempt = attempt + p_spends::integer, started_at = coalesce(started_at, clock_timestamp()),
       progress_percent = 5
-  where id = job.id
+  where id = p_job
   returning * into job;
   perform superstoryboard.hold_turn(job, p_lease_seconds);
   perform pgmq.set_vt(job.queue, job.msg_id, 86400);
-  perform superstoryboard.emit_event(job, case
-    when searched then 'Looking for its operation at the provider'
+  perform superstoryboard.emit_event(job, p_message);
+  return job;
+end
+$$;
+
+-- Turns a locked job that is due into a claimed one; null where there is nothing to do for it. What is paid for or may lie in
+-- staging is looked for first: a claim that does so makes no call, and spends nothing.
+create function superstoryboard.take_message(p_job superstoryboard.jobs, p_worker text, p_lease_seconds integer)
+returns superstoryboard.claimed_job
+language plpgsql as $$
+declare
+  job superstoryboard.jobs := p_job;
+  work record;
+  call superstoryboard.provider_calls;
+  upload superstoryboard.artifacts;
+  spends boolean;
+begin
+  select * into work from superstoryboard.paid_work(job.id);
+  call := work.call;
+  upload := work.upload;
+  if call.shape = 'OPERATION' and call.state = 'INTENT' and not work.searched then
+    perform superstoryboard.bury_interrupted(job, call);
+    return null;
+  end if;
+  spends := not (coalesce(call.state = 'ACCEPTED', false) or work.searched or upload.id is not null);
+  if spends and superstoryboard.bury_paid_for_nothing(job) then
+    return null;
+  end if;
+  job := superstoryboard.count_lost_claim(job);
+  if spends and superstoryboard.bury_exhausted(job) then
+    return null;
+  end if;
+  job := superstoryboard.start_claim(job.id, p_worker, p_lease_seconds, spends, case
+    when work.searched then 'Looking for its operation at the provider'
     when call.state = 'ACCEPTED' then 'Resumed'
     else 'Started'
   end);
-  return row(
+  return superstoryboard.claimed(job, call, work.searched, upload);
+end
+$$;
+
+-- A job as its worker gets it: with the operation to poll or to look for, and what to look for in staging.
+create function superstoryboard.claimed(
+  job superstoryboard.jobs, call superstoryboard.provider_calls, searched boolean, upload superstoryboard.artifacts
+) returns superstoryboard.claimed_job
+language sql as $$
+  select row(
     job.id, job.kind, job.owner, job.claim, job.attempt, job.max_attempts, job.queue, job.msg_id,
     job.generation, case when job.generation is null then superstoryboard.body_text(job.raw_body) end, job.model, job.traceparent,
     case when call.state = 'ACCEPTED' or searched then call.id end, call.model, call.operation_name,
@@ -306,7 +417,6 @@ begin
     case when searched then call.created_at end, extract(epoch from clock_timestamp() - call.created_at)::double precision,
     extract(epoch from call.search_until - clock_timestamp())::double precision
   )::superstoryboard.claimed_job;
-end
 $$;
 
 -- The error of a job whose worker stopped while it submitted.
@@ -437,7 +547,7 @@ language sql stable as $$
   select exists (
     select from superstoryboard.provider_calls
     where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until > clock_timestamp())
-  ) or p_job.kind = 'image' and exists (
+  ) or exists (
     select from superstoryboard.artifacts where job_id = p_job.id and state = 'UPLOADING' and call_id is not null
   );
 $$;

@@ -1,12 +1,13 @@
 -- The ledger of provider calls: what was sent, what was accepted, what was paid.
 
--- Records the intent to call, and for an image the place in staging where its answer goes: whoever gets the job later finds it.
--- Without `call_id` no call may be sent. `refused` says why: SECOND_PAYMENT where an earlier call was paid, or of a video perhaps
--- paid, and nobody waived it; CALL_LIMIT where as many calls as the job has attempts were or may have been paid since it was
+-- Records the intent to call, and where the answer holds the bytes (p_shape ANSWER) the place in staging where they go: whoever gets
+-- the job later finds it.
+-- Without `call_id` no call may be sent. `refused` says why: SECOND_PAYMENT where an earlier call was paid, or perhaps for an
+-- operation, and nobody waived it; CALL_LIMIT where as many calls as the job has attempts were or may have been paid since it was
 -- enqueued. Null: the claim is stale, the lease is short, or what an earlier call may have left in staging was not looked for.
--- An image whose earlier call was never answered is repeated, and that call stays UNKNOWN.
+-- A call of shape ANSWER that was never answered is repeated, and the earlier one stays UNKNOWN.
 create function superstoryboard.intend_call_v1(
-  p_job uuid, p_claim bigint, p_route text, p_model text, p_call_hash text, p_lease_seconds integer, p_staging_bucket text,
+  p_job uuid, p_claim bigint, p_route text, p_shape text, p_model text, p_call_hash text, p_lease_seconds integer, p_staging_bucket text,
   out call_id bigint, out staging_key text, out refused text
 )
 language plpgsql as $$
@@ -25,8 +26,9 @@ begin
   select c.id, a.staging_key into call_id, staging_key
   from superstoryboard.provider_calls c left join superstoryboard.artifacts a on a.call_id = c.id
   where c.job_id = p_job and c.claim = p_claim and c.state = 'INTENT' and c.call_hash = p_call_hash;
-  if call_id is not null or job.kind = 'image' and exists (
-    select from superstoryboard.artifacts where job_id = p_job and state = 'UPLOADING' and claim <> p_claim
+  if call_id is not null or exists (
+    select from superstoryboard.artifacts u
+    where u.job_id = p_job and u.state = 'UPLOADING' and u.call_id is not null and u.claim <> p_claim
   ) then
     return;
   end if;
@@ -37,10 +39,10 @@ begin
   update superstoryboard.provider_calls set state = 'UNKNOWN' where job_id = p_job and state = 'INTENT';
   update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
   where job_id = p_job and state = 'UPLOADING';
-  insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)
-  values (p_job, p_claim, p_call_hash, p_route, p_model)
+  insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model)
+  values (p_job, p_claim, p_call_hash, p_route, p_shape, p_model)
   returning id into call_id;
-  if job.kind = 'image' then
+  if p_shape = 'ANSWER' then
     staging_key := format('%s/%s/%s', p_job, p_claim, artifact);
     insert into superstoryboard.artifacts (id, job_id, call_id, claim, staging_bucket, staging_key)
     values (artifact, p_job, call_id, p_claim, p_staging_bucket, staging_key);
@@ -52,7 +54,7 @@ $$;
 create function superstoryboard.call_refused(p_job superstoryboard.jobs) returns text
 language sql stable as $$
   select case
-    when bool_or(c.waived_by is null and (c.state = 'SETTLED' or p_job.kind = 'video')) then 'SECOND_PAYMENT'
+    when bool_or(c.waived_by is null and (c.state = 'SETTLED' or c.shape = 'OPERATION')) then 'SECOND_PAYMENT'
     when count(*) filter (where c.created_at >= p_job.enqueued_at) >= p_job.max_attempts then 'CALL_LIMIT'
   end
   from superstoryboard.provider_calls c

@@ -219,8 +219,8 @@ language sql as $$
   select exists (select from kept);
 $$;
 
--- The staged bytes are gone or wrong: the job goes back. The operation of a video is polled and downloaded again unpaid; an image
--- is called for again, and the ledger says that its first call was let go.
+-- The staged bytes are gone or wrong: the job goes back. An operation is polled and its result downloaded again unpaid; what
+-- came in an answer is called for again, and the ledger says that its first call was let go.
 create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb) returns text
 language plpgsql as $$
 declare
@@ -244,7 +244,7 @@ begin
   update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
   where id = (select max(id) from superstoryboard.provider_calls where job_id = job.id and operation_name is not null and paid);
   update superstoryboard.provider_calls set waived_by = 'asset_writer'
-  where job_id = job.id and job.kind = 'image' and state = 'SETTLED' and paid and waived_by is null;
+  where job_id = job.id and shape = 'ANSWER' and state = 'SETTLED' and paid and waived_by is null;
   update superstoryboard.jobs set state = 'RETRYING', error = p_error, worker = null where id = job.id returning * into job;
   perform superstoryboard.set_due(job, 0);
   perform superstoryboard.emit_event(job, p_error ->> 'message');

@@ -54,32 +54,32 @@ begin
 end
 $$;
 
--- Takes an entity for a job, unless a job enqueued later has it. False means superseded.
+-- Takes a link of an entity for a job, unless a job enqueued later has it. False means superseded.
 create function superstoryboard.take_entity(
-  p_job superstoryboard.jobs, p_type text, p_entity text
+  p_job superstoryboard.jobs, p_link text, p_type text, p_entity text
 ) returns boolean
 language plpgsql as $$
 begin
-  insert into superstoryboard.entity_links as l (storyboard_id, entity_type, entity_id, media, rank, job_id)
-  values (p_job.generation ->> 'storyboardId', p_type, p_entity, p_job.kind, p_job.rank, p_job.id)
-  on conflict (storyboard_id, entity_type, entity_id, media) do update
+  insert into superstoryboard.entity_links as l (storyboard_id, entity_type, entity_id, link, rank, job_id)
+  values (p_job.generation ->> 'storyboardId', p_type, p_entity, p_link, p_job.rank, p_job.id)
+  on conflict (storyboard_id, entity_type, entity_id, link) do update
   set rank = excluded.rank, job_id = excluded.job_id, linked_at = clock_timestamp()
   where (l.rank, l.job_id) <= (excluded.rank, excluded.job_id);
   return found;
 end
 $$;
 
--- Links the job's entities and answers the warnings of doing so.
+-- Links the job's entities under the keys that p_link begins and answers the warnings of doing so.
 create function superstoryboard.link_entities(
-  p_job superstoryboard.jobs, p_kv regclass, p_url text, p_url_expires_at timestamptz
+  p_job superstoryboard.jobs, p_link text, p_kv regclass, p_url text, p_url_expires_at timestamptz
 ) returns text[]
 language plpgsql as $$
 declare
   warnings text[] := '{}';
   board text := p_job.generation ->> 'storyboardId';
   stamp text := superstoryboard.kv_time(clock_timestamp());
-  patch jsonb := jsonb_build_object(p_job.kind || 'Url', p_url, p_job.kind || 'UrlExpiresAt', superstoryboard.kv_time(p_url_expires_at),
-    p_job.kind || 'GeneratedAt', stamp, 'updatedAt', stamp);
+  patch jsonb := jsonb_build_object(p_link || 'Url', p_url, p_link || 'UrlExpiresAt', superstoryboard.kv_time(p_url_expires_at),
+    p_link || 'GeneratedAt', stamp, 'updatedAt', stamp);
   entity record;
   entities jsonb := jsonb_path_query_array(jsonb_build_array(
     jsonb_build_object('type', 'character', 'id', nullif(p_job.generation ->> 'characterId', '')),
@@ -89,7 +89,7 @@ declare
   taken jsonb := '[]';
 begin
   for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(entities) loop
-    if superstoryboard.take_entity(p_job, entity.type, entity.id) then
+    if superstoryboard.take_entity(p_job, p_link, entity.type, entity.id) then
       taken := taken || jsonb_build_object('type', entity.type, 'id', entity.id);
       keys := keys || format('%s:%s:%s', entity.type, board, entity.id) || format('%s:%s', entity.type, entity.id);
     elsif not 'superseded' = any (warnings) then
@@ -122,6 +122,7 @@ declare
   locked record;
   job superstoryboard.jobs;
   written superstoryboard.artifacts;
+  link text;
 begin
   select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
   job := locked.job;
@@ -151,9 +152,10 @@ begin
       url_expires_at = excluded.url_expires_at, media_type = excluded.media_type, size_bytes = excluded.size_bytes,
       sha256 = excluded.sha256, width = excluded.width, height = excluded.height, duration_ms = excluded.duration_ms,
       created_at = clock_timestamp();
+  select coalesce(k.link, split_part(written.media_type, '/', 1)) into link from superstoryboard.job_kinds k where k.name = job.kind;
   update superstoryboard.jobs j
   set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
-      warnings = j.warnings || superstoryboard.link_entities(job, p_kv, p_url, p_url_expires_at)
+      warnings = j.warnings || superstoryboard.link_entities(job, link, p_kv, p_url, p_url_expires_at)
   where j.id = job.id
   returning * into job;
   perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);

@@ -22,7 +22,7 @@ begin
       item -> 'generation' ->> 'storyboardId', item -> 'generation' ->> 'sceneId', item -> 'generation' ->> 'characterId',
       item -> 'generation', item ->> 'provider', item ->> 'model', item -> 'labels', coalesce((item ->> 'max_attempts')::integer, q.max_attempts),
       q.name, item ->> 'traceparent', array(select jsonb_array_elements_text(item -> 'warnings'))
-    from superstoryboard.queues q where q.kind = item ->> 'kind'
+    from superstoryboard.job_kinds k join superstoryboard.queues q on q.name = k.queue where k.name = item ->> 'kind'
     on conflict do nothing
     returning * into new_job;
     if new_job.id is null then

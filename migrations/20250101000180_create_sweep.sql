@@ -362,7 +362,7 @@ language sql as $$
   update superstoryboard.artifacts set cleaned_at = clock_timestamp(), lease_until = null where id = any (p_artifacts);
 $$;
 
--- The queues as operators see them, also one whose table was dropped.
+-- The queues as operators see them, also one whose table was dropped. Of several kinds the one that anyone may send.
 create function superstoryboard.queue_status_v1() returns table (
   name text, kind text, paused boolean, depth bigint, due bigint, oldest_age_seconds double precision,
   in_flight bigint, staged bigint, dead_lettered bigint
@@ -389,7 +389,7 @@ begin
     select count(*) filter (where t.lease_until <= present), count(*) into expired, held
     from superstoryboard.turns t where t.queue = q.name and t.due_at is null;
     name := q.name;
-    kind := q.kind;
+    kind := (select k.name from superstoryboard.job_kinds k where k.queue = q.name order by k.sent_publicly desc, k.name limit 1);
     paused := q.paused;
     depth := ready + waiting + held;
     due := ready + late + expired;

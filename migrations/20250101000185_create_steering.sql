@@ -24,7 +24,7 @@ language sql stable as $$
 $$;
 
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
--- SECOND_PAYMENT where a call was paid and nothing of it is left, or of a video perhaps paid, and nobody agreed to pay again.
+-- SECOND_PAYMENT where a call was paid and nothing of it is left, or perhaps for an operation, and nobody agreed to pay again.
 create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
 language plpgsql as $$
 begin
@@ -34,7 +34,7 @@ begin
     select from superstoryboard.provider_calls
     where job_id = p_job.id and waived_by is null
       and (not p_edited and state = 'SETTLED' and paid and not superstoryboard.may_be_staged(provider_calls)
-           or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN'))
+           or shape = 'OPERATION' and state in ('INTENT', 'UNKNOWN'))
   ) then
     return 'SECOND_PAYMENT';
   end if;
@@ -43,7 +43,7 @@ begin
   set waived_by = p_actor, state = case when state = 'INTENT' then 'UNKNOWN' else state end
   where job_id = p_job.id and waived_by is null and (
     p_edited or state = 'SETTLED' and paid and (p_accept or not superstoryboard.may_be_staged(provider_calls))
-    or p_job.kind = 'video' and state in ('INTENT', 'UNKNOWN')
+    or shape = 'OPERATION' and state in ('INTENT', 'UNKNOWN')
   );
   if p_edited then
     update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null

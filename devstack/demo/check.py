@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from superstoryboard.domain.kinds import KINDS
 from superstoryboard.media import MediaError
 from superstoryboard.media.verify import verify
 from superstoryboard.v1.job_pb2 import Job, JobState
@@ -88,7 +89,7 @@ async def read_links(plan: Plan, assets: list[FetchedAsset], database: StoryData
     for asset in assets:
         kind, entity_id = asset.item.entity
         key = plan.row_key(kind, entity_id)
-        field = f"{asset.item.kind}Url"
+        field = f"{KINDS[asset.item.kind].link}Url"
         url = asset.job.asset.url
         links.append(Link(key=key, field=field, url=url, found=rows.get(key, {}).get(field)))
         members: list[dict[str, Any]] = board.get(f"{kind}s", [])

@@ -13,8 +13,8 @@ from google.protobuf.json_format import ParseDict
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from superstoryboard.v1.generation_service_pb2 import BatchItem, CreateImageJobRequest, CreateVideoJobRequest
-from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
+from superstoryboard.domain.kinds import KINDS
+from superstoryboard.v1.generation_service_pb2 import BatchItem
 
 CONNECT_SECONDS = 10
 
@@ -43,9 +43,8 @@ class Item:
     def request(self, source_url: str = "") -> BatchItem:
         """The call that asks for it."""
         body = self.message | ({"sourceImageUrl": source_url} if source_url else {})
-        if self.kind == "image":
-            return BatchItem(image=CreateImageJobRequest(image=ParseDict(body, ImageGeneration())))
-        return BatchItem(video=CreateVideoJobRequest(video=ParseDict(body, VideoGeneration())))
+        field = KINDS[self.kind].field
+        return ParseDict({field: {field: body}}, BatchItem())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +143,7 @@ class StoryDatabase:
     async def send(self, kind: str, message: dict[str, Any]) -> int:
         """Enqueue a message as anyone with SQL may; the answer is its msg_id."""
         async with await self._connect() as connection:
-            cursor = await connection.execute(
-                "select pgmq.send(%s, %s::jsonb)", (f"{kind}_generation_queue", Jsonb(message))
-            )
+            cursor = await connection.execute("select pgmq.send(%s, %s::jsonb)", (KINDS[kind].queue, Jsonb(message)))
             row = await cursor.fetchone()
         if row is None:
             raise psycopg.DataError("pgmq.send answered nothing")

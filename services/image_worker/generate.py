@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from superstoryboard.domain.errors import CallOutcome
+from superstoryboard.domain.media import Media
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
@@ -18,6 +20,7 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff, facts_of
 from superstoryboard.worker.attempt.intent import Intent, Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
+from superstoryboard.worker.attempt.shapes import failures_of
 from superstoryboard.worker.routes import Routes
 
 
@@ -55,6 +58,10 @@ class ImageGenerator:
             WaitsError: what an earlier call may have left in staging cannot be read yet.
             DeadLetterError: no further call may be paid, or Storage refuses the image for good.
         """
+        with failures_of(RouteShape.ANSWER):
+            return await self._attempt(job)
+
+    async def _attempt(self, job: ClaimedJob) -> str:
         await reached("claimed")
         generation = await self._adoption.generation(job)
         if not isinstance(generation, ImageGeneration):
@@ -92,7 +99,7 @@ async def _measure(data: bytes) -> ArtifactFacts:
         ProviderFailure: no image decoder reads them; they are paid for and of no use.
     """
     try:
-        image = await verify_bytes(data, "image")
+        image = await verify_bytes(data, Media.IMAGE)
     except MediaError as error:
         raise damaged_image() from error
     return facts_of(image)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from superstoryboard.domain.kinds import IMAGE
+from superstoryboard.domain.media import Media
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import Gate, GateLimits, WorkQueue
@@ -27,14 +29,14 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "image-worker")
     catalogue = settings.catalogue()
-    model = settings.image_model or catalogue.default_name("image")
+    model = settings.image_model or catalogue.default_name(IMAGE.name)
     calls = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
     gate = Gate(catalogue.get(model).provider, model, calls)
     work = WorkQueue(connections.database, QUEUE, new_worker_id("image-worker"), gate)
     store = await open_staging(settings, connections.dependencies.of("storage"))
     staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
     ledger = Ledger(connections.database, settings.staging_bucket)
-    routes = Routes("image", catalogue, providers(settings, catalogue))
+    routes = Routes(Media.IMAGE, catalogue, providers(settings, catalogue))
     warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     generator = ImageGenerator(
@@ -59,7 +61,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    metrics = WorkerMetrics("image", connections.registry)
+    metrics = WorkerMetrics(IMAGE.name, connections.registry)
     worker = Worker(
         work, generator.generate, connections.queue_wakeups, limits, metrics=metrics, ready=staging.wait_proven
     )
@@ -70,7 +72,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        return await run_worker(worker, connections, settings, "image", staging=staging, close=close)
+        return await run_worker(worker, connections, settings, IMAGE, staging=staging, close=close)
     done = await run_once(worker, connections, once, staging)
     await close()
     await connections.aclose()

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import grpc
 
+from superstoryboard.domain.kinds import Kind, kind_of_message
 from superstoryboard.jobs.records import job_message
 from superstoryboard.jobs.steering import Edit, Refused, Steering
 from superstoryboard.jobs.store import JobStore
@@ -55,7 +56,8 @@ class DeadLetterCalls:
     ) -> api.RedriveDeadLettersResponse:
         """Start dead letters again, all or none."""
         del context
-        kind = request.WhichOneof("generation")
+        field = request.WhichOneof("generation")
+        kind = kind_of_message(getattr(request, field)) if field else None
         edit = self._edit(request, kind) if kind else None
         job_ids = _job_ids(request.job_ids)
         await self._same_kind(job_ids, kind)
@@ -73,17 +75,17 @@ class DeadLetterCalls:
         refusal = await self._steering.discard(job_ids, actor=caller().subject)
         return api.DiscardDeadLettersResponse(jobs=await self._jobs(job_ids, refusal))
 
-    def _edit(self, request: api.RedriveDeadLettersRequest, kind: str) -> Edit:
-        frozen = self._submissions.freeze(kind, getattr(request, kind))
+    def _edit(self, request: api.RedriveDeadLettersRequest, kind: Kind) -> Edit:
+        frozen = self._submissions.freeze(kind.name, getattr(request, kind.field))
         return Edit(frozen.generation, frozen.provider, frozen.model, frozen.warnings)
 
-    async def _same_kind(self, job_ids: list[UUID], kind: str | None) -> None:
+    async def _same_kind(self, job_ids: list[UUID], kind: Kind | None) -> None:
         """An edit is of one kind, and so must be the jobs."""
         if kind is None:
             return
         for row in await self._store.get(job_ids, None):
-            if row["kind"] != kind:
-                raise invalid([(kind, f"cannot replace what job {row['id']} asks for: it makes a {row['kind']}")])
+            if row["kind"] != kind.name:
+                raise invalid([(kind.field, f"cannot replace what job {row['id']} asks for: it makes a {row['kind']}")])
 
     async def _jobs(self, job_ids: list[UUID], refusal: Refused | None) -> list[job_pb2.Job]:
         if refusal is not None:

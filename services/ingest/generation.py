@@ -13,8 +13,10 @@ from uuid import UUID
 import grpc
 import psycopg
 
+from superstoryboard.domain.kinds import kind_name
+from superstoryboard.domain.states import TERMINAL_STATES, state_name
 from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
-from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
+from superstoryboard.jobs.records import event_message, job_message
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
 from superstoryboard.process.checkpoints import reached
@@ -35,7 +37,6 @@ from .submissions import CreateRequest, Submissions
 MAX_BATCH = 1000
 LOOK_SECONDS = 10.0
 """How often a watch looks whether its jobs have all ended, besides at its first page and at each end of a job."""
-KINDS = {0: "", 1: "image", 2: "video"}
 
 log = get_logger("generation")
 
@@ -198,7 +199,7 @@ def _filter(request: api.ListJobsRequest) -> JobFilter:
         scene_id=request.scene_id,
         character_id=request.character_id,
         states=tuple(state_name(state) for state in request.states),
-        kind=KINDS[request.kind],
+        kind=kind_name(request.kind),
         created_from=_time(request, "created_from"),
         created_before=_time(request, "created_before"),
     )

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from superstoryboard.db.database import DatabaseUnavailableError
+from superstoryboard.domain.kinds import kind_number
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.records import kind_value
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
@@ -99,7 +99,7 @@ async def keep_gauges(store: JobStore, metrics: QueueMetrics) -> None:
 def _queue(row: dict[str, Any], gates: list[api.Gate]) -> api.Queue:
     queue = api.Queue(
         name=row["name"],
-        kind=kind_value(row["kind"]),
+        kind=kind_number(row["kind"]),
         depth=row["depth"],
         due=row["due"],
         in_flight=row["in_flight"],

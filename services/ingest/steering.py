@@ -7,7 +7,8 @@ from uuid import UUID
 
 import grpc
 
-from superstoryboard.jobs.records import TERMINAL_STATES, job_message
+from superstoryboard.domain.states import TERMINAL_STATES
+from superstoryboard.jobs.records import job_message
 from superstoryboard.jobs.steering import Refusal, Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.rpc.authentication import caller

@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from superstoryboard.domain.kinds import charged_kinds, kind_of_request
 from superstoryboard.jobs.store import Submission
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_generation, validate_generation
@@ -50,8 +51,8 @@ class Submissions:
         self._catalogue = catalogue
         self._limits = limits
         self._default_models = {
-            "image": limits.image_model or catalogue.default_name("image"),
-            "video": limits.video_model or catalogue.default_name("video"),
+            kind.name: getattr(limits, kind.model_setting.lower(), "") or catalogue.default_name(kind.name)
+            for kind in charged_kinds()
         }
 
     def prepare(self, request: CreateRequest, owner: str) -> Submission:
@@ -60,7 +61,7 @@ class Submissions:
         Raises:
             ApiError: INVALID_ARGUMENT naming every wrong field.
         """
-        kind = "image" if isinstance(request, api.CreateImageJobRequest) else "video"
+        kind = kind_of_request(request).name
         wrong = self._violations(request, kind)
         if wrong:
             raise invalid(wrong)
@@ -80,7 +81,7 @@ class Submissions:
         )
 
     def freeze(self, kind: str, generation: Message) -> Frozen:
-        """A generation of kind `image` or `video`, checked as in a create request, with everything frozen.
+        """A generation of a kind, checked as in a create request, with everything frozen.
 
         Raises:
             ApiError: INVALID_ARGUMENT naming every wrong field.

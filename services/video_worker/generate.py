@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, JobFailure
+from superstoryboard.domain.media import Media
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
 from superstoryboard.media.types import MediaError, MediaFacts
@@ -22,6 +24,7 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff, facts_of
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
+from superstoryboard.worker.attempt.shapes import failures_of
 from superstoryboard.worker.routes import Routes
 
 from .polling import STARTED_PERCENT, Poller, Times
@@ -64,7 +67,12 @@ class VideoGenerator:
             StaleClaimError: the job belongs to someone else by now.
             ReleasedError: the worker drains while the provider's operation runs.
             StillRunningError: the operation goes on beyond the time of an attempt.
+            DeadLetterError: it is unknown whether an operation was accepted, or no further call may be paid.
         """
+        with failures_of(RouteShape.OPERATION):
+            return await self._attempt(job)
+
+    async def _attempt(self, job: ClaimedJob) -> str:
         await reached("claimed")
         generation = await self._adoption.generation(job)
         if not isinstance(generation, VideoGeneration):
@@ -112,7 +120,7 @@ class VideoGenerator:
 
 async def _verified(file: Path) -> MediaFacts:
     try:
-        return await verify(file, "video")
+        return await verify(file, Media.VIDEO)
     except MediaError as error:
         raise JobFailure(
             JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"The downloaded file is not a readable video: {error}")

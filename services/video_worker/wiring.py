@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from superstoryboard.domain.kinds import VIDEO
+from superstoryboard.domain.media import Media
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
@@ -34,7 +36,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
     connections = await Connections.open(settings, "video-worker")
     catalogue = settings.catalogue()
-    model = settings.video_model or catalogue.default_name("video")
+    model = settings.video_model or catalogue.default_name(VIDEO.name)
     calls = GateLimits(
         settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
     )
@@ -43,7 +45,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     store = await open_staging(settings, connections.dependencies.of("storage"))
     staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
     ledger = Ledger(connections.database, settings.staging_bucket)
-    routes = Routes("video", catalogue, providers(settings, catalogue))
+    routes = Routes(Media.VIDEO, catalogue, providers(settings, catalogue))
     warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     draining = asyncio.Event()
@@ -77,7 +79,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    metrics = WorkerMetrics("video", connections.registry)
+    metrics = WorkerMetrics(VIDEO.name, connections.registry)
     worker = Worker(
         work,
         generator.generate,
@@ -94,7 +96,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         await store.aclose()
 
     if once is None:
-        return await run_worker(worker, connections, settings, "video", staging=staging, close=close)
+        return await run_worker(worker, connections, settings, VIDEO, staging=staging, close=close)
     done = await run_once(worker, connections, once, staging)
     await close()
     await connections.aclose()

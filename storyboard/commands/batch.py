@@ -12,11 +12,12 @@ from google.protobuf.json_format import MessageToDict
 from storyboard.api.client import Ingest, connect_ingest
 from storyboard.api.errors import CommandError, ExitCode
 from storyboard.api.rpc_errors import status_lines
-from storyboard.commands.batch_file import Batch, Kind, calls, read_batch
+from storyboard.commands.batch_file import Batch, calls, read_batch
 from storyboard.terminal.options import RUN_PANEL, Labels, RunJson, parse_labels
 from storyboard.terminal.output import print_line, say
 from storyboard.terminal.views import SUCCEEDED, print_jobs
 from storyboard.terminal.waiting import exit_by, wait_for
+from superstoryboard.domain.kinds import IMAGE, VIDEO, Kind
 from superstoryboard.v1.job_pb2 import Job
 
 PANEL = "Generate"
@@ -57,7 +58,7 @@ def batch_images(
 
       storyboard batch-images examples/test-prompts.json
     """
-    _run(file, "image", request_id, label, detach=detach, as_json=as_json)
+    _run(file, IMAGE, request_id, label, detach=detach, as_json=as_json)
 
 
 def batch_videos(
@@ -79,7 +80,7 @@ def batch_videos(
 
       storyboard batch-videos my-videos.json --request-id monday
     """
-    _run(file, "video", request_id, label, detach=detach, as_json=as_json)
+    _run(file, VIDEO, request_id, label, detach=detach, as_json=as_json)
 
 
 def _run(file: Path, kind: Kind, request_id: str, label: list[str], *, detach: bool, as_json: bool) -> None:

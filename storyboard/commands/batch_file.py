@@ -6,16 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from storyboard.api.errors import CommandError, ExitCode
+from superstoryboard.domain.kinds import Kind
 from superstoryboard.providers.validation import InvalidGeneration, parse_generation
-from superstoryboard.v1.generation_service_pb2 import BatchItem, CreateImageJobRequest, CreateVideoJobRequest
-from superstoryboard.v1.job_pb2 import ImageGeneration
+from superstoryboard.v1.generation_service_pb2 import BatchItem
 
 ITEMS_PER_CALL = 1000
 BYTES_PER_CALL = 8 * 1024 * 1024
-Kind = Literal["image", "video"]
 
 
 @dataclass
@@ -57,10 +56,13 @@ def calls(items: Mapping[int, BatchItem]) -> Iterator[dict[int, BatchItem]]:
 
 
 def _item(kind: Kind, raw: Any, request_id: str, labels: dict[str, str]) -> BatchItem:
-    generation = parse_generation(kind, raw)
-    if isinstance(generation, ImageGeneration):
-        return BatchItem(image=CreateImageJobRequest(image=generation, request_id=request_id, labels=labels))
-    return BatchItem(video=CreateVideoJobRequest(video=generation, request_id=request_id, labels=labels))
+    generation = parse_generation(kind.name, raw)
+    item = BatchItem()
+    request = getattr(item, kind.field)
+    getattr(request, kind.field).CopyFrom(generation)
+    request.request_id = request_id
+    request.labels.update(labels)
+    return item
 
 
 def _read_array(file: Path) -> list[Any]:

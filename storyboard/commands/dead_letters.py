@@ -15,6 +15,7 @@ from storyboard.commands.jobs import DEFAULT_LIMIT, JobId
 from storyboard.terminal.options import Json
 from storyboard.terminal.output import print_line, print_proto, print_table, say
 from storyboard.terminal.views import entity_of, error_text, print_details, print_jobs, time_text
+from superstoryboard.domain.kinds import IMAGE, KINDS, Kind, kind_name
 from superstoryboard.v1.job_pb2 import Job
 from superstoryboard.v1.queue_service_pb2 import (
     DeadLetter,
@@ -137,18 +138,19 @@ def _find(queues: Queues, job_id: str) -> DeadLetter:
 def _edited(job: Job, prompt: str) -> RedriveDeadLettersRequest:
     """What the job asked for, with another prompt."""
     request = RedriveDeadLettersRequest(job_ids=[job.id])
-    if job.HasField("video"):
-        request.video.CopyFrom(job.video)
-        request.video.prompt = prompt
-    else:
-        request.image.CopyFrom(job.image)
-        request.image.prompt = prompt
+    field = job.WhichOneof("generation") or _kind(job).field
+    asked = getattr(request, field)
+    asked.CopyFrom(getattr(job, field))
+    asked.prompt = prompt
     return request
+
+
+def _kind(job: Job) -> Kind:
+    return KINDS.get(kind_name(job.kind), IMAGE)
 
 
 def _row(letter: DeadLetter) -> list[Text]:
     job = letter.job
-    kind = "video" if job.HasField("video") else "image"
     counts = (str(letter.provider_calls), str(letter.unknown_outcomes))
-    words = (job.id, kind, entity_of(job), *counts, time_text(job.end_time), error_text(job.error))
+    words = (job.id, kind_name(job.kind), entity_of(job), *counts, time_text(job.end_time), error_text(job.error))
     return [Text(word) for word in words]

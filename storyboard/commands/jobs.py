@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
+import click
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -16,6 +17,7 @@ from storyboard.terminal.output import print_proto, say
 from storyboard.terminal.progress import progress_display
 from storyboard.terminal.views import entity_of, print_details, print_jobs, print_result
 from storyboard.terminal.waiting import exit_by, jobs_go_on
+from superstoryboard.domain.kinds import KINDS, kind_number
 from superstoryboard.v1.generation_service_pb2 import ListJobsRequest, ListJobsResponse
 from superstoryboard.v1.job_pb2 import Job, JobEvent
 
@@ -37,6 +39,7 @@ class StateWord(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+KIND = click.Choice(list(KINDS))
 STATE_HELP = f"Jobs in this state; may be repeated: {', '.join(StateWord)}."
 
 
@@ -90,7 +93,7 @@ def jobs(
         list[StateWord] | None,
         typer.Option("--state", metavar="STATE", help=STATE_HELP, case_sensitive=False),
     ] = None,
-    kind: Annotated[Literal["image", "video"] | None, typer.Option("--kind", help="Jobs of this kind.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Jobs of this kind.", click_type=KIND)] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="Created at or after this time, in UTC.")] = None,
     before: Annotated[datetime | None, typer.Option("--before", help="Created before this time, in UTC.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = DEFAULT_LIMIT,
@@ -111,7 +114,7 @@ def jobs(
         scene_id=scene,
         character_id=character,
         states=[f"JOB_STATE_{word}" for word in state or []],
-        kind=f"JOB_KIND_{kind.upper()}" if kind else None,
+        kind=kind_number(kind),
         created_from=_timestamp(since),
         created_before=_timestamp(before),
     )

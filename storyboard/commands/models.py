@@ -13,10 +13,11 @@ from rich.text import Text
 from storyboard.api.errors import CommandError, ExitCode
 from storyboard.terminal.options import Json
 from storyboard.terminal.output import print_json, print_table
-from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Kind, Model
+from superstoryboard.domain.kinds import charged_kinds
+from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model
 
 HEADER = ("MODEL", "KIND", "ROUTE", "STATE", "USD", "CHOICES")
-KIND: dict[str, Kind] = {"images": "image", "videos": "video"}
+KIND = {f"{kind.name}s": kind.name for kind in charged_kinds()}
 
 
 def register(app: typer.Typer) -> None:

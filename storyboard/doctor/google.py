@@ -8,6 +8,7 @@ from storyboard.api.errors import CommandError, ExitCode
 from storyboard.api.settings import secret
 from storyboard.doctor.environment import value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
+from superstoryboard.domain.kinds import KINDS, charged_kinds
 from superstoryboard.inspection.google import (
     GoogleInspection,
     GoogleInspectionError,
@@ -17,11 +18,10 @@ from superstoryboard.inspection.google import (
 from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model, UnknownModel
 from superstoryboard.providers.google.files import GOOGLE
 from superstoryboard.providers.routes import ROUTES
-from superstoryboard.providers.validation import describe, validate_generation
-from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
+from superstoryboard.providers.validation import describe, parse_generation, validate_generation
 
 KEY_SETTING = "GOOGLE_GENERATIVE_AI_API_KEY"
-KINDS = (("image", "IMAGE_MODEL"), ("video", "VIDEO_MODEL"))
+DEFAULT_REQUEST = {"storyboardId": "doctor", "prompt": "A dot"}
 KEY_FINDINGS = {
     ModelAnswer.BAD_KEY: (
         f"{KEY_SETTING} is refused",
@@ -41,13 +41,13 @@ KEY_FINDINGS = {
 async def check_google() -> list[Finding]:
     """The catalogue, the key, and the model of each kind."""
     key = secret(KEY_SETTING)
-    if not key and not any(value(setting) for _, setting in KINDS):
+    if not key and not any(value(kind.model_setting) for kind in charged_kinds()):
         return [not_set("google key", KEY_SETTING)]
     try:
         catalogue = load_catalogue()
     except CommandError as error:
         return [failed("catalogue", error.lines[0], error.lines[1], error.exit_code)]
-    known = [_known(catalogue, kind, setting) for kind, setting in KINDS]
+    known = [_known(catalogue, kind.name, kind.model_setting) for kind in charged_kinds()]
     if not key:
         return [
             not_set("google key", f"{KEY_SETTING}, so models are held against the catalogue only"),
@@ -103,19 +103,15 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
     if model.kind != kind:
         mend = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
         return failed(f"{kind} model", f"{name} makes {model.kind}s", mend)
-    violations = validate_generation(_default_request(kind), catalogue, name)
+    violations = validate_generation(
+        parse_generation(kind, {"storyboardId": "doctor", "prompt": "A dot"}), catalogue, name
+    )
     if violations:
         mend = f"Set {setting} to a model that can; requests that name no size fail with this one."
         if model.refuse:
             mend = _replace_by(catalogue, model)
         return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", mend)
     return model
-
-
-def _default_request(kind: str) -> ImageGeneration | VideoGeneration:
-    if kind == "image":
-        return ImageGeneration(storyboard_id="doctor", prompt="A dot")
-    return VideoGeneration(storyboard_id="doctor", prompt="A dot")
 
 
 async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Finding:
@@ -149,14 +145,14 @@ def _by_catalogue(catalogue: Catalogue, model: Model) -> Finding:
     if late:
         return warning(name, late, _replace_by(catalogue, model))
     shape = model.default_aspect_ratio or "size of the model"
-    if model.kind == "video":
+    if model.durations:
         shape += f", {model.default_duration} s, {model.default_resolution}"
     until = f", retires {model.retirement_date}" if model.retirement_date else ""
     return ok(name, f"{model.name} can do the default {shape}{until}")
 
 
 def _replace_by(catalogue: Catalogue, model: Model) -> str:
-    setting = f"{model.kind.upper()}_MODEL"
+    setting = KINDS[model.kind].model_setting
     known = {each.name for each in catalogue.models(model.kind)}
     if model.replacement in known:
         return f"Set {setting} to {model.replacement}."

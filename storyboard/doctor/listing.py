@@ -7,6 +7,7 @@ from storyboard.doctor.environment import value
 from storyboard.doctor.findings import Finding, ok, unreachable, warning
 from storyboard.doctor.google import KEY_SETTING, load_catalogue
 from superstoryboard.domain.errors import ProviderFailure
+from superstoryboard.domain.kinds import VIDEO
 from superstoryboard.providers.catalogue import Catalogue, Model
 from superstoryboard.providers.google.files import GOOGLE
 from superstoryboard.providers.google.veo import ROUTE, VeoGemini
@@ -18,8 +19,8 @@ BY_HAND = "Where a submit has no answer, look for the operation in the worker's 
 async def check_listing() -> list[Finding]:
     """Whether Google lists the operations of the video model, and shows what was asked; nothing without a key."""
     key, catalogue = secret(KEY_SETTING), load_catalogue()
-    name = value("VIDEO_MODEL") or catalogue.default_video_model
-    if not key or name not in {each.name for each in catalogue.models("video")}:
+    name = value("VIDEO_MODEL") or catalogue.default_name(VIDEO.name)
+    if not key or name not in {each.name for each in catalogue.models(VIDEO.name)}:
         return []
     model = catalogue.get(name)
     if model.route != ROUTE:

@@ -15,6 +15,8 @@ from storyboard.doctor.findings import Finding, State, failed, ok, unreachable
 from storyboard.doctor.google import KEY_SETTING, load_catalogue
 from storyboard.terminal.views import SUCCEEDED, TERMINAL_STATES, error_text, state_word
 from superstoryboard.domain.errors import ProviderFailure
+from superstoryboard.domain.kinds import IMAGE
+from superstoryboard.domain.media import Media
 from superstoryboard.media import MediaError
 from superstoryboard.media.verify import probe_bytes
 from superstoryboard.providers.catalogue import Catalogue, Model
@@ -63,7 +65,7 @@ def plan(findings: Iterable[Finding], catalogue: Catalogue) -> Plan | Finding:
 
 def cheapest(catalogue: Catalogue) -> Model:
     """The image model of the lowest price that is not retired; on a tie the earlier one of the catalogue."""
-    models = [each for each in catalogue.models("image") if not each.refuse and each.price.usd]
+    models = [each for each in catalogue.models(IMAGE.name) if not each.refuse and each.price.usd]
     current = [each for each in models if not each.retirement_warning() and each.route == ROUTE]
     return min(current or models, key=lambda each: min(each.price.usd.values()))
 
@@ -109,7 +111,7 @@ async def _straight(plan: Plan, begun: float) -> Finding:
     try:
         call = Call(model=plan.model, prompt=PROMPT, aspect_ratio="1:1")
         data = await provider.generate(call, timeout_seconds=CALL_SECONDS)
-        picture = await probe_bytes(data, "image")
+        picture = await probe_bytes(data, Media.IMAGE)
     except ProviderFailure as error:
         found = f"Google made none: {error.error.error_class}/{error.error.code}: {error.error.message}"
         return failed(NAME, found, "docs/STATES.md says what each class of error means.")

@@ -50,7 +50,9 @@ def entity_of(job: Job) -> str:
 
 def generation_of(job: Job) -> ImageGeneration | VideoGeneration:
     """What the job was asked for; empty where its message was not valid."""
-    return job.video if job.HasField("video") else job.image
+    field = job.WhichOneof("generation")
+    asked: ImageGeneration | VideoGeneration = getattr(job, field) if field else ImageGeneration()
+    return asked
 
 
 MEANINGS = {

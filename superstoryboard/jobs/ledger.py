@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob, Gate
 from superstoryboard.telemetry.logs import get_logger
 
@@ -33,14 +34,14 @@ class CallRefusal(StrEnum):
     """Why a job may make no more call."""
 
     SECOND_PAYMENT = "SECOND_PAYMENT"
-    """An earlier call was paid, or of a video perhaps paid, and nobody let it go."""
+    """An earlier call was paid, or perhaps for an operation, and nobody let it go."""
     CALL_LIMIT = "CALL_LIMIT"
     """As many calls as the job has attempts were or may have been paid since it was enqueued."""
 
 
 @dataclass(frozen=True)
 class OpenedCall:
-    """The ledger row of a call that may be sent now, and for an image the place in staging where its answer goes.
+    """The ledger row of a call that may be sent now, and where the answer holds the bytes their place in staging.
 
     Without a row: the gate is closed for `wait_seconds`; or `refused` says why there may be no more call; or with
     neither the claim is stale or its lease too short.
@@ -60,18 +61,27 @@ class Ledger:
         self._staging_bucket = staging_bucket
 
     async def open(
-        self, job: ClaimedJob, *, route: str, model: str, gate: Gate, fingerprint: str, lease_seconds: int
+        self,
+        job: ClaimedJob,
+        *,
+        route: str,
+        shape: RouteShape,
+        model: str,
+        gate: Gate,
+        fingerprint: str,
+        lease_seconds: int,
     ) -> OpenedCall:
         """Pass the gate and record that a call is about to be sent."""
         row = await self._database.fetch_one(
             "select * from superstoryboard.open_call_v1("
-            "%(job)s, %(claim)s, %(route)s, %(provider)s, %(model)s, %(hash)s, %(lease)s::int,"
+            "%(job)s, %(claim)s, %(route)s, %(shape)s, %(provider)s, %(model)s, %(hash)s, %(lease)s::int,"
             " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(staging_bucket)s)",
             gate.values()
             | {
                 "job": job.id,
                 "claim": job.claim,
                 "route": route,
+                "shape": shape.value,
                 "model": model,
                 "hash": fingerprint,
                 "lease": lease_seconds,

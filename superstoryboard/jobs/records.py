@@ -9,27 +9,13 @@ from typing import Any
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from superstoryboard.domain.kinds import KINDS, kind_number
+from superstoryboard.domain.states import state_value
 from superstoryboard.foreign_json import decoded_json
 from superstoryboard.v1 import job_pb2
 
-TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "DEAD_LETTERED", "CANCELLED"})
 DOCUMENTS = ("generation", "labels", "error", "asset")
 """Columns of job_records that hold JSON as text, null also where it is too large to show."""
-
-
-def state_value(name: str) -> str:
-    """The enum value, by name, of a state as the database writes it."""
-    return f"JOB_STATE_{name}"
-
-
-def state_name(value: int) -> str:
-    """The state as the database writes it."""
-    return job_pb2.JobState.Name(value).removeprefix("JOB_STATE_")
-
-
-def kind_value(name: str) -> str:
-    """The enum value, by name, of a kind as the database writes it."""
-    return f"JOB_KIND_{name.upper()}"
 
 
 def read_record(row: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +36,7 @@ def job_message(row: dict[str, Any]) -> job_pb2.Job:
     """A row as `read_record` gives it as Job."""
     job = job_pb2.Job(
         id=str(row["id"]),
-        kind=kind_value(row["kind"]),
+        kind=kind_number(row["kind"]),
         state=state_value(row["state"]),
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
@@ -61,8 +47,9 @@ def job_message(row: dict[str, Any]) -> job_pb2.Job:
         warnings=[warning for warning in row["warnings"] if warning is not None],
         labels={key: str(value) for key, value in (row["labels"] or {}).items()},
     )
-    if row["generation"] is not None:
-        generation = getattr(job, row["kind"])
+    kind = KINDS.get(row["kind"])
+    if kind is not None and kind.field and row["generation"] is not None:
+        generation = getattr(job, kind.field)
         generation.SetInParent()
         with suppress(ParseError):
             ParseDict(row["generation"], generation, ignore_unknown_fields=True)

@@ -18,6 +18,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from superstoryboard.domain.media import Media
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
 from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, MediaType, sniff
 
@@ -72,7 +73,7 @@ def _probe(path: Path) -> MediaShape:
     _lift(resource.RLIMIT_AS)
     if media_type not in {MediaType.PNG, MediaType.JPEG}:
         import av  # noqa: F401, PLC0415
-    if media_type.kind == "image":
+    if media_type.media is Media.IMAGE:
         from superstoryboard.media.images import probe_image  # noqa: PLC0415
 
         _limit_decode()

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from PIL import Image, JpegImagePlugin
 
+from superstoryboard.domain.media import Media
 from superstoryboard.media.limits import MAX_PIXELS, MEMORY_BYTES
 from superstoryboard.media.png import check_png
 from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, MediaType, sniff, too_much_memory
@@ -32,7 +33,7 @@ def probe_image(source: Path | bytes) -> MediaShape:
 
 def _probe(file: BinaryIO) -> MediaShape:
     media_type = sniff(file.read(HEAD_BYTES))
-    if media_type is None or media_type.kind != "image":
+    if media_type is None or media_type.media is not Media.IMAGE:
         raise MediaError("the file is not a PNG, JPEG or WebP image")
     try:
         width, height = _check(file, media_type)

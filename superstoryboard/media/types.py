@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
+from superstoryboard.domain.media import Media
 from superstoryboard.media.limits import MEMORY_BYTES
-
-Kind = Literal["image", "video"]
 
 HEAD_BYTES = 64
 """How many first bytes `sniff` wants to see."""
@@ -34,8 +32,9 @@ class MediaType(StrEnum):
         return "jpg" if self is MediaType.JPEG else self.value.partition("/")[2]
 
     @property
-    def kind(self) -> Kind:
-        return "image" if self.value.startswith("image/") else "video"
+    def media(self) -> Media:
+        """Picture or video."""
+        return Media.of(self.value)
 
 
 class MediaError(ValueError):
@@ -69,7 +68,7 @@ class VideoFacts:
 class MediaFacts:
     """What an asset's record keeps; `duration_ms` is None for images, `sha256` lower-case hex."""
 
-    kind: Kind
+    media: Media
     media_type: MediaType
     width: int
     height: int

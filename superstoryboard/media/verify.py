@@ -11,52 +11,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from superstoryboard.domain.media import Media
 from superstoryboard.media.decoder import RESTART_MAX_SECONDS, RESTART_MIN_SECONDS, Decoder
-from superstoryboard.media.types import HEAD_BYTES, Kind, MediaError, MediaFacts, MediaShape, MediaType, sniff
+from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaFacts, MediaShape, MediaType, sniff
 from superstoryboard.telemetry.logs import get_logger
 
 log = get_logger("decoder")
 _decoder = Decoder()
-_NAMES = {"image": "a PNG, JPEG or WebP image", "video": "an MP4 or WebM video"}
+_NAMES = {Media.IMAGE: "a PNG, JPEG or WebP image", Media.VIDEO: "an MP4 or WebM video"}
 
 
-async def verify(path: Path, kind: Kind | None = None) -> MediaFacts:
+async def verify(path: Path, media: Media | None = None) -> MediaFacts:
     """Decode the file as what its bytes say it is, measure and hash it, each once.
 
     Raises:
-        MediaError: the bytes are no image or video of ours, not of the `kind` that is asked for, damaged, or above a
+        MediaError: the bytes are no image or video of ours, not of the `media` that is asked for, damaged, or above a
             limit of `superstoryboard.media.limits`.
         OSError: the file cannot be read.
     """
-    shape = await probe(path, kind)
+    shape = await probe(path, media)
     size_bytes, sha256 = await asyncio.to_thread(_digest, path)
     return _facts(shape, size_bytes, sha256)
 
 
-async def verify_bytes(data: bytes, kind: Kind | None = None) -> MediaFacts:
+async def verify_bytes(data: bytes, media: Media | None = None) -> MediaFacts:
     """As `verify`, of bytes in memory; on Linux a full disk is no hindrance."""
-    shape = await probe_bytes(data, kind)
+    shape = await probe_bytes(data, media)
     digest = await asyncio.to_thread(hashlib.sha256, data)
     return _facts(shape, len(data), digest.hexdigest())
 
 
-async def probe(path: Path, kind: Kind | None = None) -> MediaShape:
+async def probe(path: Path, media: Media | None = None) -> MediaShape:
     """As `verify`, where the hash is known or not wanted."""
-    if kind is not None:
+    if media is not None:
         media_type = await asyncio.to_thread(_sniff, path)
-        if media_type is None or media_type.kind != kind:
-            raise MediaError(f"the file is not {_NAMES[kind]}")
+        if media_type is None or media_type.media is not media:
+            raise MediaError(f"the file is not {_NAMES[media]}")
     return await _decoder.probe(path)
 
 
-async def probe_bytes(data: bytes, kind: Kind | None = None) -> MediaShape:
+async def probe_bytes(data: bytes, media: Media | None = None) -> MediaShape:
     """As `probe`, of bytes in memory, which may be paid for: a system that is out of files is waited for."""
     delay = RESTART_MIN_SECONDS
     while True:
         try:
             with _empty_file() as file:
                 await asyncio.to_thread(file.write_bytes, data)
-                return await probe(file, kind)
+                return await probe(file, media)
         except OSError as error:
             log.warning("Decoding is tried again", reason=f"no file can be made: {error.strerror}")
         await asyncio.sleep(delay)
@@ -79,7 +80,7 @@ def _empty_file() -> Iterator[Path]:
 
 def _facts(shape: MediaShape, size_bytes: int, sha256: str) -> MediaFacts:
     return MediaFacts(
-        kind=shape.media_type.kind,
+        media=shape.media_type.media,
         media_type=shape.media_type,
         width=shape.width,
         height=shape.height,

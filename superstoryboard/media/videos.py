@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from superstoryboard.domain.media import Media
 from superstoryboard.media.limits import MAX_VIDEO_PIXELS
 from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaType, VideoFacts, sniff, too_much_memory
 
@@ -24,7 +25,7 @@ def probe_video(path: Path) -> VideoFacts:
     """
     with path.open("rb") as file:
         media_type = sniff(file.read(HEAD_BYTES))
-    if media_type is None or media_type.kind != "video":
+    if media_type is None or media_type.media is not Media.VIDEO:
         raise MediaError("the file is not an MP4 or WebM video")
     import av  # noqa: PLC0415 - the codec libraries cost memory that images do without
 

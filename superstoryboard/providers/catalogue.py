@@ -13,11 +13,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from superstoryboard.domain.kinds import KINDS, charged_kinds
+from superstoryboard.domain.media import Media
 from superstoryboard.providers.routes import ROUTES
-
-Kind = Literal["image", "video"]
 
 SHIPPED = Path(__file__).with_name("catalogue.toml")
 
@@ -63,7 +63,7 @@ class Model:
     """
 
     name: str
-    kind: Kind
+    kind: str
     provider: str
     route: str
     prompt_max_characters: int
@@ -106,10 +106,9 @@ _REQUIRED = frozenset(each.name for each in fields(Model) if each.default is eac
 class Catalogue:
     """Every known model by name, and the default of each kind."""
 
-    def __init__(self, models: Mapping[str, Model], *, default_image_model: str, default_video_model: str) -> None:
+    def __init__(self, models: Mapping[str, Model], defaults: Mapping[str, str]) -> None:
         self._models = dict(models)
-        self.default_image_model = default_image_model
-        self.default_video_model = default_video_model
+        self._defaults = dict(defaults)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Catalogue:
@@ -125,8 +124,9 @@ class Catalogue:
             more, other_defaults = _read(path)
             models |= more
             defaults |= other_defaults
-        named = {kind: _default(defaults.get(kind), kind, models) for kind in get_args(Kind)}
-        return cls(models, default_image_model=named["image"], default_video_model=named["video"])
+        return cls(
+            models, {kind.name: _default(defaults.get(kind.name), kind.name, models) for kind in charged_kinds()}
+        )
 
     def get(self, name: str) -> Model:
         """The model of that name.
@@ -144,8 +144,8 @@ class Catalogue:
         return self._models[name].refusal if name in self._models else ""
 
     def default_name(self, kind: str) -> str:
-        """Name of the default model of a kind (`image` or `video`)."""
-        return self.default_image_model if kind == "image" else self.default_video_model
+        """Name of the default model of a kind that is charged."""
+        return self._defaults[kind]
 
     def models(self, kind: str | None = None) -> tuple[Model, ...]:
         """All models, or those of one kind, in the order of the file."""
@@ -164,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, Model], dict[str, object]]:
     entries, defaults = data.get("models", []), data.get("defaults", {})
     if unknown or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CatalogueError(f"the catalogue {path} holds [[models]] and [defaults], and nothing else")
-    if not isinstance(defaults, dict) or not defaults.keys() <= set(get_args(Kind)):
+    if not isinstance(defaults, dict) or not defaults.keys() <= {kind.name for kind in charged_kinds()}:
         raise CatalogueError(f"[defaults] of the catalogue {path} names an image and a video model, and nothing else")
     models = [_model(entry) for entry in entries]
     by_name = {model.name: model for model in models}
@@ -173,7 +173,7 @@ def _read(path: Path) -> tuple[dict[str, Model], dict[str, object]]:
     return by_name, defaults
 
 
-def _default(name: object, kind: Kind, models: Mapping[str, Model]) -> str:
+def _default(name: object, kind: str, models: Mapping[str, Model]) -> str:
     if not isinstance(name, str) or name not in models or models[name].kind != kind:
         raise CatalogueError(f"the default {kind} model of the catalogue is {name!r}, which is no {kind} model of it")
     return name
@@ -216,11 +216,12 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
 
 def _check(model: Model) -> None:
     """A wrong entry is found at start, not by the first job that names it."""
-    if model.kind not in get_args(Kind) or model.route not in ROUTES:
+    kind, route = KINDS.get(model.kind), ROUTES.get(model.route)
+    if kind is None or not kind.charged or route is None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
-    if ROUTES[model.route].makes != model.kind:
+    if kind.media is not route.makes:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} makes no {model.kind}s")
-    if not ROUTES[model.route].needs and not model.refuse:
+    if not route.needs and not model.refuse:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
     numbers = (model.prompt_max_characters, model.reference_images_max)
     lists = (model.aspect_ratios, model.sizes, model.durations, model.resolutions, *model.resolution_durations.values())
@@ -239,16 +240,20 @@ def _check(model: Model) -> None:
     _check_defaults(model)
 
 
+def _makes_videos(model: Model) -> bool:
+    return ROUTES[model.route].makes is Media.VIDEO
+
+
 def _check_defaults(model: Model) -> None:
     """A request that names nothing asks for what the model has."""
     where = f"entry {model.name!r} of the catalogue"
     for name, (choices, _) in _DEFAULTS.items():
         default, own = getattr(model, name), getattr(model, choices)
-        if model.kind == "video" and not own:
+        if _makes_videos(model) and not own:
             raise CatalogueError(f"{where}: a video model needs {choices}")
         if default and default not in own:
             raise CatalogueError(f"{where}: {name} {default!r} is not among its {choices}")
-    if model.kind == "video" and not all(each.isascii() and each.isdecimal() for each in model.durations):
+    if _makes_videos(model) and not all(each.isascii() and each.isdecimal() for each in model.durations):
         raise CatalogueError(f"{where}: durations are whole seconds")
     lengths = model.resolution_durations.get(model.default_resolution)
     if lengths is not None and model.default_duration not in lengths:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
+
+from superstoryboard.domain.media import Media
+from superstoryboard.domain.routes import RouteShape
 
 if TYPE_CHECKING:
     from superstoryboard.providers.source import SourceImage
@@ -23,23 +25,16 @@ _ID = r"[A-Za-z0-9][A-Za-z0-9._~-]*"
 _PARENT = r"(?:projects/[A-Za-z0-9:._-]+/locations/[a-z0-9-]+/)?publishers/google/"
 
 
-class Shape(StrEnum):
-    """How a route gives its results."""
-
-    ANSWER = "ANSWER"
-    OPERATION = "OPERATION"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One route. `makes` is the kind of its models; `needs` the setting without which a worker cannot call it.
+    """One route. `makes` is the media of its results; `needs` the setting without which a worker cannot call it.
 
     `operation_names` is the pattern of the names that it gives to operations, with the model where a name holds it, and
     `name_form` the same for people. `by_key`: its models are listed for an API key.
     """
 
-    makes: str
-    shape: Shape
+    makes: Media
+    shape: RouteShape
     needs: str = ""
     operation_names: str = ""
     name_form: str = ""
@@ -48,32 +43,32 @@ class Route:
 
 ROUTES: Mapping[str, Route] = MappingProxyType(
     {
-        "gemini_image": Route(makes="image", shape=Shape.ANSWER, needs=_KEY, by_key=True),
+        "gemini_image": Route(makes=Media.IMAGE, shape=RouteShape.ANSWER, needs=_KEY, by_key=True),
         "veo_gemini": Route(
-            makes="video",
-            shape=Shape.OPERATION,
+            makes=Media.VIDEO,
+            shape=RouteShape.OPERATION,
             needs=_KEY,
             operation_names=f"models/{_MODEL}/operations/{_ID}",
             name_form="models/MODEL/operations/ID",
             by_key=True,
         ),
         "veo_vertex": Route(
-            makes="video",
-            shape=Shape.OPERATION,
+            makes=Media.VIDEO,
+            shape=RouteShape.OPERATION,
             needs="GOOGLE_VERTEX_API_KEY, or GOOGLE_VERTEX_PROJECT with Google credentials",
             operation_names=f"{_PARENT}models/{_MODEL}/operations/{_ID}",
             name_form="projects/PROJECT/locations/LOCATION/publishers/google/models/MODEL/operations/ID",
         ),
         "interactions": Route(
-            makes="video",
-            shape=Shape.OPERATION,
+            makes=Media.VIDEO,
+            shape=RouteShape.OPERATION,
             needs=_KEY,
             operation_names=r"[A-Za-z0-9][A-Za-z0-9._~:=-]*",
             name_form="the interaction's id, such as v1_…",
             by_key=True,
         ),
         # Called by nobody: its entries of the catalogue only say what became of those names.
-        "imagen": Route(makes="image", shape=Shape.ANSWER),
+        "imagen": Route(makes=Media.IMAGE, shape=RouteShape.ANSWER),
     }
 )
 """By the name that entries of the catalogue and rows of the ledger have."""

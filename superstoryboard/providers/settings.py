@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self, get_args
+from typing import Self
 
 from pydantic import PrivateAttr, model_validator
 
 from superstoryboard.config.server import ServerSettings
-from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Kind
+from superstoryboard.domain.kinds import charged_kinds
+from superstoryboard.providers.catalogue import Catalogue, CatalogueError
 
 
 class ModelSettings(ServerSettings):
@@ -24,11 +25,11 @@ class ModelSettings(ServerSettings):
             self._catalogue = Catalogue.load(self.model_catalogue)
         except CatalogueError as error:
             raise ValueError(f"MODEL_CATALOGUE: {error}") from None
-        for kind in get_args(Kind):
-            name = getattr(self, f"{kind}_model", "")
-            known = [model.name for model in self._catalogue.models(kind)]
+        for kind in charged_kinds():
+            name = getattr(self, kind.model_setting.lower(), "")
+            known = [model.name for model in self._catalogue.models(kind.name)]
             if name and name not in known:
-                raise ValueError(f"{kind.upper()}_MODEL: the catalogue has no {kind} model of that name")
+                raise ValueError(f"{kind.model_setting}: the catalogue has no {kind.name} model of that name")
         return self
 
     def catalogue(self) -> Catalogue:

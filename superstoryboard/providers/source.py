@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.media import Media
 from superstoryboard.foreign_json import decoded_json
 from superstoryboard.media import MediaError, MediaType
 from superstoryboard.media.verify import probe_bytes
@@ -107,7 +108,7 @@ class SourceFetcher:
         except (httpx.HTTPError, OSError) as error:
             raise _unavailable("could not be reached", own=own) from error
         try:
-            shape = await probe_bytes(data, "image")
+            shape = await probe_bytes(data, Media.IMAGE)
         except MediaError as error:
             came = f" (it answered {content_type})" if content_type else ""
             raise _invalid("SOURCE_NOT_IMAGE", f"must be a readable image: {error}{came}") from error

@@ -16,18 +16,17 @@ from google.protobuf.message import Message
 from protovalidate import Validator
 
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.kinds import KINDS, kind_of_message
 from superstoryboard.providers.catalogue import Catalogue, Model, UnknownModel
 from superstoryboard.providers.source_url import url_problem
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 Generation = ImageGeneration | VideoGeneration
 Style = Literal["proto", "json"]
-Classes = Mapping[str, type[ImageGeneration] | type[VideoGeneration]]
 
 INVALID_ARGUMENT = "INVALID_ARGUMENT"
 MODEL_RETIRED = "MODEL_RETIRED"
 
-_CLASSES: Classes = {"image": ImageGeneration, "video": VideoGeneration}
 _EXACT_INTEGERS = 2**53
 _LARGEST_NUMBER = 10**1000
 _validator = Validator()
@@ -70,7 +69,7 @@ def normalise_body(kind: str, raw: object) -> dict[str, str | bool]:
 
 
 def parse_generation(kind: str, raw: object) -> Generation:
-    """The message of a body of kind `image` or `video`; its values are not validated yet.
+    """The message of a body of a kind; its values are not validated yet.
 
     Raises:
         InvalidGeneration: as `normalise_body`.
@@ -130,12 +129,28 @@ def freeze_body(kind: str, raw: object, catalogue: Catalogue, default_model: str
     return freeze_generation(message, catalogue, default_model)
 
 
+def read_body(kind: str, raw: object) -> Message:
+    """From a raw queue message to what it asks for, of a kind without a model: normalise, parse, validate.
+
+    Raises:
+        InvalidGeneration: with every broken rule of the body, fields named as in JSON.
+    """
+    body, violations = _normalise(kind, raw)
+    message = _filled(kind, body)
+    if not violations:
+        rules = (*_constraint_violations(message), *_nul_violations(message))
+        violations = [_styled(rule, message, "json") for rule in dict.fromkeys(rules)]
+    if violations:
+        raise InvalidGeneration(violations)
+    return message
+
+
 def _normalise(kind: str, raw: object) -> tuple[dict[str, str | bool], list[Violation]]:
     if not isinstance(raw, dict):
         return {}, [Violation("body", "must be a JSON object")]
     body: dict[str, str | bool] = {}
     violations: list[Violation] = []
-    for field in _CLASSES[kind].DESCRIPTOR.fields:
+    for field in KINDS[kind].message.DESCRIPTOR.fields:
         value = raw.get(field.json_name)
         if value is None:
             continue
@@ -171,7 +186,11 @@ def _number_text(value: object) -> str:
 
 
 def _fill(kind: str, body: Mapping[str, str | bool]) -> Generation:
-    message = _CLASSES[kind]()
+    return _generation(_filled(kind, body))
+
+
+def _filled(kind: str, body: Mapping[str, str | bool]) -> Message:
+    message = KINDS[kind].message()
     for field in message.DESCRIPTOR.fields:
         if field.json_name in body:
             setattr(message, field.name, body[field.json_name])
@@ -184,7 +203,7 @@ def _generation(message: Message) -> Generation:
     raise TypeError(f"{type(message).__name__} is no generation")
 
 
-def _constraint_violations(message: Generation) -> Iterator[Violation]:
+def _constraint_violations(message: Message) -> Iterator[Violation]:
     for violation in _validator.collect_violations(message):
         rule = violation.proto
         elements = rule.field.elements if rule.field is not None else ()
@@ -193,7 +212,7 @@ def _constraint_violations(message: Generation) -> Iterator[Violation]:
         yield Violation(name, rule.message)
 
 
-def _nul_violations(message: Generation) -> Iterator[Violation]:
+def _nul_violations(message: Message) -> Iterator[Violation]:
     for field, value in message.ListFields():
         if isinstance(value, str) and "\0" in value:
             yield Violation(field.name, "must not contain U+0000")
@@ -206,7 +225,7 @@ def _url_violations(message: Generation) -> Iterator[Violation]:
 
 
 def _model_violations(message: Generation, catalogue: Catalogue, default_model: str) -> Iterator[Violation]:
-    kind = "image" if isinstance(message, ImageGeneration) else "video"
+    kind = kind_of_message(message).name
     name = message.model or default_model
     try:
         model = catalogue.get(name)
@@ -244,7 +263,7 @@ def _choice(field: str, value: str, allowed: Sequence[str]) -> Iterator[Violatio
         yield Violation(field, f"must be one of {', '.join(allowed)}" if allowed else "is not a choice of this model")
 
 
-def _styled(violation: Violation, message: Generation, style: Style) -> Violation:
+def _styled(violation: Violation, message: Message, style: Style) -> Violation:
     """The protos' field names by default; in JSON style also those that a description mentions."""
     if style == "proto":
         return violation

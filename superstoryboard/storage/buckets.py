@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from superstoryboard.domain.media import BUCKETS, Media
 from superstoryboard.storage.objects import BucketOutcome, BucketRules, ObjectStore
 from superstoryboard.telemetry.logs import get_logger
 
@@ -30,8 +31,8 @@ class BucketDefinition:
     allowed_mime_types: tuple[str, ...] | None
 
 
-IMAGES = BucketDefinition("storyboard-images", True, None, ("image/png", "image/jpeg", "image/webp"))
-VIDEOS = BucketDefinition("storyboard-videos", True, 104_857_600, ("video/mp4", "video/webm"))
+IMAGES = BucketDefinition(BUCKETS[Media.IMAGE], True, None, ("image/png", "image/jpeg", "image/webp"))
+VIDEOS = BucketDefinition(BUCKETS[Media.VIDEO], True, 104_857_600, ("video/mp4", "video/webm"))
 FINAL_BUCKETS = (IMAGES, VIDEOS)
 
 

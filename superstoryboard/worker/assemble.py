@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.kinds import Kind
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
@@ -97,7 +98,7 @@ async def run_worker(
     worker: Worker,
     connections: Connections,
     settings: WorkerSettings,
-    kind: str,
+    kind: Kind,
     *,
     staging: Staging,
     close: Callable[[], Awaitable[None]],

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from superstoryboard.db.database import DatabaseUnavailableError
-from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, JobFailure, ProviderFailure
+from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import WorkerMetrics
@@ -112,7 +112,7 @@ class AttemptEndings:
             attempt.error = error.error
             return await self._work.retry(job, error.delay_seconds, error.error, spend=False)
         attempt.error = _job_error(error)
-        if isinstance(error, DeadLetterError) or _paid_for_nothing(job, error):
+        if isinstance(error, DeadLetterError):
             return await self._work.bury(job, attempt.error)
         asked = error.retry_after_seconds if isinstance(error, JobFailure) else None
         return await self._fail(job, attempt.error, asked)
@@ -121,8 +121,6 @@ class AttemptEndings:
         """What follows from each class of error (decision 0015)."""
         if error.error_class.final:
             return await self._work.fail(job, error)
-        if error.error_class is ErrorClass.UNKNOWN_OUTCOME and job.kind == "video":
-            return await self._work.bury(job, error)
         if error.error_class in CLOSING:
             wait = min(CLOSED_MAX_SECONDS, asked_seconds or CLOSING[error.error_class])
             if error.error_class is not ErrorClass.RATE_LIMITED:
@@ -133,14 +131,6 @@ class AttemptEndings:
         delay = backoff_seconds(job.attempt, self._retry_delay_seconds, random.random())  # noqa: S311 - jitter
         spend = error.error_class is not ErrorClass.UNAVAILABLE_DEPENDENCY
         return await self._work.retry(job, delay, error, spend=spend)
-
-
-def _paid_for_nothing(job: ClaimedJob, error: Exception) -> bool:
-    """True where a call was paid and its image is of no use: a second payment is a person's decision.
-
-    A video is fetched again from its operation instead.
-    """
-    return job.kind == "image" and isinstance(error, ProviderFailure) and error.outcome is CallOutcome.PAID
 
 
 def backoff_seconds(attempt: int, base_seconds: int, jitter: float) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.media import Media
 from superstoryboard.providers.catalogue import Catalogue, UnknownModel
 from superstoryboard.providers.routes import ROUTES, AnswerRoute, OperationRoute
 
@@ -14,10 +15,10 @@ AnyRoute = TypeVar("AnyRoute", AnswerRoute, OperationRoute)
 
 
 class Routes(Generic[AnyRoute]):
-    """The providers of one kind that have credentials, by route."""
+    """The providers of results of one media type that have credentials, by route."""
 
-    def __init__(self, kind: str, catalogue: Catalogue, providers: Mapping[str, AnyRoute]) -> None:
-        self._kind = kind
+    def __init__(self, media: Media, catalogue: Catalogue, providers: Mapping[str, AnyRoute]) -> None:
+        self._media = media
         self._catalogue = catalogue
         self._providers: dict[str, AnyRoute] = dict(providers)
 
@@ -58,9 +59,9 @@ class Routes(Generic[AnyRoute]):
 
     def _missing(self, route: str) -> str:
         known = ROUTES.get(route)
-        if known is None or known.makes != self._kind or not known.needs:
-            return f"this worker makes no {self._kind}s by route {route}"
-        return f"{self._kind}s by route {route} need the setting {known.needs}"
+        if known is None or known.makes is not self._media or not known.needs:
+            return f"this worker makes no {self._media}s by route {route}"
+        return f"{self._media}s by route {route} need the setting {known.needs}"
 
 
 def _unusable(code: str, message: str) -> JobFailure:

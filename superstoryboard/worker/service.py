@@ -11,7 +11,9 @@ from uuid import UUID
 import grpc
 
 from superstoryboard.db.notify import Wakeups
-from superstoryboard.jobs.records import TERMINAL_STATES, kind_value
+from superstoryboard.domain.kinds import Kind
+from superstoryboard.domain.media import Media
+from superstoryboard.domain.states import TERMINAL_STATES
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.validation import check
@@ -20,7 +22,6 @@ from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer
 from superstoryboard.worker.attempts import Attempt
 from superstoryboard.worker.loop import Worker
 
-DEFAULT_MESSAGES = {"image": 5, "video": 1}
 LONGEST_SECONDS = 3600.0
 ANSWER_RESERVE_SECONDS = 0.5
 POLL_SECONDS = 0.5
@@ -35,7 +36,7 @@ Row = dict[str, Any]
 class WorkerService(WorkerServiceServicer):
     """On each worker (SPEC A10)."""
 
-    def __init__(self, worker: Worker, kind: str, store: JobStore, wakeups: Wakeups) -> None:
+    def __init__(self, worker: Worker, kind: Kind, store: JobStore, wakeups: Wakeups) -> None:
         self._worker = worker
         self._kind = kind
         self._store = store
@@ -51,7 +52,7 @@ class WorkerService(WorkerServiceServicer):
         remaining = context.time_remaining()
         seconds = LONGEST_SECONDS if remaining is None else remaining
         deadline = time.monotonic() + max(0.0, seconds - ANSWER_RESERVE_SECONDS)
-        quantity = request.max_messages or DEFAULT_MESSAGES[self._kind]
+        quantity = request.max_messages or self._kind.batch
         taken: list[Attempt] = []
         processing = asyncio.create_task(self._worker.process(quantity, force=True, taken=taken.append))
         try:
@@ -79,7 +80,7 @@ class WorkerService(WorkerServiceServicer):
             queue=self._worker.queue,
             concurrency=self._worker.limits.concurrency,
             draining=self._worker.draining.is_set(),
-            kind=kind_value(self._kind),
+            kind=self._kind.number,
         )
         for attempt in self._worker.running:
             running = answer.running.add(job_id=str(attempt.job.id), claim=attempt.job.claim)
@@ -106,7 +107,7 @@ def _result(attempt: Attempt, row: Row | None) -> api.ProcessResult:
     result.character_id = row["character_id"] or ""
     if row["state"] == "SUCCEEDED":
         result.success = True
-        setattr(result, f"{row['kind']}_url", row["asset"]["url"])
+        setattr(result, f"{Media.of(row['asset']['media_type'])}_url", row["asset"]["url"])
     else:
         result.error = _error(attempt, row)
     return result
@@ -122,7 +123,7 @@ def _error(attempt: Attempt, row: Row) -> str:
     return attempt.given_back if row["state"] == "QUEUED" and attempt.given_back else STILL_RUNNING
 
 
-def _message(kind: str, processed: int) -> str:
+def _message(kind: Kind, processed: int) -> str:
     if processed == 0:
         return "No messages in queue"
-    return f"Processed {processed} messages" if kind == "image" else f"Processed {processed} message(s)"
+    return kind.processed.format(processed)

@@ -81,8 +81,8 @@ def accept(running: Pipeline, operations: list[Operation]) -> None:
     with running.sql.cursor() as cursor:
         cursor.executemany(
             "insert into superstoryboard.provider_calls"
-            " (job_id, claim, call_hash, route, model, state, operation_name, accepted_at)"
-            " values (%s, 0, 'h', 'veo_gemini', %s, 'ACCEPTED', %s, clock_timestamp())",
+            " (job_id, claim, call_hash, route, shape, model, state, operation_name, accepted_at)"
+            " values (%s, 0, 'h', 'veo_gemini', 'OPERATION', %s, 'ACCEPTED', %s, clock_timestamp())",
             [(result.job.id, VIDEO_MODEL, each.name) for result, each in zip(made, operations, strict=True)],
         )
 

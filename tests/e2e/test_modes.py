@@ -229,7 +229,7 @@ def test_fifty_scenes_of_one_storyboard_at_once(running: Pipeline) -> None:
 
 
 def test_process_queue_works_on_a_paused_queue_and_answers_in_its_form(running: Pipeline) -> None:
-    running.sql.execute("update superstoryboard.queues set paused = true where kind = 'image'")
+    running.sql.execute("update superstoryboard.queues set paused = true where name = 'image_generation_queue'")
     try:
         good = running.image("now", scene_id="scene-001")
         running.script({"on": "image", "prompt_contains": "never now", "kind": "blocked_prompt"})

@@ -202,7 +202,7 @@ CHECKS: dict[str, LiteralString] = {
         select l.type, l.entity, l.kind, l.id as last_job, k.job_id as linked, s.value
         from last l
         full join superstoryboard.entity_links k
-          on (k.entity_type, k.entity_id, k.media, k.storyboard_id) = (l.type, l.entity, l.kind, '{BOARD}')
+          on (k.entity_type, k.entity_id, k.link, k.storyboard_id) = (l.type, l.entity, l.kind, '{BOARD}')
         left join shown s on (s.type, s.entity) = (l.type, l.entity)
         where l.id is distinct from k.job_id or l.rank <> k.rank
           or s.value ->> (l.kind || 'Url') is distinct from l.url

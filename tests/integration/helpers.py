@@ -10,6 +10,7 @@ import psycopg
 
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
 from superstoryboard.jobs.queue import ClaimedJob, Gate, GateLimits, WorkQueue
@@ -58,8 +59,11 @@ async def claim_one(work: WorkQueue, lease_seconds: int = 60) -> ClaimedJob:
 
 
 async def open_call(database: Database, job: ClaimedJob, **limits: int) -> OpenedCall:
+    """The intent to call, by a route of the shape that jobs of its queue go by."""
     gate = Gate("google", "m", GateLimits(**limits))
-    return await Ledger(database).open(job, route="r", model="m", gate=gate, fingerprint="f", lease_seconds=1)
+    shape = RouteShape.ANSWER if job.queue == IMAGE_QUEUE else RouteShape.OPERATION
+    ledger = Ledger(database)
+    return await ledger.open(job, route="r", shape=shape, model="m", gate=gate, fingerprint="f", lease_seconds=1)
 
 
 async def intend(database: Database, job: ClaimedJob) -> int | None:

@@ -101,8 +101,8 @@ async def test_a_job_never_has_two_unsettled_calls(database: Database, sql: psyc
     assert await intend(database, await claim_one(image_queue(database))) is not None
     with pytest.raises(psycopg.errors.UniqueViolation):
         sql.execute(
-            "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)"
-            " values (%s, 1, 'f', 'r', 'm')",
+            "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model)"
+            " values (%s, 1, 'f', 'r', 'ANSWER', 'm')",
             (job_id,),
         )
 

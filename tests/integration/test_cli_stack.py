@@ -144,7 +144,7 @@ async def test_a_batch_runs_to_its_end(cli: Cli) -> None:
 
 
 async def test_process_works_on_a_paused_queue_and_prints_its_json(cli: Cli, sql: psycopg.Connection) -> None:
-    sql.execute("update superstoryboard.queues set paused = true where kind = 'image'")
+    sql.execute("update superstoryboard.queues set paused = true where name = 'image_generation_queue'")
     try:
         body = {"storyboardId": "board", "sceneId": "scene-001", "prompt": "A lighthouse"}
         send = "select pgmq.send('image_generation_queue', %s::jsonb)"

@@ -120,8 +120,8 @@ async def test_a_name_that_comes_after_another_call_was_opened_is_kept_as_paid(
     call = await intend(database, await claim_one(video_queue(database)))
     sql.execute("update superstoryboard.provider_calls set state = 'UNKNOWN'")
     sql.execute(
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model)"
-        " select job_id, claim, call_hash, route, model from superstoryboard.provider_calls"
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model)"
+        " select job_id, claim, call_hash, route, shape, model from superstoryboard.provider_calls"
     )
     assert call is not None
     await asyncio.wait_for(Ledger(database).accept(call, "op"), timeout=60)

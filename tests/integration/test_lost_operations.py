@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from services.video_worker.search import mark_of, match
 from superstoryboard.db.database import Database
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.queue import LostCall
@@ -92,7 +93,13 @@ async def test_an_intent_whose_worker_is_gone_is_found_too(
     work = video_queue(database)
     job = await claim_one(work)
     opened = await Ledger(database).open(
-        job, route=VEO.name, model=VEO.model, gate=work.gate, fingerprint="f", lease_seconds=1
+        job,
+        route=VEO.name,
+        shape=RouteShape.OPERATION,
+        model=VEO.model,
+        gate=work.gate,
+        fingerprint="f",
+        lease_seconds=1,
     )
     assert opened.call_id is not None
     await LostOperations(database).search_for(opened.call_id, 900)
@@ -183,8 +190,9 @@ async def test_an_operation_of_another_call_is_never_taken(
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     other = await accept(database, model="m")
     taken = (
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, operation_name)"
-        " values (%s, 1, %s, 'veo_gemini', 'm', %s, %s)"
+        "insert into superstoryboard.provider_calls"
+        " (job_id, claim, call_hash, route, shape, model, state, operation_name)"
+        " values (%s, 1, %s, 'veo_gemini', 'OPERATION', 'm', %s, %s)"
     )
     sql.execute(taken, (other, "g", "SETTLED", VEO.operation))
     assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
@@ -229,8 +237,9 @@ async def test_a_likeness_proves_nothing_beside_an_open_call_of_the_same_minutes
     await lose_answer(database, stub, monkeypatch)
     other = await accept(database, model="m")
     await database.fetch(
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, created_at)"
-        " select %(job)s, 1, 'another', route, model, 'UNKNOWN', created_at + make_interval(mins => %(minutes)s::int)"
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state, created_at)"
+        " select %(job)s, 1, 'another', route, shape, model, 'UNKNOWN',"
+        " created_at + make_interval(mins => %(minutes)s::int)"
         " from superstoryboard.provider_calls",
         {"job": other, "minutes": minutes},
     )

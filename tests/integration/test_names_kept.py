@@ -105,8 +105,9 @@ async def test_an_operation_is_that_of_one_call_only(database: Database, sql: ps
     call = await submitted(database)
     await Ledger(database).accept(call, "op")
     again = (
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state, operation_name)"
-        " select job_id, 2, 'another', %s, model, 'UNKNOWN', 'op' from superstoryboard.provider_calls"
+        "insert into superstoryboard.provider_calls"
+        " (job_id, claim, call_hash, route, shape, model, state, operation_name)"
+        " select job_id, 2, 'another', %s, shape, model, 'UNKNOWN', 'op' from superstoryboard.provider_calls"
     )
     with pytest.raises(psycopg.errors.UniqueViolation):
         sql.execute(again, ("r",))

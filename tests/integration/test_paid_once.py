@@ -63,7 +63,7 @@ async def test_a_job_at_its_limit_of_calls_is_a_dead_letter(database: Database) 
     intents = Intents(work, Ledger(database))
 
     async def generate(job: ClaimedJob) -> str:
-        await intents.open(job, ImageGeneration(model="m"), None, "route")
+        await intents.open(job, ImageGeneration(model="m"), None, "gemini_image")
         raise AssertionError("a call was opened")
 
     worker = Worker(work, generate, Wakeups(None, QUEUE_CHANNEL), Limits(1, 60, 5, 30))
@@ -87,7 +87,7 @@ async def test_a_video_that_was_not_submitted_waits_for_no_person(database: Data
 
     job = await claim_one(work)
     opening = asyncio.create_task(
-        Intents(work, Ledger(database)).open(job, VideoGeneration(model="m"), None, "route", prepare)
+        Intents(work, Ledger(database)).open(job, VideoGeneration(model="m"), None, "veo_gemini", prepare)
     )
     await opened.get()
     if trouble == "cancelled":
@@ -109,7 +109,7 @@ async def test_a_call_is_not_sent_after_its_job_was_cancelled_in_its_preparation
         await cancel(database, job_id)
 
     with pytest.raises(StaleClaimError):
-        await Intents(work, Ledger(database)).open(job, VideoGeneration(model="m"), None, "route", prepare)
+        await Intents(work, Ledger(database)).open(job, VideoGeneration(model="m"), None, "veo_gemini", prepare)
     assert await ledger(database) == [("SETTLED", False, None)]
 
 

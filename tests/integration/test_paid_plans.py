@@ -21,8 +21,9 @@ select md5(n::text)::uuid, case n % 2 when 0 then 'image' else 'video' end, 'ali
   case n % 2 when 0 then 'image' else 'video' end || '_generation_queue', n, now(), 1
 from generate_series(1, {ENDED}) n;
 insert into superstoryboard.provider_calls (
-  job_id, claim, call_hash, route, model, state, operation_name, accepted_at, search_until)
-select id, 1, 'h', 'r', 'm', case when kind = 'video' and msg_id % 4 = 1 then 'ACCEPTED' else 'INTENT' end,
+  job_id, claim, call_hash, route, shape, model, state, operation_name, accepted_at, search_until)
+select id, 1, 'h', 'r', case kind when 'video' then 'OPERATION' else 'ANSWER' end, 'm',
+  case when kind = 'video' and msg_id % 4 = 1 then 'ACCEPTED' else 'INTENT' end,
   case when kind = 'video' and msg_id % 4 = 1 then id::text end, now(), case kind when 'video' then now() end
 from superstoryboard.jobs;
 insert into superstoryboard.artifacts (id, job_id, call_id, claim, staging_bucket, staging_key)

@@ -48,9 +48,10 @@ FILL: tuple[LiteralString, ...] = (
     """,
     f"""
     insert into superstoryboard.provider_calls (
-      job_id, claim, call_hash, route, model, state, paid, created_at, settled_at
+      job_id, claim, call_hash, route, shape, model, state, paid, created_at, settled_at
     )
-    select md5((n * 4 % {JOBS} + 3)::text)::uuid, 1, 'h', 'r', 'm', 'SETTLED', true, now() - n * interval '1 s', now()
+    select md5((n * 4 % {JOBS} + 3)::text)::uuid, 1, 'h', 'r', 'ANSWER', 'm', 'SETTLED', true,
+      now() - n * interval '1 s', now()
     from generate_series(1, {CALLS}) n
     """,
     f"select setval('pgmq.q_image_generation_queue_msg_id_seq', {JOBS})",

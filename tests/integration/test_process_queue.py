@@ -15,6 +15,7 @@ from devstack.stack.ports import free_port
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.kinds import IMAGE
 from superstoryboard.jobs.queue import ClaimedJob, Gate, WorkQueue
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.rpc.authentication import Authenticator
@@ -49,7 +50,7 @@ class Held:
 async def served(database: Database, worker: Worker) -> AsyncIterator[Any]:
     address = f"127.0.0.1:{free_port()}"
     server = Server(address, Authenticator(None), RpcMetrics())
-    service = WorkerService(worker, "image", JobStore(database), worker.wakeups)
+    service = WorkerService(worker, IMAGE, JobStore(database), worker.wakeups)
     server.add("superstoryboard.v1.WorkerService", add_WorkerServiceServicer_to_server, service)
     await server.start(reflect=False)
     try:

@@ -142,7 +142,7 @@ async def test_a_paused_queue_is_not_claimed_from_and_says_who_paused_it(
     await accept(database)
     assert await steering.pause("image_generation_queue", paused=True, actor="operator")
     assert await image_queue(database).claim(1, 60) == []
-    who = await database.fetch_one("select paused_by from superstoryboard.queues where kind = 'image'")
+    who = await database.fetch_one("select paused_by from superstoryboard.queues where name = 'image_generation_queue'")
     assert who == {"paused_by": "operator"}
     assert await steering.pause("image_generation_queue", paused=False, actor="operator")
     assert await claim_one(image_queue(database)) is not None

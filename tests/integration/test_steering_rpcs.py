@@ -75,9 +75,9 @@ def bury(sql: psycopg.Connection, make: Callable[[str], str]) -> Callable[..., s
         sql.execute("select superstoryboard.fail_job_v1(%s, 1, 'DEAD_LETTERED', %s)", (job_id, ERROR))
         if unknown:
             sql.execute(
-                "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state)"
-                " values (%s, 1, 'f', 'r', 'm', 'UNKNOWN')",
-                (job_id,),
+                "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state)"
+                " values (%s, 1, 'f', 'r', %s, 'm', 'UNKNOWN')",
+                (job_id, "OPERATION" if kind == "video" else "ANSWER"),
             )
         return job_id
 
@@ -240,8 +240,8 @@ OPERATION = "v1_found-in-the-log"
 def lose(sql: psycopg.Connection, job_id: str, state: str = "UNKNOWN") -> None:
     """A video whose submit has no answer."""
     sql.execute(
-        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, model, state)"
-        " values (%s, 1, 'h', 'interactions', 'gemini-omni-1.1-flash', %s)",
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state)"
+        " values (%s, 1, 'h', 'interactions', 'OPERATION', 'gemini-omni-1.1-flash', %s)",
         (job_id, state),
     )
 

@@ -19,6 +19,8 @@ from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.media import Media
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
@@ -67,7 +69,7 @@ async def attempt(database: Database, routes: Routes[OperationRoute]) -> Attempt
     staging = Staging(store, "artifact-staging", 60)
     generator = VideoGenerator(
         work=work,
-        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_video_model),
+        adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("video")),
         ledger=ledger,
         sources=sources,
         routes=routes,
@@ -92,7 +94,7 @@ def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> Routes[Opera
     given = {"GOOGLE_GEMINI_BASE_URL": url, "GOOGLE_VERTEX_BASE_URL": url} | dict.fromkeys(keys, KEY)
     for name, value in (SETTINGS | given).items():
         patch.setenv(name, value)
-    return Routes("video", CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
+    return Routes(Media.VIDEO, CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
 
 
 async def ask_for(database: Database, route: VideoRoute) -> Any:
@@ -111,7 +113,13 @@ async def ordered(database: Database, route: VideoRoute) -> Any:
     first = video_queue(database)
     job = await claim_one(first)
     opened = await Ledger(database).open(
-        job, route=route.name, model=route.model, gate=first.gate, fingerprint="f", lease_seconds=1
+        job,
+        route=route.name,
+        shape=RouteShape.OPERATION,
+        model=route.model,
+        gate=first.gate,
+        fingerprint="f",
+        lease_seconds=1,
     )
     assert opened.call_id is not None
     await Ledger(database).accept(opened.call_id, route.operation)
@@ -190,7 +198,7 @@ async def test_a_model_that_left_the_catalogue_waits_for_it(
 
 def test_the_default_route_is_usable_with_a_key_of_the_gemini_api(monkeypatch: pytest.MonkeyPatch) -> None:
     routes = routes_with("http://127.0.0.1:9", monkeypatch, GEMINI)
-    assert routes.problem(CATALOGUE.default_video_model) is None
+    assert routes.problem(CATALOGUE.default_name("video")) is None
 
 
 GONE = Answer(404, encoded({"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}))

@@ -14,11 +14,13 @@ from psycopg.types.json import Jsonb
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.worker.attempt.errors import ReleasedError, StillRunningError
 from superstoryboard.worker.attempt.generation import Adoption
+from superstoryboard.worker.attempt.shapes import failures_of
 from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
@@ -127,10 +129,12 @@ async def test_the_gate_that_closes_is_that_of_the_model_which_a_message_names(
 
 async def test_an_unknown_outcome_of_a_video_waits_for_a_person(database: Database) -> None:
     job_id = await accept(database, kind="video")
-    worker = Worker(
-        video_queue(database), failing(failure(ErrorClass.UNKNOWN_OUTCOME)), Wakeups(None, QUEUE_CHANNEL), LIMITS
-    )
-    await worker.process(1, force=False)
+
+    async def generate(_: ClaimedJob) -> str:
+        with failures_of(RouteShape.OPERATION):
+            raise failure(ErrorClass.UNKNOWN_OUTCOME)
+
+    await Worker(video_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS).process(1, force=False)
     assert (await row(database, job_id))["state"] == "DEAD_LETTERED"
 
 

@@ -14,7 +14,7 @@ def catalogue() -> Catalogue:
 
 
 def test_the_defaults_are_models_of_their_kind(catalogue: Catalogue) -> None:
-    assert catalogue.get(catalogue.default_image_model).kind == "image"
+    assert catalogue.get(catalogue.default_name("image")).kind == "image"
     assert catalogue.get(catalogue.default_name("video")).kind == "video"
     assert catalogue.default_name("image") == "gemini-nano-banana-2.1"
 
@@ -142,7 +142,7 @@ def test_a_file_of_the_installation_adds_to_the_shipped_one(tmp_path: Path, cata
     own = loaded(tmp_path, ADDED)
     assert own.get("my-film").prompt_max_characters == 9
     assert [model.name for model in own.models()] == [*(model.name for model in catalogue.models()), "my-film"]
-    assert own.default_video_model == catalogue.default_video_model
+    assert own.default_name("video") == catalogue.default_name("video")
 
 
 def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Path, catalogue: Catalogue) -> None:
@@ -150,7 +150,7 @@ def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Pat
     own = loaded(tmp_path, f'[defaults]\nvideo = "veo-3.1-generate-preview"\n{text}')
     model = own.get("veo-3.1-generate-preview")
     assert (model.route, model.retirement_date) == ("veo_vertex", None)
-    assert (own.default_video_model, own.default_image_model) == (model.name, catalogue.default_image_model)
+    assert (own.default_name("video"), own.default_name("image")) == (model.name, catalogue.default_name("image"))
     assert len(own.models()) == len(catalogue.models())
 
 

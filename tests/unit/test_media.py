@@ -71,7 +71,7 @@ def test_images_are_told_by_their_bytes(form: str, tmp_path: Path) -> None:
 
 def test_extensions() -> None:
     assert [media_type.extension for media_type in MediaType] == ["png", "jpg", "webp", "mp4", "webm"]
-    assert [media_type.kind for media_type in MediaType] == ["image"] * 3 + ["video"] * 2
+    assert [media_type.media for media_type in MediaType] == ["image"] * 3 + ["video"] * 2
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,11 @@ async def test_verify_hashes_and_measures(mp4: Path, tmp_path: Path) -> None:
     image = tmp_path / "x"
     image.write_bytes(picture("WEBP"))
     facts = await verify(image)
-    assert (facts.kind, facts.media_type, facts.duration_ms) == ("image", MediaType.WEBP, None)
+    assert (facts.media, facts.media_type, facts.duration_ms) == ("image", MediaType.WEBP, None)
     assert (facts.width, facts.height, facts.size_bytes) == (48, 32, image.stat().st_size)
     assert facts.sha256 == sha256_of(image)
     film_facts = await verify(mp4)
-    assert (film_facts.kind, film_facts.sha256) == ("video", sha256_of(mp4))
+    assert (film_facts.media, film_facts.sha256) == ("video", sha256_of(mp4))
     assert film_facts.duration_ms
 
 

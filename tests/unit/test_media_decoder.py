@@ -16,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from superstoryboard.domain.media import Media
 from superstoryboard.media import MediaError, MediaType
 from superstoryboard.media.decoder import Decoder
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
@@ -222,7 +223,7 @@ async def test_animations_are_refused_by_name(tmp_path: Path, form: str) -> None
 async def test_bytes_in_memory_need_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", "/nowhere")
     monkeypatch.setattr("tempfile.tempdir", None)
-    facts = await verify_bytes(PICTURE, "image")
+    facts = await verify_bytes(PICTURE, Media.IMAGE)
     assert (facts.width, facts.size_bytes) == (3, len(PICTURE))
     assert facts.sha256 == hashlib.sha256(PICTURE).hexdigest()
 
@@ -243,4 +244,4 @@ async def test_bytes_wait_for_a_system_that_is_out_of_files() -> None:
 
 async def test_a_kind_that_was_not_asked_for_is_not_decoded() -> None:
     with pytest.raises(MediaError, match="not an MP4 or WebM video"):
-        await probe_bytes(PICTURE, "video")
+        await probe_bytes(PICTURE, Media.VIDEO)

@@ -124,7 +124,7 @@ def test_violations_read_as_one_sentence() -> None:
 
 def test_proto_style_names_the_fields_of_the_protos() -> None:
     message = VideoGeneration(storyboard_id="sb", prompt="x", duration_seconds="6", resolution="1080p")
-    default = CATALOGUE.default_video_model
+    default = CATALOGUE.default_name("video")
     assert validate_generation(message, CATALOGUE, default) == [
         Violation("resolution", "1080p needs duration_seconds 8")
     ]
@@ -136,7 +136,7 @@ def test_proto_style_names_the_fields_of_the_protos() -> None:
 def test_an_edit_needs_a_source() -> None:
     assert problems("image", IMAGE | {"editMode": True}) == {"sourceImageUrl": "is required when editMode is true"}
     message = ImageGeneration(storyboard_id="sb", prompt="x", edit_mode=True)
-    assert validate_generation(message, CATALOGUE, CATALOGUE.default_image_model) == [
+    assert validate_generation(message, CATALOGUE, CATALOGUE.default_name("image")) == [
         Violation("source_image_url", "is required when edit_mode is true")
     ]
 
@@ -152,7 +152,7 @@ def test_a_refused_model_names_its_replacement(tmp_path: Path) -> None:
     catalogue = Catalogue.load(path)
     body = IMAGE | {"model": "gemini-2.5-flash-image-preview"}
     with pytest.raises(InvalidGeneration, match=r"replacement gemini-nano-banana-2\.1") as caught:
-        freeze_body("image", body, catalogue, catalogue.default_image_model)
+        freeze_body("image", body, catalogue, catalogue.default_name("image"))
     assert caught.value.error.code == "MODEL_RETIRED"
 
 
@@ -172,26 +172,26 @@ def test_aspect_ratios_are_the_models_own(ratio: str) -> None:
 def test_freezing_fills_every_default() -> None:
     assert MessageToDict(freeze("image", IMAGE)) == IMAGE | {
         "aspectRatio": "16:9",
-        "model": CATALOGUE.default_image_model,
+        "model": CATALOGUE.default_name("image"),
     }
     assert MessageToDict(freeze("video", IMAGE)) == IMAGE | {
         "aspectRatio": "16:9",
         "durationSeconds": "8",
         "resolution": "720p",
-        "model": CATALOGUE.default_video_model,
+        "model": CATALOGUE.default_name("video"),
     }
 
 
 def test_an_edit_keeps_an_empty_aspect_ratio() -> None:
     edit = IMAGE | {"editMode": True, "sourceImageUrl": "https://host/x.png"}
     frozen = freeze("image", edit)
-    assert MessageToDict(frozen) == edit | {"model": CATALOGUE.default_image_model}
+    assert MessageToDict(frozen) == edit | {"model": CATALOGUE.default_name("image")}
     assert freeze("image", edit | {"aspectRatio": "1:1"}).aspect_ratio == "1:1"
 
 
 def test_freezing_leaves_the_given_message_alone_and_is_stable() -> None:
     message = VideoGeneration(storyboard_id="sb", prompt="x", duration_seconds="4")
-    frozen = freeze_generation(message, CATALOGUE, CATALOGUE.default_video_model)
+    frozen = freeze_generation(message, CATALOGUE, CATALOGUE.default_name("video"))
     assert message == VideoGeneration(storyboard_id="sb", prompt="x", duration_seconds="4")
     assert freeze_generation(frozen, CATALOGUE, "another") == frozen
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
 
+from superstoryboard.domain.kinds import KINDS
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.providers.bodies import parse_body
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.validation import freeze_body
+from superstoryboard.providers.validation import freeze_body, read_body
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 from superstoryboard.worker.attempt.errors import StaleClaimError
 
@@ -22,7 +24,7 @@ class Adoption:
         self._catalogue = catalogue
         self._default_model = default_model
 
-    async def generation(self, job: ClaimedJob) -> Generation:
+    async def generation(self, job: ClaimedJob) -> Message:
         """The frozen generation of a job.
 
         Raises:
@@ -30,15 +32,19 @@ class Adoption:
             StaleClaimError: the job belongs to someone else by now.
         """
         if job.generation is not None:
-            message: Generation = ImageGeneration() if job.kind == "image" else VideoGeneration()
+            message = KINDS[job.kind].message()
             ParseDict(job.generation, message, ignore_unknown_fields=True)
             return message
-        frozen = freeze_body(job.kind, parse_body(job.raw_body), self._catalogue, self._default_model)
-        model = self._catalogue.get(frozen.model)
-        warning = model.retirement_warning()
-        kept = await self._work.freeze(
-            job, MessageToDict(frozen), model.provider, model.name, [warning] if warning else []
-        )
-        if not kept:
+        frozen, provider, name, warning = self._frozen(job)
+        if not await self._work.freeze(job, MessageToDict(frozen), provider, name, [warning] if warning else []):
             raise StaleClaimError
         return frozen
+
+    def _frozen(self, job: ClaimedJob) -> tuple[Message, str, str, str | None]:
+        """What a raw body asks for, with provider, model and a warning about it; a kind without charge has none."""
+        body = parse_body(job.raw_body)
+        if not KINDS[job.kind].charged:
+            return read_body(job.kind, body), "", "", None
+        frozen = freeze_body(job.kind, body, self._catalogue, self._default_model)
+        model = self._catalogue.get(frozen.model)
+        return frozen, model.provider, model.name, model.retirement_warning()

@@ -9,29 +9,30 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from google.protobuf.message import Message
+
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.errors import DatabaseUnavailableError, refused_state
 from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.domain.kinds import KINDS
+from superstoryboard.domain.media import Media
 from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Upload
 from superstoryboard.media.types import MediaError, MediaFacts
 from superstoryboard.media.verify import verify
 from superstoryboard.process.checkpoints import reached
-from superstoryboard.storage.buckets import IMAGES, VIDEOS
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import HintMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 from superstoryboard.worker.attempt.errors import DeadLetterError, StaleClaimError, WaitsError
-from superstoryboard.worker.attempt.generation import Generation
 from superstoryboard.worker.attempt.intent import Intent
 from superstoryboard.worker.attempt.staging import OCTETS, Staging
 
 RETRY_MIN_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 5
-BUCKETS = {"image": IMAGES.id, "video": VIDEOS.id}
 OF_THE_OBJECT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
 """Refusals that say something about one object, and nothing about the next."""
 ANSWER_LOST = JobError(
@@ -60,7 +61,7 @@ class HandOff:
         self._broker = broker
         self._metrics = metrics
 
-    async def hand_over(self, job: ClaimedJob, generation: Generation, file: Path, facts: ArtifactFacts) -> str:
+    async def hand_over(self, job: ClaimedJob, generation: Message, file: Path, facts: ArtifactFacts) -> str:
         """Stage a file that can be fetched again and give the job to the asset_writer. Returns the job's state.
 
         Waits for a Storage or database that is away.
@@ -75,7 +76,7 @@ class HandOff:
         return await self._announce(job, artifact, facts)
 
     async def hand_over_answer(
-        self, job: ClaimedJob, generation: Generation, intent: Intent, data: bytes, facts: ArtifactFacts
+        self, job: ClaimedJob, generation: Message, intent: Intent, data: bytes, facts: ArtifactFacts
     ) -> str:
         """Stage the paid answer of a call and give the job to the asset_writer. Returns the job's state.
 
@@ -90,7 +91,7 @@ class HandOff:
         await reached("staged-bytes")
         return await self._announce(job, await self._begin(job, generation, facts), facts)
 
-    async def rescue(self, job: ClaimedJob, generation: Generation, upload: Upload) -> str:
+    async def rescue(self, job: ClaimedJob, generation: Message, upload: Upload) -> str:
         """Hand over what the call of an earlier claim has left in staging. Returns the job's state.
 
         Raises:
@@ -138,11 +139,11 @@ class HandOff:
         log.warning("What an earlier call may have left is not in staging", look_again_seconds=round(seconds, 1))
         raise WaitsError(ANSWER_LOST, math.ceil(seconds))
 
-    async def _begin(self, job: ClaimedJob, generation: Generation, facts: ArtifactFacts) -> NewArtifact:
+    async def _begin(self, job: ClaimedJob, generation: Message, facts: ArtifactFacts) -> NewArtifact:
         artifact = await self._artifacts.begin(
             job,
             staging_bucket=self._staging.bucket,
-            bucket=BUCKETS[job.kind],
+            bucket=KINDS[job.kind].bucket_of(Media.of(facts.media_type)),
             path_prefix=path_prefix(job, generation),
             facts=facts,
         )
@@ -231,7 +232,12 @@ def _job_error(error: StorageError) -> JobError:
     return JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
 
 
-def path_prefix(job: ClaimedJob, generation: Generation) -> str:
-    """The path in front of the timestamp (SPEC A6): by scene, else by character, else by job."""
-    name = generation.scene_id or generation.character_id or str(job.id)
-    return f"{generation.storyboard_id}/{name}"
+def path_prefix(job: ClaimedJob, generation: Message) -> str:
+    """The path in front of the timestamp (SPEC A6): by scene, else by character, else by job.
+
+    What belongs to no storyboard lies under the name of its kind.
+    """
+    board, scene, character = (
+        str(getattr(generation, f"{each}_id", "")) for each in ("storyboard", "scene", "character")
+    )
+    return f"{board or job.kind}/{scene or character or job.id}"

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import CallRefusal, Ledger, call_hash
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
+from superstoryboard.providers.routes import ROUTES
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.worker.attempt.errors import DeadLetterError, GateClosedError, StaleClaimError
 from superstoryboard.worker.attempt.generation import Generation
@@ -25,7 +26,7 @@ REFUSALS = {
 
 @dataclass(frozen=True)
 class Intent:
-    """A call that may be sent now: its ledger row, and for an image the place in staging where its answer goes."""
+    """A call that may be sent now: its ledger row, and where its answer holds the bytes their place in staging."""
 
     call_id: int
     staging_key: str
@@ -57,6 +58,7 @@ class Intents:
         opened = await self._ledger.open(
             job,
             route=route,
+            shape=ROUTES[route].shape,
             model=generation.model,
             gate=self._work.gate,
             fingerprint=call_hash(route, generation.model, MessageToDict(generation), sha256),
