@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from superstoryboard.domain.errors import CallOutcome
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaFacts
 from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.artifacts import ArtifactFacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.media.types import MediaError
@@ -17,7 +16,7 @@ from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
 from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff, facts_of
+from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intent, Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
@@ -67,7 +66,7 @@ class ImageGenerator:
         if not isinstance(generation, ImageGeneration):
             raise TypeError(f"an image job holds {type(generation).__name__}")
         if job.upload is not None:
-            return await self._hand_off.rescue(job, generation, job.upload)
+            return await self._hand_off.rescue(job, job.upload)
         route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
         await self._work.report(job, 20, "The model draws")
@@ -89,10 +88,10 @@ class ImageGenerator:
             data = await recorded(self._ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
             facts = await recorded(self._ledger, intent.call_id, _measure(data), CallOutcome.PAID)
         await reached("answered")
-        return await self._hand_off.hand_over_answer(job, generation, intent, data, facts)
+        return await self._hand_off.hand_over_answer(job, intent, data, facts)
 
 
-async def _measure(data: bytes) -> ArtifactFacts:
+async def _measure(data: bytes) -> MediaFacts:
     """What the bytes are. In memory: a full disk must not lose them.
 
     Raises:
@@ -102,4 +101,4 @@ async def _measure(data: bytes) -> ArtifactFacts:
         image = await verify_bytes(data, Media.IMAGE)
     except MediaError as error:
         raise damaged_image() from error
-    return facts_of(image)
+    return image

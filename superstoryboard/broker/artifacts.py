@@ -11,7 +11,8 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMess
 from google.protobuf.message import DecodeError
 
 from superstoryboard.broker.connection import FAULTS, OPERATION_TIMEOUT_SECONDS, Connection, fault_kind
-from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.domain.traces import trace_fields
+from superstoryboard.telemetry.logs import bound_contextvars, get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
@@ -131,13 +132,14 @@ async def _receive(message: AbstractIncomingMessage, handle: Handler) -> None:
     except DecodeError:
         await _answer(message.reject(requeue=False))
         return
-    try:
-        await handle(ready)
-    except Exception as error:  # noqa: BLE001 - a failed delivery goes back, whatever failed
-        log.warning("A delivery failed and goes back", artifact_id=ready.artifact_id, kind=type(error).__name__)
-        await _answer(message.nack(requeue=True))
-    else:
-        await _answer(message.ack())
+    with bound_contextvars(artifact_id=ready.artifact_id, **trace_fields(ready.traceparent)):
+        try:
+            await handle(ready)
+        except Exception as error:  # noqa: BLE001 - a failed delivery goes back, whatever failed
+            log.warning("A delivery failed and goes back", kind=type(error).__name__)
+            await _answer(message.nack(requeue=True))
+        else:
+            await _answer(message.ack())
 
 
 async def _bury(message: AbstractIncomingMessage, handle: Handler) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
 from superstoryboard.media.images import probe_image
 from superstoryboard.providers.google.gemini_images import ANSWER_BYTES, GeminiImages, read_image
 from superstoryboard.providers.routes import Call

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
 from superstoryboard.media.videos import probe_video
 from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.google.veo import VeoGemini

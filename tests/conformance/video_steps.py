@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
 from superstoryboard.providers.routes import Call
 from superstoryboard.providers.source import SourceImage
 from tests.conformance.video_routes import KEY, VideoRoute, encoded

@@ -243,9 +243,7 @@ async def test_an_upload_that_was_cut_is_offered_again_but_not_after_an_edit(
     for edit, offered in ((None, True), (EDIT, False)):
         job = await claim_one(image_queue(database))
         if job.upload is None:
-            new = await Artifacts(database).begin(
-                job, staging_bucket="s", bucket="b", path_prefix="board/scene-1", facts=FACTS
-            )
+            new = await Artifacts(database).begin(job, staging_bucket="s", bucket="b", facts=FACTS)
             assert new is not None
         assert await image_queue(database).bury(job, BROKEN) == "DEAD_LETTERED"
         assert await steering.redrive([job_id], actor="operator", edit=edit) is None
