@@ -3,9 +3,9 @@
 create type superstoryboard.claimed_job as (
   id uuid, kind text, owner text, claim bigint, attempt integer, max_attempts integer, queue text, msg_id bigint,
   generation jsonb, raw_body text, model text, traceparent text,
-  call_id bigint, call_model text, operation_name text, operation_age_seconds double precision,
-  upload_id uuid, upload_key text, upload_sha256 text, upload_size bigint, call_route text,
-  sent_at timestamptz, sent_age_seconds double precision, search_left_seconds double precision
+  call_id bigint, call_route text, call_model text, operation_name text, operation_age_seconds double precision,
+  sent_at timestamptz, sent_age_seconds double precision, search_left_seconds double precision,
+  upload_id uuid, upload_key text, upload_sha256 text
 );
 
 -- Takes up to p_quantity due jobs. What is already paid comes first, without a place at the gate and also from a paused queue;
@@ -411,16 +411,35 @@ $$;
 create function superstoryboard.claimed(
   job superstoryboard.jobs, call superstoryboard.provider_calls, searched boolean, upload superstoryboard.artifacts
 ) returns superstoryboard.claimed_job
-language sql as $$
-  select row(
-    job.id, job.kind, job.owner, job.claim, job.attempt, job.max_attempts, job.queue, job.msg_id,
-    job.generation, case when job.generation is null then superstoryboard.body_text(job.raw_body) end, job.model, job.traceparent,
-    case when call.state = 'ACCEPTED' or searched then call.id end, call.model, call.operation_name,
-    extract(epoch from clock_timestamp() - call.accepted_at)::double precision,
-    upload.id, upload.staging_key, upload.sha256, upload.size_bytes, call.route,
-    case when searched then call.created_at end, extract(epoch from clock_timestamp() - call.created_at)::double precision,
-    extract(epoch from call.search_until - clock_timestamp())::double precision
-  )::superstoryboard.claimed_job;
+language plpgsql as $$
+declare
+  claimed superstoryboard.claimed_job;
+begin
+  claimed.id := job.id;
+  claimed.kind := job.kind;
+  claimed.owner := job.owner;
+  claimed.claim := job.claim;
+  claimed.attempt := job.attempt;
+  claimed.max_attempts := job.max_attempts;
+  claimed.queue := job.queue;
+  claimed.msg_id := job.msg_id;
+  claimed.generation := job.generation;
+  claimed.raw_body := case when job.generation is null then superstoryboard.body_text(job.raw_body) end;
+  claimed.model := job.model;
+  claimed.traceparent := job.traceparent;
+  claimed.call_id := case when call.state = 'ACCEPTED' or searched then call.id end;
+  claimed.call_route := call.route;
+  claimed.call_model := call.model;
+  claimed.operation_name := call.operation_name;
+  claimed.operation_age_seconds := extract(epoch from clock_timestamp() - call.accepted_at);
+  claimed.sent_at := case when searched then call.created_at end;
+  claimed.sent_age_seconds := extract(epoch from clock_timestamp() - call.created_at);
+  claimed.search_left_seconds := extract(epoch from call.search_until - clock_timestamp());
+  claimed.upload_id := upload.id;
+  claimed.upload_key := upload.staging_key;
+  claimed.upload_sha256 := upload.sha256;
+  return claimed;
+end
 $$;
 
 -- The error of a job whose worker stopped while it submitted.

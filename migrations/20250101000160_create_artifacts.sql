@@ -1,11 +1,21 @@
 -- The hand-off: a worker stages an artifact, the asset_writer writes it and finishes the job.
 
+-- The rule for the path of an asset (SPEC A6): storyboard, then scene, else character, else job, then milliseconds. What belongs to
+-- no storyboard lies under the name of its kind.
+create function superstoryboard.asset_path(p_job superstoryboard.jobs, p_milliseconds bigint, p_extension text) returns text
+language sql immutable as $$
+  select format('%s/%s_%s.%s',
+    coalesce(nullif(p_job.generation ->> 'storyboardId', ''), p_job.kind),
+    coalesce(nullif(p_job.generation ->> 'sceneId', ''), nullif(p_job.generation ->> 'characterId', ''), p_job.id::text),
+    p_milliseconds, p_extension);
+$$;
+
 -- What an artifact is and where it goes: its final path, whose timestamp is raised until the path is free. The bytes of a call
 -- have had their row and their place in staging since the intent; they may be there already, and who made the call or holds the
 -- job now tells of them. Others get a row here, before their bytes go up. No row for a stale claim, and for
 -- an answer whose bytes were given up.
 create function superstoryboard.begin_artifact_v1(
-  p_job uuid, p_claim bigint, p_staging_bucket text, p_bucket text, p_path_prefix text, p_extension text,
+  p_job uuid, p_claim bigint, p_staging_bucket text, p_bucket text, p_extension text,
   p_media_type text, p_size_bytes bigint, p_sha256 text, p_width integer, p_height integer, p_duration_ms integer
 ) returns table (artifact_id uuid, staging_key text, path text)
 language plpgsql as $$
@@ -37,7 +47,7 @@ begin
     begin
       return query
         update superstoryboard.artifacts
-        set bucket = p_bucket, path = format('%s_%s.%s', p_path_prefix, stamp, p_extension), media_type = p_media_type,
+        set bucket = p_bucket, path = superstoryboard.asset_path(job, stamp, p_extension), media_type = p_media_type,
             size_bytes = p_size_bytes, sha256 = p_sha256, width = p_width, height = p_height, duration_ms = p_duration_ms
         where id = begun.id
         returning id, staging_key, path;

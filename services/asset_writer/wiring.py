@@ -75,7 +75,7 @@ async def run(settings: AssetWriterSettings) -> bool:
     buckets = Buckets(store, settings.staging_bucket, final_buckets(settings.images_url, settings.videos_url))
     consumer = _consumer(settings, Artifacts(database), store, wakeups=wakeups, broker=broker, metrics=metrics)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry), settings.server_limits())
+    server = Server.of(settings, RpcMetrics(registry))
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,

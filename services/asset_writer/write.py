@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from superstoryboard.db.errors import DatabaseUnavailableError, RowsLockedError, StatementTimeoutError
+from superstoryboard.domain.traces import trace_fields
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.storage.buckets import UrlKind
@@ -68,7 +69,8 @@ class ArtifactWriter:
         Raises:
             DatabaseUnavailableError: nothing could be recorded; the lease ends by itself.
         """
-        with bound_contextvars(job_id=str(artifact.job_id), artifact_id=str(artifact.id)):
+        trace = trace_fields(artifact.traceparent)
+        with bound_contextvars(job_id=str(artifact.job_id), artifact_id=str(artifact.id), **trace):
             started = time.monotonic()
             outcome = "failed"
             try:

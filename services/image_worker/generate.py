@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from superstoryboard.domain.errors import CallOutcome
-from superstoryboard.domain.media import Media
-from superstoryboard.jobs.artifacts import ArtifactFacts
+from superstoryboard.domain.media import Media, MediaFacts
+from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_bytes
 from superstoryboard.process.checkpoints import reached
-from superstoryboard.providers.catalogue import ROUTES
-from superstoryboard.providers.google.gemini_images import GeminiImages, ImageCall
 from superstoryboard.providers.google.results import damaged_image
+from superstoryboard.providers.routes import AnswerRoute, Call
 from superstoryboard.providers.source import SourceFetcher, SourceImage
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import ImageGeneration
 from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff, facts_of
+from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intent, Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
-
-ROUTE = "gemini_image"
+from superstoryboard.worker.routes import Routes
 
 
 class ImageGenerator:
@@ -35,7 +33,7 @@ class ImageGenerator:
         adoption: Adoption,
         ledger: Ledger,
         sources: SourceFetcher,
-        provider: GeminiImages,
+        routes: Routes[AnswerRoute],
         hand_off: HandOff,
         metrics: CallMetrics,
         timeout_seconds: float,
@@ -45,7 +43,7 @@ class ImageGenerator:
         self._ledger = ledger
         self._intents = Intents(work, ledger)
         self._sources = sources
-        self._provider = provider
+        self._routes = routes
         self._hand_off = hand_off
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
@@ -59,7 +57,7 @@ class ImageGenerator:
             WaitsError: what an earlier call may have left in staging cannot be read yet.
             DeadLetterError: no further call may be paid, or Storage refuses the image for good.
         """
-        with failures_of(ROUTES[ROUTE].shape):
+        with failures_of(RouteShape.ANSWER):
             return await self._attempt(job)
 
     async def _attempt(self, job: ClaimedJob) -> str:
@@ -68,31 +66,32 @@ class ImageGenerator:
         if not isinstance(generation, ImageGeneration):
             raise TypeError(f"an image job holds {type(generation).__name__}")
         if job.upload is not None:
-            return await self._hand_off.rescue(job, generation, job.upload)
+            return await self._hand_off.rescue(job, job.upload)
+        route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
         await self._work.report(job, 20, "Generating image")
-        intent = await self._intents.open(job, generation, source, ROUTE)
-        return await to_the_end(self._make(job, generation, source, intent))
+        intent = await self._intents.open(job, generation, source, route)
+        return await to_the_end(self._make(job, generation, source, route, intent))
 
     async def _make(
-        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None, intent: Intent
+        self, job: ClaimedJob, generation: ImageGeneration, source: SourceImage | None, route: str, intent: Intent
     ) -> str:
         """From the call to the hand-off; a good answer is settled with the hand-off: only then its bytes are safe."""
-        call = ImageCall(
+        call = Call(
             model=generation.model,
             prompt=generation.prompt,
-            aspect_ratio=generation.aspect_ratio or None,
+            aspect_ratio=generation.aspect_ratio,
             sources=(source,) if source else (),
         )
         with counted(self._metrics, generation.model):
-            answer = self._provider.generate(call, timeout_seconds=self._timeout_seconds)
+            answer = self._routes.provider(route).generate(call, timeout_seconds=self._timeout_seconds)
             data = await recorded(self._ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
             facts = await recorded(self._ledger, intent.call_id, _measure(data), CallOutcome.PAID)
         await reached("answered")
-        return await self._hand_off.hand_over_answer(job, generation, intent, data, facts)
+        return await self._hand_off.hand_over_answer(job, intent, data, facts)
 
 
-async def _measure(data: bytes) -> ArtifactFacts:
+async def _measure(data: bytes) -> MediaFacts:
     """What the bytes are. In memory: a full disk must not lose them.
 
     Raises:
@@ -102,4 +101,4 @@ async def _measure(data: bytes) -> ArtifactFacts:
         image = await verify_bytes(data, Media.IMAGE)
     except MediaError as error:
         raise damaged_image() from error
-    return facts_of(image)
+    return image

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from superstoryboard.config.settings import Port
-from superstoryboard.config.worker import WorkerSettings, outlasting
+from superstoryboard.worker.settings import WorkerSettings, outlasting
 
 
 class ImageWorkerSettings(WorkerSettings):

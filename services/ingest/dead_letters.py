@@ -9,8 +9,8 @@ import grpc
 
 from superstoryboard.domain.kinds import Kind, kind_of_message
 from superstoryboard.jobs.records import job_message
-from superstoryboard.jobs.steering import Edit, Refused, Steering
-from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.steering import Refused, Steering
+from superstoryboard.jobs.store import FrozenGeneration, JobStore
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import invalid, not_found
 from superstoryboard.rpc.validation import check
@@ -75,9 +75,8 @@ class DeadLetterCalls:
         refusal = await self._steering.discard(job_ids, actor=caller().subject)
         return api.DiscardDeadLettersResponse(jobs=await self._jobs(job_ids, refusal))
 
-    def _edit(self, request: api.RedriveDeadLettersRequest, kind: Kind) -> Edit:
-        frozen = self._submissions.freeze(kind.name, getattr(request, kind.field))
-        return Edit(frozen.generation, frozen.provider, frozen.model, frozen.warnings)
+    def _edit(self, request: api.RedriveDeadLettersRequest, kind: Kind) -> FrozenGeneration:
+        return self._submissions.freeze(kind.name, getattr(request, kind.field))
 
     async def _same_kind(self, job_ids: list[UUID], kind: Kind | None) -> None:
         """An edit is of one kind, and so must be the jobs."""

@@ -10,7 +10,7 @@ import grpc
 from superstoryboard.jobs.lost_operations import LostOperations, Recorded
 from superstoryboard.jobs.records import job_message
 from superstoryboard.jobs.store import JobStore
-from superstoryboard.providers.google.operation_names import name_problem
+from superstoryboard.providers.operation_names import name_problem
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.rpc.validation import check

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from pydantic import Field, SecretStr
 
-from superstoryboard.config.models import ModelSettings
 from superstoryboard.config.settings import Port
 from superstoryboard.jobs.sweeps import Ages
+from superstoryboard.providers.settings import ModelSettings
 
 MAX_AGE_DAYS = 36_500
 """A century: what is said to be kept for ever is, and the database can still count back to it."""

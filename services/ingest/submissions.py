@@ -6,18 +6,18 @@ import hashlib
 import math
 import time
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from superstoryboard.domain.kinds import charged_kinds, kind_of_request
-from superstoryboard.jobs.store import Submission
+from superstoryboard.jobs.store import FrozenGeneration, Submission
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.rpc.errors import invalid
+from superstoryboard.rpc.tracing import traceparent
 from superstoryboard.rpc.validation import violations
 from superstoryboard.v1 import generation_service_pb2 as api
 
@@ -32,16 +32,6 @@ class Limits(Protocol):
     image_model: str
     video_model: str
     max_attempts: int | None
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """A generation with every default filled in, whom it calls, and what is worth knowing about that."""
-
-    generation: dict[str, Any]
-    provider: str
-    model: str
-    warnings: list[str]
 
 
 class Submissions:
@@ -77,10 +67,11 @@ class Submissions:
             labels=dict(request.labels),
             max_attempts=self._limits.max_attempts,
             delay_seconds=_delay(request.schedule_time),
+            traceparent=traceparent(),
             warnings=frozen.warnings,
         )
 
-    def freeze(self, kind: str, generation: Message) -> Frozen:
+    def freeze(self, kind: str, generation: Message) -> FrozenGeneration:
         """A generation of a kind, checked as in a create request, with everything frozen.
 
         Raises:
@@ -91,11 +82,11 @@ class Submissions:
             raise invalid(wrong)
         return self._freeze(kind, generation)
 
-    def _freeze(self, kind: str, generation: Message) -> Frozen:
+    def _freeze(self, kind: str, generation: Message) -> FrozenGeneration:
         frozen = freeze_generation(generation, self._catalogue, self._default_models[kind])
         model = self._catalogue.get(frozen.model)
         warning = model.retirement_warning()
-        return Frozen(MessageToDict(frozen), model.provider, model.name, [warning] if warning else [])
+        return FrozenGeneration(MessageToDict(frozen), model.provider, model.name, [warning] if warning else [])
 
     def _rules(self, kind: str, generation: Message) -> list[tuple[str, str]]:
         rules = validate_generation(generation, self._catalogue, self._default_models[kind])

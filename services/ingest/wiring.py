@@ -55,7 +55,7 @@ async def run(settings: IngestSettings) -> bool:
     steering = Steering(database)
     submissions = Submissions(settings.catalogue(), settings)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = Server(settings.grpc_listen, settings.authenticator(), RpcMetrics(registry), settings.server_limits())
+    server = Server.of(settings, RpcMetrics(registry))
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,

@@ -8,26 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, JobFailure
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaFacts
 from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
-from superstoryboard.media.types import MediaError, MediaFacts
+from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify
 from superstoryboard.process.checkpoints import reached
+from superstoryboard.providers.routes import Call, OperationRoute
 from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.providers.video import VideoCall
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from superstoryboard.worker.attempt.errors import ReleasedError
 from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff, facts_of
+from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
+from superstoryboard.worker.routes import Routes
 
 from .polling import Poller, Times
-from .routes import VideoRoutes
 from .search import LostNames, Submits, mark_of
 
 
@@ -41,7 +41,7 @@ class VideoGenerator:
         adoption: Adoption,
         ledger: Ledger,
         sources: SourceFetcher,
-        routes: VideoRoutes,
+        routes: Routes[OperationRoute],
         lost_names: LostNames,
         hand_off: HandOff,
         metrics: CallMetrics,
@@ -90,7 +90,7 @@ class VideoGenerator:
         with tempfile.TemporaryDirectory(prefix="video-") as folder:
             file = Path(folder) / "artifact"
             await self._poller.download(operation, provider, done, file)
-            return await self._hand_over(job, generation, file)
+            return await self._hand_over(job, file)
 
     async def _submit(self, job: ClaimedJob, generation: VideoGeneration) -> Operation:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
@@ -103,7 +103,7 @@ class VideoGenerator:
         name = await to_the_end(self._send(intent.call_id, route, call, submits))
         return Operation(intent.call_id, route, generation.model, name, 0.0)
 
-    async def _send(self, call_id: int, route: str, call: VideoCall, submits: Submits) -> str:
+    async def _send(self, call_id: int, route: str, call: Call, submits: Submits) -> str:
         provider = self._routes.provider(route)
         with counted(self._metrics, call.model):
             name = await recorded(submits, call_id, provider.submit(call), CallOutcome.UNKNOWN)
@@ -111,10 +111,10 @@ class VideoGenerator:
         await self._ledger.accept(call_id, name)
         return name
 
-    async def _hand_over(self, job: ClaimedJob, generation: VideoGeneration, file: Path) -> str:
+    async def _hand_over(self, job: ClaimedJob, file: Path) -> str:
         facts = await _verified(file)
         await reached("downloaded")
-        return await self._hand_off.hand_over(job, generation, file, facts_of(facts))
+        return await self._hand_off.hand_over(job, file, facts)
 
 
 async def _verified(file: Path) -> MediaFacts:
@@ -126,13 +126,13 @@ async def _verified(file: Path) -> MediaFacts:
         ) from error
 
 
-def _call(generation: VideoGeneration, source: SourceImage | None, mark: Mapping[str, str]) -> VideoCall:
-    return VideoCall(
+def _call(generation: VideoGeneration, source: SourceImage | None, mark: Mapping[str, str]) -> Call:
+    return Call(
         model=generation.model,
         prompt=generation.prompt,
         aspect_ratio=generation.aspect_ratio,
         duration_seconds=int(generation.duration_seconds),
         resolution=generation.resolution,
-        image=source,
+        sources=(source,) if source else (),
         mark=mark,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
-from superstoryboard.providers.video import OperationDone, VideoProvider
+from superstoryboard.providers.routes import OperationDone, OperationRoute
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.worker.attempt.errors import ReleasedError, StaleClaimError, StillRunningError
@@ -91,7 +91,7 @@ class Poller:
         self._usual_seconds = usual_seconds
         self._draining = draining
 
-    async def done(self, job: ClaimedJob, operation: Operation, provider: VideoProvider) -> OperationDone:
+    async def done(self, job: ClaimedJob, operation: Operation, provider: OperationRoute) -> OperationDone:
         """Poll until the video can be downloaded.
 
         Raises:
@@ -117,7 +117,7 @@ class Poller:
                 reported = await self._report(job, percent)
             await self._wait()
 
-    async def download(self, operation: Operation, provider: VideoProvider, done: OperationDone, file: Path) -> None:
+    async def download(self, operation: Operation, provider: OperationRoute, done: OperationDone, file: Path) -> None:
         """Fetch the video. A failure leaves the operation ACCEPTED, to be fetched again unpaid; unless it is lost.
 
         Raises:
@@ -127,7 +127,7 @@ class Poller:
         doubt = Doubt(self._times.gone_seconds)
         while True:
             try:
-                await provider.download(done.uri, file, self._times.max_bytes)
+                await provider.download(done.location, file, self._times.max_bytes)
             except ProviderFailure as failure:
                 if doubt.confirms(failure):
                     # A fault in between is no word of a loss: what was not confirmed is fetched again.
@@ -149,7 +149,7 @@ class Poller:
             raise StaleClaimError
         return progress
 
-    async def _ask(self, operation: Operation, provider: VideoProvider, doubt: Doubt) -> object:
+    async def _ask(self, operation: Operation, provider: OperationRoute, doubt: Doubt) -> object:
         """What one poll says; None where it says nothing, or a loss that is not believed yet."""
         try:
             status = await provider.poll(operation.name)

@@ -11,13 +11,12 @@ from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, Pro
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.queue import ClaimedJob, LostCall, Operation
-from superstoryboard.providers.video import ListedOperation, VideoProvider
+from superstoryboard.providers.routes import ListedOperation, OperationRoute
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.work_metrics import LostNameMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from superstoryboard.worker.attempt.errors import StillRunningError
-
-from .routes import VideoRoutes
+from superstoryboard.worker.routes import Routes
 
 WEBHOOK_SECONDS = 1200.0
 """Google tells the name at the end of an operation, minutes after the submit."""
@@ -40,7 +39,7 @@ class LostNames:
         self,
         operations: LostOperations,
         ledger: Ledger,
-        routes: VideoRoutes,
+        routes: Routes[OperationRoute],
         metrics: LostNameMetrics,
         search_seconds: float,
     ) -> None:
@@ -93,7 +92,7 @@ class LostNames:
         return _again(seconds)
 
     async def _name(
-        self, job: ClaimedJob, lost: LostCall, generation: VideoGeneration, provider: VideoProvider
+        self, job: ClaimedJob, lost: LostCall, generation: VideoGeneration, provider: OperationRoute
     ) -> str | None:
         try:
             listed = await provider.recent(lost.model)

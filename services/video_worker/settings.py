@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 
 from superstoryboard.config.settings import Port
-from superstoryboard.config.worker import WorkerSettings, outlasting
 from superstoryboard.providers.google.rest import Timeouts
+from superstoryboard.worker.settings import WorkerSettings, outlasting
 
 
 class VideoWorkerSettings(WorkerSettings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from superstoryboard.domain.kinds import VIDEO
+from superstoryboard.domain.media import Media
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
@@ -13,18 +14,18 @@ from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google.omni import Omni
 from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.providers.google.veo_vertex import VeoVertex
+from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.providers.source import SourceFetcher
-from superstoryboard.providers.video import VideoProvider
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics, WorkerMetrics
 from superstoryboard.worker.assemble import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging, open_staging
 from superstoryboard.worker.loop import Limits, Worker, new_worker_id
+from superstoryboard.worker.routes import Routes
 
 from .generate import VideoGenerator
 from .polling import Times
-from .routes import VideoRoutes
 from .search import LostNames
 from .settings import VideoWorkerSettings
 
@@ -44,7 +45,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     store = await open_staging(settings, connections.dependencies.of("storage"))
     staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
     ledger = Ledger(connections.database, settings.staging_bucket)
-    routes = VideoRoutes(catalogue, providers(settings, catalogue))
+    routes = Routes(Media.VIDEO, catalogue, providers(settings, catalogue))
     warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
     sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
     draining = asyncio.Event()
@@ -112,9 +113,9 @@ def times(settings: VideoWorkerSettings) -> Times:
     )
 
 
-def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, VideoProvider]:
+def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, OperationRoute]:
     """A provider for each route that has credentials; the others are absent, and their jobs wait."""
-    found: dict[str, VideoProvider] = {}
+    found: dict[str, OperationRoute] = {}
     if settings.google_generative_ai_api_key is not None:
         key = settings.google_generative_ai_api_key.get_secret_value()
         url, version, told = settings.google_gemini_base_url, settings.google_api_version, settings.provider_webhook_url

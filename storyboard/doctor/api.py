@@ -13,11 +13,11 @@ from storyboard.api.settings import Endpoint, ingest_endpoint, secret, token, wo
 from storyboard.doctor.environment import flag, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import read_token
+from superstoryboard.config.server import SHORTEST_SECRET_BYTES
 from superstoryboard.v1 import generation_service_pb2, generation_service_pb2_grpc, queue_service_pb2
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 
 CALL_SECONDS = 8.0
-SHORTEST_SECRET_BYTES = 32
 # Secrets that Supabase's own examples and tutorials carry, and words that people put for the time being.
 WELL_KNOWN_SECRETS = frozenset(
     {

@@ -17,12 +17,11 @@ from superstoryboard.inspection.google import (
 )
 from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model, UnknownModel
 from superstoryboard.providers.google.files import GOOGLE
+from superstoryboard.providers.routes import ROUTES
 from superstoryboard.providers.validation import describe, parse_generation, validate_generation
 
 KEY_SETTING = "GOOGLE_GENERATIVE_AI_API_KEY"
 DEFAULT_REQUEST = {"storyboardId": "doctor", "prompt": "A dot"}
-# Routes whose models the Gemini API lists for an API key.
-LISTED_ROUTES = ("gemini_image", "veo_gemini", "interactions")
 KEY_FINDINGS = {
     ModelAnswer.BAD_KEY: (
         f"{KEY_SETTING} is refused",
@@ -65,7 +64,7 @@ async def _ask(key: str, catalogue: Catalogue, known: list[Model | Finding]) -> 
     if not (key.isascii() and key.isprintable()):
         return [failed("google key", *KEY_FINDINGS[ModelAnswer.BAD_KEY])]
     base_url, version = value("GOOGLE_GEMINI_BASE_URL", GOOGLE), value("GOOGLE_API_VERSION", "v1beta")
-    listed = [each.name for each in known if isinstance(each, Model) and each.route in LISTED_ROUTES]
+    listed = [each.name for each in known if isinstance(each, Model) and ROUTES[each.route].by_key]
     async with inspect_google(base_url, version, key) as google:
         answers = {name: await google.model(name) for name in listed}
         first = await _key(google, answers)

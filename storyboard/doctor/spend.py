@@ -21,7 +21,8 @@ from superstoryboard.media import MediaError
 from superstoryboard.media.verify import probe_bytes
 from superstoryboard.providers.catalogue import Catalogue, Model
 from superstoryboard.providers.google.files import GOOGLE
-from superstoryboard.providers.google.gemini_images import GeminiImages, ImageCall
+from superstoryboard.providers.google.gemini_images import ROUTE, GeminiImages
+from superstoryboard.providers.routes import Call
 from superstoryboard.v1.generation_service_pb2 import CreateImageJobRequest
 from superstoryboard.v1.job_pb2 import ImageGeneration, Job
 
@@ -65,7 +66,7 @@ def plan(findings: Iterable[Finding], catalogue: Catalogue) -> Plan | Finding:
 def cheapest(catalogue: Catalogue) -> Model:
     """The image model of the lowest price that is not retired; on a tie the earlier one of the catalogue."""
     models = [each for each in catalogue.models(IMAGE.name) if not each.refuse and each.price.usd]
-    current = [each for each in models if not each.retirement_warning() and each.route == "gemini_image"]
+    current = [each for each in models if not each.retirement_warning() and each.route == ROUTE]
     return min(current or models, key=lambda each: min(each.price.usd.values()))
 
 
@@ -108,7 +109,7 @@ async def _straight(plan: Plan, begun: float) -> Finding:
         catalogue=load_catalogue(),
     )
     try:
-        call = ImageCall(model=plan.model, prompt=PROMPT, aspect_ratio="1:1")
+        call = Call(model=plan.model, prompt=PROMPT, aspect_ratio="1:1")
         data = await provider.generate(call, timeout_seconds=CALL_SECONDS)
         picture = await probe_bytes(data, Media.IMAGE)
     except ProviderFailure as error:

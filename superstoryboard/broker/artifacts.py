@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import (
-    AbstractChannel,
-    AbstractConnection,
-    AbstractExchange,
-    AbstractIncomingMessage,
-)
-from aio_pika.exceptions import AMQPError
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 from google.protobuf.message import DecodeError
 
-from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.broker.connection import FAULTS, OPERATION_TIMEOUT_SECONDS, Connection, fault_kind
+from superstoryboard.domain.traces import trace_fields
+from superstoryboard.telemetry.logs import bound_contextvars, get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
@@ -28,42 +23,25 @@ DEAD_QUEUE = "superstoryboard.artifacts.dead"
 DELIVERY_LIMIT = 5
 DEAD_ARGUMENTS: dict[str, Any] = {"x-queue-type": "quorum"}
 READY_ARGUMENTS = DEAD_ARGUMENTS | {"x-delivery-limit": DELIVERY_LIMIT, "x-dead-letter-exchange": DEAD_EXCHANGE}
-OPERATION_TIMEOUT_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
-
-FAULTS = (AMQPError, OSError, TimeoutError, RuntimeError)
-"""What aio-pika raises when the broker is away, its channel closed or its state torn."""
 
 log = get_logger("broker")
 
 Handler = Callable[[ArtifactReady], Awaitable[None]]
 
 
-def fault_kind(error: BaseException) -> str:
-    """What a log line says of a fault: the refusal of a certificate by its name, not as any lost connection."""
-    return type(error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error).__name__
-
-
 class Broker:
-    """One connection of a process; opened in the background, opened again whole after each loss.
-
-    The library's own recovery mends channel by channel and is silent; here connection, channel, queues and consumers
-    live and end together.
-    """
+    """The artifacts' side of a process; its connection is opened in the background, and again whole after each loss."""
 
     def __init__(self, url: str, name: str, seen: Dependency | None = None) -> None:
-        self._url = url
-        self._name = name
         self._seen = seen or DependencyMetrics().of("broker")
-        self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
-        self._exchange: AbstractExchange | None = None
-        self._lost = asyncio.Event()
+        self._prefetch = 1
+        self._connection = Connection(url, name, self._declare, returns=True)
 
     @property
     def connected(self) -> bool:
         """True while a publish or delivery can pass."""
-        return self._exchange is not None and not self._lost.is_set()
+        return self._connection.is_open
 
     async def stay_connected(self, prefetch: int = 1, handle: Handler | None = None) -> None:
         """Be connected until cancelled, and hand each delivery to `handle`, where there is one."""
@@ -75,7 +53,7 @@ class Broker:
             except FAULTS as error:
                 log.info("RabbitMQ went away while consuming began", kind=type(error).__name__)
             else:
-                await self._lost.wait()
+                await self._connection.wait_lost()
                 log.info("The connection to RabbitMQ was lost")
             self._seen.away()
             await self.aclose()
@@ -83,47 +61,28 @@ class Broker:
 
     async def connect(self, prefetch: int = 1) -> None:
         """Connect and declare the topology, trying until it works or the task is cancelled."""
+        self._prefetch = prefetch
         warned = False
-        await self.aclose()
         while True:
             try:
-                async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS * 2):
-                    await self._open(prefetch)
+                await self._connection.open()
             except FAULTS as error:
                 if not warned:
                     log.warning("RabbitMQ does not answer; trying on", kind=fault_kind(error))
                     warned = True
                     self._seen.away()
-                await self.aclose()
                 await asyncio.sleep(RECONNECT_SECONDS)
             else:
                 log.info("Connected to RabbitMQ")
                 self._seen.back()
                 return
 
-    async def _open(self, prefetch: int) -> None:
-        lost = self._lost = asyncio.Event()
-
-        def lose(*_: Any) -> None:
-            lost.set()
-
-        self._connection = await aio_pika.connect(
-            self._url, timeout=OPERATION_TIMEOUT_SECONDS, client_properties={"connection_name": self._name}
-        )
-        self._connection.close_callbacks.add(lose)
-        channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        channel.close_callbacks.add(lose)
-        underlay = await channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(lose)  # the broker ends consumers of a queue that is deleted
-        await channel.set_qos(prefetch_count=prefetch)
-        self._exchange = await _declare(channel)
-        self._channel = channel
+    async def _declare(self, channel: AbstractChannel) -> AbstractExchange:
+        await channel.set_qos(prefetch_count=self._prefetch)
+        return await _declare(channel)
 
     async def publish(self, ready: ArtifactReady) -> bool:
         """Publish with confirm. False where the broker is away: the row in Postgres will be found without it."""
-        if self._exchange is None or not self.connected:
-            log.info("ArtifactReady was not published; the row will be polled", kind="NOT_CONNECTED")
-            return False
         message = aio_pika.Message(
             ready.SerializeToString(),
             content_type="application/x-protobuf",
@@ -131,9 +90,7 @@ class Broker:
             message_id=ready.artifact_id,
         )
         try:
-            await self._exchange.publish(
-                message, routing_key=READY_QUEUE, mandatory=True, timeout=OPERATION_TIMEOUT_SECONDS
-            )
+            await self._connection.publish(message, READY_QUEUE, mandatory=True)
         except FAULTS as error:
             log.info("ArtifactReady was not published; the row will be polled", kind=type(error).__name__)
             return False
@@ -141,10 +98,8 @@ class Broker:
 
     async def consume(self, handle: Handler) -> None:
         """Hand each delivery to `handle`, which never raises for a delivery that is merely out of date."""
-        if self._channel is None:
-            raise RuntimeError("connect first")
-        ready = await self._channel.get_queue(READY_QUEUE)
-        dead = await self._channel.get_queue(DEAD_QUEUE)
+        ready = await self._connection.channel.get_queue(READY_QUEUE)
+        dead = await self._connection.channel.get_queue(DEAD_QUEUE)
 
         async def receive(message: AbstractIncomingMessage) -> None:
             await _receive(message, handle)
@@ -157,13 +112,7 @@ class Broker:
 
     async def aclose(self) -> None:
         """Close the connection; unacked deliveries come back to somebody else."""
-        connection, self._connection, self._channel, self._exchange = self._connection, None, None, None
-        if connection is not None:
-            try:
-                async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
-                    await connection.close()
-            except FAULTS as error:
-                log.info("The broker connection was closed already", kind=type(error).__name__)
+        await self._connection.aclose()
 
 
 async def _declare(channel: AbstractChannel) -> AbstractExchange:
@@ -183,13 +132,14 @@ async def _receive(message: AbstractIncomingMessage, handle: Handler) -> None:
     except DecodeError:
         await _answer(message.reject(requeue=False))
         return
-    try:
-        await handle(ready)
-    except Exception as error:  # noqa: BLE001 - a failed delivery goes back, whatever failed
-        log.warning("A delivery failed and goes back", artifact_id=ready.artifact_id, kind=type(error).__name__)
-        await _answer(message.nack(requeue=True))
-    else:
-        await _answer(message.ack())
+    with bound_contextvars(artifact_id=ready.artifact_id, **trace_fields(ready.traceparent)):
+        try:
+            await handle(ready)
+        except Exception as error:  # noqa: BLE001 - a failed delivery goes back, whatever failed
+            log.warning("A delivery failed and goes back", kind=type(error).__name__)
+            await _answer(message.nack(requeue=True))
+        else:
+            await _answer(message.ack())
 
 
 async def _bury(message: AbstractIncomingMessage, handle: Handler) -> None:

@@ -11,19 +11,15 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractExchange
 
-from superstoryboard.broker.artifacts import FAULTS, OPERATION_TIMEOUT_SECONDS, fault_kind
-from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.broker.connection import FAULTS, Connection, fault_kind
 
 EVENTS_EXCHANGE = "superstoryboard.events"
 PUBLISHER_QUEUE = "superstoryboard.events.publisher"
 EVENT_TYPE = "superstoryboard.v1.JobEvent"
-
-log = get_logger("events-broker")
 
 
 class EventsBrokerError(Exception):
@@ -56,19 +52,15 @@ class OutgoingEvent:
 
 
 class EventExchange:
-    """The exchange, through one connection that is opened and closed as a whole."""
+    """The exchange, through the one connection that may publish."""
 
     def __init__(self, url: str, name: str) -> None:
-        self._url = url
-        self._name = name
-        self._connection: AbstractConnection | None = None
-        self._exchange: AbstractExchange | None = None
-        self._lost = asyncio.Event()
+        self._connection = Connection(url, name, _declare)
 
     @property
     def is_open(self) -> bool:
         """True while this is the connection that may publish."""
-        return self._exchange is not None and not self._lost.is_set()
+        return self._connection.is_open
 
     async def open(self) -> None:
         """Connect, become the one publisher, and declare the exchange.
@@ -76,28 +68,10 @@ class EventExchange:
         Raises:
             EventsBrokerError: the broker is away or refuses, or another connection still publishes.
         """
-        await self.aclose()
         try:
-            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS * 2):
-                await self._open()
+            await self._connection.open()
         except FAULTS as error:
-            await self.aclose()
             raise EventsBrokerError(fault_kind(error)) from error
-
-    async def _open(self) -> None:
-        lost = self._lost = asyncio.Event()
-
-        def lose(*_: Any) -> None:
-            lost.set()
-
-        self._connection = await aio_pika.connect(
-            self._url, timeout=OPERATION_TIMEOUT_SECONDS, client_properties={"connection_name": self._name}
-        )
-        self._connection.close_callbacks.add(lose)
-        channel = await self._connection.channel(publisher_confirms=True)
-        channel.close_callbacks.add(lose)
-        await channel.declare_queue(PUBLISHER_QUEUE, exclusive=True, auto_delete=True)
-        self._exchange = await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)
 
     async def publish(self, events: Sequence[OutgoingEvent]) -> None:
         """Publish events and wait until the broker has confirmed all; those of one job go one after the other.
@@ -121,18 +95,13 @@ class EventExchange:
 
     async def _publish_in_order(self, events: Iterable[OutgoingEvent]) -> None:
         for event in events:
-            if self._exchange is None or not self.is_open:
-                raise ConnectionError("not connected")
-            await self._exchange.publish(
-                event.message(), routing_key=event.routing_key, mandatory=False, timeout=OPERATION_TIMEOUT_SECONDS
-            )
+            await self._connection.publish(event.message(), event.routing_key, mandatory=False)
 
     async def aclose(self) -> None:
         """Close the connection."""
-        connection, self._connection, self._exchange = self._connection, None, None
-        if connection is not None:
-            try:
-                async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
-                    await connection.close()
-            except FAULTS as error:
-                log.info("The broker connection was closed already", kind=type(error).__name__)
+        await self._connection.aclose()
+
+
+async def _declare(channel: AbstractChannel) -> AbstractExchange:
+    await channel.declare_queue(PUBLISHER_QUEUE, exclusive=True, auto_delete=True)
+    return await channel.declare_exchange(EVENTS_EXCHANGE, aio_pika.ExchangeType.TOPIC, durable=True)

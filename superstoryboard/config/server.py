@@ -7,11 +7,9 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 
 from superstoryboard.config.settings import Port, Settings
-from superstoryboard.rpc.authentication import Authenticator
-from superstoryboard.rpc.limits import ServerLimits
-from superstoryboard.rpc.tokens import SHORTEST_SECRET_BYTES, TokenVerifier
 
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
+SHORTEST_SECRET_BYTES = 32
 
 
 class ServerSettings(Settings):
@@ -42,20 +40,3 @@ class ServerSettings(Settings):
         if not self.auth_disabled and secret is None:
             raise ValueError("SUPABASE_JWT_SECRET is required (or AUTH_DISABLED=true on loopback)")
         return self
-
-    def authenticator(self) -> Authenticator:
-        """The check of callers that these settings ask for."""
-        if self.auth_disabled or self.supabase_jwt_secret is None:
-            return Authenticator(None)
-        return Authenticator(TokenVerifier(self.supabase_jwt_secret.get_secret_value()))
-
-    def server_limits(self) -> ServerLimits:
-        """What a connection and a caller may use at most."""
-        return ServerLimits(
-            connections=self.grpc_max_connections,
-            streams_per_connection=self.grpc_max_streams,
-            calls_per_token=self.grpc_calls_per_token,
-            call_seconds=self.grpc_call_seconds,
-            connection_age_seconds=self.grpc_connection_age_seconds,
-            connection_grace_seconds=self.grpc_connection_grace_seconds or self.longest_call_seconds,
-        )

@@ -20,7 +20,8 @@ from aio_pika.exceptions import (
 )
 from aiormq.exceptions import ChannelAccessRefused
 
-from superstoryboard.broker.artifacts import DEAD_ARGUMENTS, DEAD_QUEUE, FAULTS, READY_ARGUMENTS, READY_QUEUE
+from superstoryboard.broker.artifacts import DEAD_ARGUMENTS, DEAD_QUEUE, READY_ARGUMENTS, READY_QUEUE
+from superstoryboard.broker.connection import FAULTS
 
 TIMEOUT_SECONDS = 5.0
 QUEUES: Mapping[str, Mapping[str, Any]] = {READY_QUEUE: READY_ARGUMENTS, DEAD_QUEUE: DEAD_ARGUMENTS}

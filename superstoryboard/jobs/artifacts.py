@@ -12,25 +12,13 @@ from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import JobError
+from superstoryboard.domain.media import MediaFacts
 from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob
 from superstoryboard.telemetry.logs import get_logger
 
 NO_ENTITY = "entity not found"
 
 log = get_logger("links")
-
-
-@dataclass(frozen=True)
-class ArtifactFacts:
-    """What the bytes of an artifact were found to be. Sizes in bytes and pixels, duration in milliseconds."""
-
-    media_type: str
-    extension: str
-    size_bytes: int
-    sha256: str
-    width: int
-    height: int
-    duration_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ class Artifacts:
         self._database = database
 
     async def begin(
-        self, job: ClaimedJob, *, staging_bucket: str, bucket: str, path_prefix: str, facts: ArtifactFacts
+        self, job: ClaimedJob, *, staging_bucket: str, bucket: str, facts: MediaFacts
     ) -> NewArtifact | None:
         """What an artifact is and its final path. None for a stale claim.
 
@@ -81,15 +69,16 @@ class Artifacts:
         """
         rows = await self._database.fetch(
             "select * from superstoryboard.begin_artifact_v1("
-            "%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(prefix)s, %(extension)s, %(media_type)s,"
+            "%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(extension)s, %(media_type)s,"
             " %(size_bytes)s::bigint, %(sha256)s, %(width)s::int, %(height)s::int, %(duration_ms)s::int)",
             {
                 "job": job.id,
                 "claim": job.claim,
                 "staging_bucket": staging_bucket,
                 "bucket": bucket,
-                "prefix": path_prefix,
                 **vars(facts),
+                "media_type": facts.media_type.value,
+                "extension": facts.media_type.extension,
             },
             patience_seconds=math.inf,
         )

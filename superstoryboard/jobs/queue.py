@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -245,15 +245,36 @@ class WorkQueue:
 
 
 def _claimed(row: dict[str, Any]) -> ClaimedJob:
-    operation = upload = lost = None
-    if row["sent_at"] is not None:
-        sent = ("call_id", "call_route", "call_model", "sent_at", "sent_age_seconds", "search_left_seconds")
-        lost = LostCall(*(row[name] for name in sent))
-    elif row["call_id"] is not None:
-        names = ("call_id", "call_route", "call_model", "operation_name", "operation_age_seconds")
-        operation = Operation(*(row[name] for name in names))
-    if row["upload_id"] is not None:
-        upload = Upload(row["upload_id"], row["upload_key"], row["upload_sha256"])
-    identity = ("id", "kind", "owner", "claim", "attempt", "max_attempts", "queue", "msg_id")
-    kept = {name: row[name] for name in (*identity, "generation", "raw_body", "model", "traceparent")}
-    return ClaimedJob(**kept, operation=operation, upload=upload, lost=lost)
+    job = {each.name: row[each.name] for each in fields(ClaimedJob) if each.name not in {"operation", "upload", "lost"}}
+    return ClaimedJob(**job, operation=_operation(row), upload=_upload(row), lost=_lost(row))
+
+
+def _operation(row: dict[str, Any]) -> Operation | None:
+    if row["call_id"] is None or row["sent_at"] is not None:
+        return None
+    return Operation(
+        call_id=row["call_id"],
+        route=row["call_route"],
+        model=row["call_model"],
+        name=row["operation_name"],
+        age_seconds=row["operation_age_seconds"],
+    )
+
+
+def _lost(row: dict[str, Any]) -> LostCall | None:
+    if row["sent_at"] is None:
+        return None
+    return LostCall(
+        call_id=row["call_id"],
+        route=row["call_route"],
+        model=row["call_model"],
+        sent_at=row["sent_at"],
+        age_seconds=row["sent_age_seconds"],
+        left_seconds=row["search_left_seconds"],
+    )
+
+
+def _upload(row: dict[str, Any]) -> Upload | None:
+    if row["upload_id"] is None:
+        return None
+    return Upload(artifact_id=row["upload_id"], staging_key=row["upload_key"], sha256=row["upload_sha256"])

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
 from superstoryboard.jobs.records import read_record
-from superstoryboard.jobs.store import PATIENCE_SECONDS
+from superstoryboard.jobs.store import PATIENCE_SECONDS, FrozenGeneration
 
 ENDED_UNSTORED = ("FAILED", "DEAD_LETTERED", "CANCELLED")
 """States from which a job can be started again."""
@@ -34,16 +34,6 @@ class Refusal(StrEnum):
     JOB_STATE = "JOB_STATE"
     SECOND_PAYMENT = "SECOND_PAYMENT"
     JOB_OPERATION_RUNNING = "JOB_OPERATION_RUNNING"
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A generation that replaces what a job was asked for, frozen like any."""
-
-    generation: dict[str, Any]
-    provider: str
-    model: str
-    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,12 @@ class Steering:
         return Way(answer) if answer in set(Way) else Refusal(answer)
 
     async def redrive(
-        self, job_ids: list[UUID], *, actor: str, accept_second_payment: bool = False, edit: Edit | None = None
+        self,
+        job_ids: list[UUID],
+        *,
+        actor: str,
+        accept_second_payment: bool = False,
+        edit: FrozenGeneration | None = None,
     ) -> Refused | None:
         """Start dead letters again, all or none. None where all were."""
         return await self._all_or_none(

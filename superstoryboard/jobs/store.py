@@ -17,6 +17,16 @@ PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
+class FrozenGeneration:
+    """A generation with every default filled in, whom it calls, and what is worth knowing about that."""
+
+    generation: dict[str, Any]
+    provider: str
+    model: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
 class Submission:
     """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency.
 

@@ -7,9 +7,7 @@ and time. The modules that decode are for that process alone; this package loads
 from superstoryboard.media.types import (
     HEAD_BYTES,
     MediaError,
-    MediaFacts,
     MediaShape,
-    MediaType,
     VideoFacts,
     sniff,
 )
@@ -17,9 +15,7 @@ from superstoryboard.media.types import (
 __all__ = [
     "HEAD_BYTES",
     "MediaError",
-    "MediaFacts",
     "MediaShape",
-    "MediaType",
     "VideoFacts",
     "sniff",
 ]

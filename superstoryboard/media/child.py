@@ -18,9 +18,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaType
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
-from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, MediaType, sniff
+from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, sniff
 
 Answer = dict[str, str | int | None]
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from superstoryboard.domain.media import MediaType
 from superstoryboard.media.limits import CPU_SECONDS, IDLE_SECONDS, MAX_STARTS, WALL_SECONDS
-from superstoryboard.media.types import MediaError, MediaShape, MediaType
+from superstoryboard.media.types import MediaError, MediaShape
 from superstoryboard.telemetry.logs import get_logger
 
 RESTART_MIN_SECONDS = 0.5

@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 from PIL import Image, JpegImagePlugin
 
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaType
 from superstoryboard.media.limits import MAX_PIXELS, MEMORY_BYTES
 from superstoryboard.media.png import check_png
-from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, MediaType, sniff, too_much_memory
+from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, sniff, too_much_memory
 from superstoryboard.media.webp import check_webp
 
 # Our own limit is lower, and is asked of every header before anything is decoded.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import MediaType
 from superstoryboard.media.limits import MEMORY_BYTES
 
 HEAD_BYTES = 64
@@ -15,26 +14,6 @@ _DOC_TYPE_ID = b"\x42\x82"
 _MP4_BRANDS = frozenset(
     {b"avc1", b"dash", b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"iso8", b"iso9", b"M4V ", b"mp41", b"mp42"}
 )
-
-
-class MediaType(StrEnum):
-    """A media type that the buckets take; the value is the MIME type."""
-
-    PNG = "image/png"
-    JPEG = "image/jpeg"
-    WEBP = "image/webp"
-    MP4 = "video/mp4"
-    WEBM = "video/webm"
-
-    @property
-    def extension(self) -> str:
-        """File name extension without the dot."""
-        return "jpg" if self is MediaType.JPEG else self.value.partition("/")[2]
-
-    @property
-    def media(self) -> Media:
-        """Picture or video."""
-        return Media.of(self.value)
 
 
 class MediaError(ValueError):
@@ -62,19 +41,6 @@ class VideoFacts:
     frame_rate: float
     video_codec: str
     audio_codec: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MediaFacts:
-    """What an asset's record keeps; `duration_ms` is None for images, `sha256` lower-case hex."""
-
-    media: Media
-    media_type: MediaType
-    width: int
-    height: int
-    duration_ms: int | None
-    size_bytes: int
-    sha256: str
 
 
 def too_much_memory() -> MediaError:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaFacts, MediaType
 from superstoryboard.media.decoder import RESTART_MAX_SECONDS, RESTART_MIN_SECONDS, Decoder
-from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaFacts, MediaShape, MediaType, sniff
+from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, sniff
 from superstoryboard.telemetry.logs import get_logger
 
 log = get_logger("decoder")
@@ -85,7 +85,6 @@ def _empty_file() -> Iterator[Path]:
 
 def _facts(shape: MediaShape, size_bytes: int, sha256: str) -> MediaFacts:
     return MediaFacts(
-        media=shape.media_type.media,
         media_type=shape.media_type,
         width=shape.width,
         height=shape.height,

@@ -7,9 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaType
 from superstoryboard.media.limits import MAX_VIDEO_PIXELS
-from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaType, VideoFacts, sniff, too_much_memory
+from superstoryboard.media.types import HEAD_BYTES, MediaError, VideoFacts, sniff, too_much_memory
 
 _DEMUXERS = {MediaType.MP4: "mp4", MediaType.WEBM: "matroska"}
 _MICROSECONDS_PER_MS = 1000

@@ -17,26 +17,7 @@ from typing import Any, Literal
 
 from superstoryboard.domain.kinds import KINDS, charged_kinds
 from superstoryboard.domain.media import Media
-from superstoryboard.domain.routes import RouteShape
-
-
-@dataclass(frozen=True)
-class Route:
-    """An API that models are called by: what a call answers with, and what it makes. Nobody calls one not `called`."""
-
-    shape: RouteShape
-    media: Media
-    called: bool = True
-
-
-ROUTES: Mapping[str, Route] = {
-    "gemini_image": Route(RouteShape.ANSWER, Media.IMAGE),
-    "veo_gemini": Route(RouteShape.OPERATION, Media.VIDEO),
-    "veo_vertex": Route(RouteShape.OPERATION, Media.VIDEO),
-    "interactions": Route(RouteShape.OPERATION, Media.VIDEO),
-    "imagen": Route(RouteShape.ANSWER, Media.IMAGE, called=False),
-}
-"""By name. The entries of one that is not called only say what became of those models."""
+from superstoryboard.providers.routes import ROUTES
 
 SHIPPED = Path(__file__).with_name("catalogue.toml")
 
@@ -240,9 +221,9 @@ def _check(model: Model) -> None:
     kind, route = KINDS.get(model.kind), ROUTES.get(model.route)
     if kind is None or not kind.charged or route is None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
-    if kind.media is not route.media:
+    if kind.media is not route.makes:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} makes no {model.kind}s")
-    if not route.called and not model.refuse:
+    if not route.needs and not model.refuse:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
     numbers = (model.prompt_max_characters, model.reference_images_max, model.usual_seconds)
     lists = (model.aspect_ratios, model.sizes, model.durations, model.resolutions, *model.resolution_durations.values())
@@ -262,7 +243,7 @@ def _check(model: Model) -> None:
 
 
 def _makes_videos(model: Model) -> bool:
-    return ROUTES[model.route].media is Media.VIDEO
+    return ROUTES[model.route].makes is Media.VIDEO
 
 
 def _check_defaults(model: Model) -> None:

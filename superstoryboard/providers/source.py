@@ -19,12 +19,12 @@ from typing import Any
 import httpx
 
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
-from superstoryboard.domain.media import Media
+from superstoryboard.domain.media import Media, MediaType
 from superstoryboard.foreign_json import decoded_json
-from superstoryboard.media import MediaError, MediaType
+from superstoryboard.media import MediaError
 from superstoryboard.media.verify import probe_bytes
 from superstoryboard.providers.addresses import Address, is_public
-from superstoryboard.providers.google.error_body import parse_seconds
+from superstoryboard.providers.retry_after import parse_seconds
 from superstoryboard.providers.source_url import url_problem
 
 FIELD = "sourceImageUrl"

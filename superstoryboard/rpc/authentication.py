@@ -6,6 +6,7 @@ from contextvars import ContextVar
 
 import grpc
 
+from superstoryboard.config.server import ServerSettings
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.tokens import InvalidTokenError, Principal, Role, TokenVerifier
 
@@ -25,6 +26,13 @@ class Authenticator:
 
     def __init__(self, verifier: TokenVerifier | None) -> None:
         self._verifier = verifier
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> Authenticator:
+        """The check of callers that the settings ask for."""
+        if settings.auth_disabled or settings.supabase_jwt_secret is None:
+            return cls(None)
+        return cls(TokenVerifier(settings.supabase_jwt_secret.get_secret_value()))
 
     def admit(self, method: str, metadata: tuple[tuple[str, str | bytes], ...]) -> Principal:
         """The caller of the running call, also for `caller()`.

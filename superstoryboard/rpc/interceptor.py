@@ -23,6 +23,7 @@ from superstoryboard.rpc.errors import ApiError, invalid, unavailable
 from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
 from superstoryboard.rpc.open_services import OpenServices
 from superstoryboard.rpc.tokens import Principal
+from superstoryboard.rpc.tracing import join_trace
 from superstoryboard.rpc.wire import MEBIBYTE, parse
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import RpcMetrics
@@ -115,7 +116,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     @contextmanager
     def _admitted(self, method: str, context: Context) -> Iterator[Principal]:
         """The caller, from the metadata alone, holding its share of the open calls."""
-        principal = self._authenticator.admit(method, tuple(context.invocation_metadata() or ()))
+        metadata = tuple(context.invocation_metadata() or ())
+        join_trace(metadata)
+        principal = self._authenticator.admit(method, metadata)
         with self._open_calls.hold(principal.subject, request_bytes(method) // MEBIBYTE):
             yield principal
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from superstoryboard.config.server import ServerSettings
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.wire import MEBIBYTE
 
@@ -40,6 +41,18 @@ class ServerLimits:
     call_seconds: float = 60.0
     connection_age_seconds: float = 300.0
     connection_grace_seconds: float = 60.0
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> ServerLimits:
+        """What a connection and a caller may use at most by the settings."""
+        return cls(
+            connections=settings.grpc_max_connections,
+            streams_per_connection=settings.grpc_max_streams,
+            calls_per_token=settings.grpc_calls_per_token,
+            call_seconds=settings.grpc_call_seconds,
+            connection_age_seconds=settings.grpc_connection_age_seconds,
+            connection_grace_seconds=settings.grpc_connection_grace_seconds or settings.longest_call_seconds,
+        )
 
     def options(self) -> list[tuple[str, int]]:
         """The part that gRPC itself holds to."""

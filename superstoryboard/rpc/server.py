@@ -9,6 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from superstoryboard.config.server import ServerSettings
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
@@ -29,6 +30,11 @@ class Server:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in grpc-stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._names = ["", health.SERVICE_NAME]
+
+    @classmethod
+    def of(cls, settings: ServerSettings, metrics: RpcMetrics) -> Server:
+        """The server that the settings ask for."""
+        return cls(settings.grpc_listen, Authenticator.of(settings), metrics, ServerLimits.of(settings))
 
     def add(self, name: str, register: Callable[[Any, Any], None], servicer: Any) -> None:
         """Offer a service by its full name."""

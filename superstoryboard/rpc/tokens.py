@@ -12,7 +12,6 @@ RESERVED_SUBJECTS = frozenset({"sql", "service_role", "local"})
 """Names that the system gives itself: owner of messages that came by plain SQL, a service without a subject, everyone
 where authentication is off. No caller may bear one."""
 LEEWAY_SECONDS = 30
-SHORTEST_SECRET_BYTES = 32
 LONGEST_SUBJECT = 128
 LONGEST_REASON = 200
 LATEST = 2**53

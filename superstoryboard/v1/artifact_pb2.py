@@ -24,13 +24,13 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!superstoryboard/v1/artifact.proto\x12\x12superstoryboard.v1\"\xdb\x01\n\rArtifactReady\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\x03\x12\x13\n\x0b\x61rtifact_id\x18\x03 \x01(\t\x12\x16\n\x0estaging_bucket\x18\x04 \x01(\t\x12\x13\n\x0bstaging_key\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x12\n\nmedia_type\x18\x08 \x01(\t\x12\x0e\n\x06\x62ucket\x18\t \x01(\t\x12\x0c\n\x04path\x18\n \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!superstoryboard/v1/artifact.proto\x12\x12superstoryboard.v1\"K\n\rArtifactReady\x12\x13\n\x0b\x61rtifact_id\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x0b \x01(\tJ\x04\x08\x01\x10\x02J\x04\x08\x02\x10\x03J\x04\x08\x04\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'superstoryboard.v1.artifact_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ARTIFACTREADY']._serialized_start=58
-  _globals['_ARTIFACTREADY']._serialized_end=277
+  _globals['_ARTIFACTREADY']._serialized_start=57
+  _globals['_ARTIFACTREADY']._serialized_end=132
 # @@protoc_insertion_point(module_scope)

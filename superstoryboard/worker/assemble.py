@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from superstoryboard.broker.artifacts import Broker
-from superstoryboard.config.worker import WorkerSettings
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.kinds import Kind
@@ -22,6 +21,7 @@ from superstoryboard.v1 import worker_service_pb2_grpc
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Worker
 from superstoryboard.worker.service import WorkerService
+from superstoryboard.worker.settings import WorkerSettings
 
 STREAM_GRACE_SECONDS = 1.0
 
@@ -108,8 +108,7 @@ async def run_worker(
     stop.listen()
     duties = Duties(stop)
     page = MetricsPage(settings.metrics_listen, connections.registry)
-    metrics = RpcMetrics(connections.registry)
-    server = Server(settings.grpc_listen, settings.authenticator(), metrics, settings.server_limits())
+    server = Server.of(settings, RpcMetrics(connections.registry))
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,

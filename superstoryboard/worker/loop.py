@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.db.notify import Wakeups
+from superstoryboard.domain.traces import trace_fields
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.telemetry.logs import bound_contextvars, get_logger
 from superstoryboard.telemetry.work_metrics import WorkerMetrics
@@ -220,7 +221,8 @@ class Worker:
 
     async def _attempt(self, attempt: Attempt) -> Attempt:
         job = attempt.job
-        with bound_contextvars(job_id=str(job.id), claim=job.claim, attempt=job.attempt):
+        trace = trace_fields(job.traceparent)
+        with bound_contextvars(job_id=str(job.id), claim=job.claim, attempt=job.attempt, **trace):
             log.info("Attempt started", resumed=job.operation is not None)
             try:
                 attempt.state = await self._generate(job)

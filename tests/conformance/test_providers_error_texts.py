@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, ProviderFailure
-from superstoryboard.providers.google import errors, results
-from superstoryboard.providers.google.error_body import parse_seconds
+from superstoryboard.providers.google import poll_errors, results, submit_errors
+from superstoryboard.providers.retry_after import parse_seconds
 from superstoryboard.providers.wording import LONGEST, presentable, support_codes
 
 UNPAID, UNKNOWN, PAID = CallOutcome.UNPAID, CallOutcome.UNKNOWN, CallOutcome.PAID
@@ -32,8 +32,8 @@ def facts(failure: ProviderFailure) -> tuple[str, str, CallOutcome]:
     ],
 )
 def test_what_was_never_sent_is_unpaid(error: Exception) -> None:
-    assert errors.is_transport_error(error)
-    failure = errors.submit_interrupted(error)
+    assert submit_errors.is_transport_error(error)
+    failure = submit_errors.submit_interrupted(error)
     assert facts(failure) == ("TRANSIENT", "PROVIDER_UNREACHABLE", UNPAID)
 
 
@@ -49,15 +49,15 @@ def test_what_was_never_sent_is_unpaid(error: Exception) -> None:
     ],
 )
 def test_what_may_have_been_sent_is_unknown(error: Exception) -> None:
-    assert errors.is_transport_error(error)
-    failure = errors.submit_interrupted(error)
+    assert submit_errors.is_transport_error(error)
+    failure = submit_errors.submit_interrupted(error)
     assert facts(failure) == ("UNKNOWN_OUTCOME", "NO_ANSWER", UNKNOWN)
     assert "10.1.2.3" not in failure.error.message
-    assert facts(errors.read_interrupted(error, PAID)) == ("TRANSIENT", "PROVIDER_UNREACHABLE", PAID)
+    assert facts(poll_errors.read_interrupted(error, PAID)) == ("TRANSIENT", "PROVIDER_UNREACHABLE", PAID)
 
 
 def test_other_exceptions_are_no_transport_errors() -> None:
-    assert not errors.is_transport_error(ValueError("x"))
+    assert not submit_errors.is_transport_error(ValueError("x"))
 
 
 @pytest.mark.parametrize(

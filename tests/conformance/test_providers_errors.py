@@ -8,7 +8,7 @@ import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.answers import KEPT_CHARACTERS, kept
-from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google import poll_errors, results, status_table, submit_errors
 
 TYPES = "type.googleapis.com/google.rpc."
 
@@ -67,7 +67,7 @@ SUBMITS = [
 
 @pytest.mark.parametrize(("status", "body", "error_class", "code"), SUBMITS)
 def test_a_paid_call_that_is_settled_as_unpaid(status: int, body: Any, error_class: str, code: str) -> None:
-    assert facts(errors.submit_failure(status, body, {})) == (error_class, code, UNPAID)
+    assert facts(submit_errors.submit_failure(status, body, {})) == (error_class, code, UNPAID)
 
 
 @pytest.mark.parametrize(
@@ -84,37 +84,41 @@ def test_a_paid_call_that_is_settled_as_unpaid(status: int, body: Any, error_cla
     ],
 )
 def test_everything_else_after_sending_is_unknown(status: int, body: Any) -> None:
-    assert facts(errors.submit_failure(status, body, {})) == ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", UNKNOWN)
+    assert facts(submit_errors.submit_failure(status, body, {})) == ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", UNKNOWN)
 
 
 def test_the_wait_is_the_one_asked_for() -> None:
     body = google(429, "slow", "X", RETRY)
-    assert errors.submit_failure(429, body, {"retry-after": "5"}).retry_after_seconds == 38.52
-    assert errors.submit_failure(429, google(429), {"retry-after": "5"}).retry_after_seconds == 5
-    assert errors.submit_failure(429, google(429), {}).retry_after_seconds == errors.DEFAULT_WAIT_SECONDS
-    assert errors.submit_failure(400, google(400), {}).retry_after_seconds is None
+    assert submit_errors.submit_failure(429, body, {"retry-after": "5"}).retry_after_seconds == 38.52
+    assert submit_errors.submit_failure(429, google(429), {"retry-after": "5"}).retry_after_seconds == 5
+    assert submit_errors.submit_failure(429, google(429), {}).retry_after_seconds == status_table.DEFAULT_WAIT_SECONDS
+    assert submit_errors.submit_failure(400, google(400), {}).retry_after_seconds is None
 
 
 def test_a_daily_quota_waits_for_midnight_in_california_whatever_retry_info_says() -> None:
-    failure = errors.submit_failure(429, google(429, "x", "X", quota("PerDay"), RETRY), {})
+    failure = submit_errors.submit_failure(429, google(429, "x", "X", quota("PerDay"), RETRY), {})
     assert failure.retry_after_seconds is not None
     assert 0 < failure.retry_after_seconds <= 25 * 3600
-    assert errors.seconds_until_quota_reset(datetime(2026, 11, 21, 4, 16, tzinfo=UTC)) == (3 * 60 + 44) * 60
-    assert errors.seconds_until_quota_reset(datetime(2026, 7, 1, 6, 59, tzinfo=UTC)) == 60
-    assert errors.seconds_until_quota_reset(datetime(2026, 11, 1, 7, 0, tzinfo=UTC)) == 25 * 3600
+    assert status_table.seconds_until_quota_reset(datetime(2026, 11, 21, 4, 16, tzinfo=UTC)) == (3 * 60 + 44) * 60
+    assert status_table.seconds_until_quota_reset(datetime(2026, 7, 1, 6, 59, tzinfo=UTC)) == 60
+    assert status_table.seconds_until_quota_reset(datetime(2026, 11, 1, 7, 0, tzinfo=UTC)) == 25 * 3600
 
 
 def test_a_retired_model_names_what_it_was_told() -> None:
     body = google(404, "gone")
-    assert errors.submit_failure(404, body, {}, retired="model a; replacement b").error.message == (
+    assert submit_errors.submit_failure(404, body, {}, retired="model a; replacement b").error.message == (
         "model a; replacement b"
     )
-    assert "not available" in errors.submit_failure(404, body, {}).error.message
+    assert "not available" in submit_errors.submit_failure(404, body, {}).error.message
 
 
 def test_provider_words_are_kept_as_codes() -> None:
     body = google(429, "x", "RESOURCE_EXHAUSTED", reason("WHY NOT"), reason("RATE"), quota("PerMinute-Free"))
-    assert errors.submit_failure(429, body, {}).error.provider_codes == ("RESOURCE_EXHAUSTED", "RATE", "PerMinute-Free")
+    assert submit_errors.submit_failure(429, body, {}).error.provider_codes == (
+        "RESOURCE_EXHAUSTED",
+        "RATE",
+        "PerMinute-Free",
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,9 +136,9 @@ def test_provider_words_are_kept_as_codes() -> None:
 )
 def test_any_shape_of_body_is_survived(body: Any) -> None:
     for status in (302, 400, 404, 429, 500, 503):
-        errors.submit_failure(status, body, {})
-        errors.poll_failure(status, body, {})
-        errors.download_failure(status, body, {})
+        submit_errors.submit_failure(status, body, {})
+        poll_errors.poll_failure(status, body, {})
+        poll_errors.download_failure(status, body, {})
     results.operation_failure(body)
 
 
@@ -152,7 +156,7 @@ def test_any_shape_of_body_is_survived(body: Any) -> None:
     ],
 )
 def test_polls(status: int, body: Any, error_class: str, code: str, outcome: CallOutcome) -> None:
-    assert facts(errors.poll_failure(status, body, {})) == (error_class, code, outcome)
+    assert facts(poll_errors.poll_failure(status, body, {})) == (error_class, code, outcome)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_polls(status: int, body: Any, error_class: str, code: str, outcome: Cal
     ],
 )
 def test_downloads_are_paid_whatever_happens(status: int, body: Any, error_class: str, code: str) -> None:
-    assert facts(errors.download_failure(status, body, {})) == (error_class, code, PAID)
+    assert facts(poll_errors.download_failure(status, body, {})) == (error_class, code, PAID)
 
 
 @pytest.mark.parametrize(
@@ -267,10 +271,10 @@ def test_what_is_kept_of_an_answer_is_evidence_without_bytes_and_secrets() -> No
     assert '"mimeType": "image/x"' in kept(answer)
     assert kept({"name": "models/m/operations/abc"}) == '{"name": "models/m/operations/abc"}'
     assert (
-        ProviderFailure(errors.unreadable_answer().error, UNKNOWN).to_json()
-        == errors.unreadable_answer().error.to_json()
+        ProviderFailure(submit_errors.unreadable_answer().error, UNKNOWN).to_json()
+        == submit_errors.unreadable_answer().error.to_json()
     )
-    assert errors.unreadable_answer("<html>").to_json()["raw_answer"] == "<html>"
+    assert submit_errors.unreadable_answer("<html>").to_json()["raw_answer"] == "<html>"
 
 
 def test_words_instead_of_a_picture_are_a_refusal_and_kept() -> None:

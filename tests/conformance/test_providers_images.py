@@ -13,14 +13,15 @@ import pytest
 from PIL import Image
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
 from superstoryboard.media.images import probe_image
-from superstoryboard.providers.google.gemini_images import ANSWER_BYTES, GeminiImages, ImageCall, read_image
+from superstoryboard.providers.google.gemini_images import ANSWER_BYTES, GeminiImages, read_image
+from superstoryboard.providers.routes import Call
 from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, serve
 from tests.emulators.google_fixture import IMAGE_MODEL, KEY, GoogleEmulator, encode, report, script
 
-CALL = ImageCall(model=IMAGE_MODEL, prompt="a lighthouse at dawn", aspect_ratio="16:9")
+CALL = Call(model=IMAGE_MODEL, prompt="a lighthouse at dawn", aspect_ratio="16:9")
 PNG = encode(Image.radial_gradient("L").resize((320, 200)))
 SOURCE = SourceImage(MediaType.PNG, PNG)
 
@@ -46,7 +47,7 @@ async def images(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterato
     await adapter.aclose()
 
 
-async def failure(images: GeminiImages, call: ImageCall = CALL, seconds: float = 60.0) -> ProviderFailure:
+async def failure(images: GeminiImages, call: Call = CALL, seconds: float = 60.0) -> ProviderFailure:
     with pytest.raises(ProviderFailure) as caught:
         await images.generate(call, timeout_seconds=seconds)
     assert KEY not in caught.value.error.message
@@ -70,13 +71,13 @@ async def test_text_to_image(images: GeminiImages, client: httpx.Client) -> None
 
 
 async def test_an_edit_keeps_the_size_of_its_source(images: GeminiImages) -> None:
-    call = ImageCall(model=IMAGE_MODEL, prompt="make it night", sources=(SOURCE,))
+    call = Call(model=IMAGE_MODEL, prompt="make it night", sources=(SOURCE,))
     picture = probe_image(await images.generate(call, timeout_seconds=60))
     assert (picture.width, picture.height) == (320, 200)
 
 
 async def test_a_reference_with_an_aspect_ratio_is_a_new_picture(images: GeminiImages) -> None:
-    call = ImageCall(model=IMAGE_MODEL, prompt="in this style", aspect_ratio="1:1", sources=(SOURCE,))
+    call = Call(model=IMAGE_MODEL, prompt="in this style", aspect_ratio="1:1", sources=(SOURCE,))
     picture = probe_image(await images.generate(call, timeout_seconds=60))
     assert picture.width == picture.height > 320
 
@@ -137,10 +138,10 @@ async def test_a_refusal_keeps_its_reason_and_codes(images: GeminiImages, client
 
 
 async def test_a_retired_model_names_its_replacement(images: GeminiImages) -> None:
-    failed = await failure(images, ImageCall(model="gemini-2.5-flash-image-preview", prompt="x"))
+    failed = await failure(images, Call(model="gemini-2.5-flash-image-preview", prompt="x"))
     assert facts(failed) == ("INVALID", "MODEL_RETIRED", CallOutcome.UNPAID)
     assert failed.error.message.endswith("replacement gemini-nano-banana-2.1")
-    unlisted = await failure(images, ImageCall(model="gemini-unheard-of", prompt="x"))
+    unlisted = await failure(images, Call(model="gemini-unheard-of", prompt="x"))
     assert unlisted.error.code == "MODEL_RETIRED"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.google.omni import Omni
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.routes import Call, OperationDone, OperationRunning
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import FILE_URI, KEY, encoded, output
 
@@ -46,7 +46,7 @@ async def failure(omni: Omni) -> ProviderFailure:
 
 async def test_a_submit_is_kept_in_the_background_at_the_provider(stub: Stub, omni: Omni) -> None:
     stub.answers["/v1beta/interactions"] = Answer(body=b'{"id":"v1_abc","status":"in_progress"}')
-    call = VideoCall(model="m", prompt="x", aspect_ratio="9:16", duration_seconds=4, resolution="1080p")
+    call = Call(model="m", prompt="x", aspect_ratio="9:16", duration_seconds=4, resolution="1080p")
     assert await omni.submit(call) == "v1_abc"
     body = json.loads(stub.asked[0].body)
     assert (body["background"], body["store"]) == (True, True)
@@ -162,10 +162,10 @@ async def test_a_small_video_may_come_inside_the_answer(stub: Stub, omni: Omni, 
     says(stub, "completed", steps=output({"type": "video", "data": encode(film).decode()}))
     done = await omni.poll("v1_abc")
     assert isinstance(done, OperationDone)
-    await omni.download(done.uri, tmp_path / "film", 100)
+    await omni.download(done.location, tmp_path / "film", 100)
     assert (tmp_path / "film").read_bytes() == film
     with pytest.raises(ProviderFailure, match="VIDEO_TOO_LARGE"):
-        await omni.download(done.uri, tmp_path / "small", 3)
+        await omni.download(done.location, tmp_path / "small", 3)
     says(stub, "completed", steps=output({"type": "video", "data": "?"}))
     with pytest.raises(ProviderFailure, match="UNREADABLE_ANSWER"):
-        await omni.download(done.uri, tmp_path / "rubbish", 100)
+        await omni.download(done.location, tmp_path / "rubbish", 100)

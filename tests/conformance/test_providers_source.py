@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from superstoryboard.domain.errors import ErrorClass, JobFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.source_steps import OBJECT, failure, fetcher, is_loopback, picture

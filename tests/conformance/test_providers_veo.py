@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
 from superstoryboard.media.videos import probe_video
 from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.google.veo import VeoGemini
+from superstoryboard.providers.routes import Call, OperationDone, OperationRunning
 from superstoryboard.providers.source import SourceImage
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoCall
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.veo_steps import CALL, MAX_BYTES, OPERATION, facts, poll_failure, release, submit_failure
 from tests.emulators.google_fixture import (
@@ -71,14 +71,14 @@ async def test_from_prompt_to_film(veo: VeoGemini, client: httpx.Client, tmp_pat
     await asyncio.to_thread(await_operation, client, name)
     done = await veo.poll(name)
     assert isinstance(done, OperationDone)
-    assert done.uri.startswith("https://generativelanguage.googleapis.com/v1beta/files/")
-    await veo.download(done.uri, tmp_path / "film", MAX_BYTES)
+    assert done.location.startswith("https://generativelanguage.googleapis.com/v1beta/files/")
+    await veo.download(done.location, tmp_path / "film", MAX_BYTES)
     film = probe_video(tmp_path / "film")
     assert (film.media_type, film.width, film.height) == (MediaType.MP4, 1280, 720)
     assert (film.video_codec, film.audio_codec, film.frame_rate) == ("h264", "aac", 24.0)
     assert film.duration_ms == pytest.approx(4000, abs=100)
     with pytest.raises(ProviderFailure) as caught:
-        await veo.download(done.uri, tmp_path / "small", 1000)
+        await veo.download(done.location, tmp_path / "small", 1000)
     assert facts(caught.value) == ("INVALID", "VIDEO_TOO_LARGE", CallOutcome.PAID)
     assert not (tmp_path / "small").exists()
     assert not any("key" in row["path"] for row in report(client)["requests"])
@@ -87,13 +87,13 @@ async def test_from_prompt_to_film(veo: VeoGemini, client: httpx.Client, tmp_pat
 async def test_a_first_frame_is_understood(veo: VeoGemini, client: httpx.Client) -> None:
     image = SourceImage(MediaType.JPEG, encode(Image.effect_noise((64, 36), 90), "JPEG"))
     name = await veo.submit(
-        VideoCall(
+        Call(
             model=VIDEO_MODEL,
             prompt="it moves",
             aspect_ratio="9:16",
             duration_seconds=8,
             resolution="1080p",
-            image=image,
+            sources=(image,),
         )
     )
     assert name.startswith(f"models/{VIDEO_MODEL}/operations/")

@@ -19,13 +19,13 @@ from superstoryboard.providers.google import inline_base64
 from superstoryboard.providers.google.access import GoogleLogin
 from superstoryboard.providers.google.inline_base64 import NotBase64Error, copy_base64
 from superstoryboard.providers.google.veo_vertex import VeoVertex
-from superstoryboard.providers.video import OperationDone, VideoCall
+from superstoryboard.providers.routes import Call, OperationDone
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import VERTEX_NAME, VERTEX_POLL, encoded, inline
 
 PARENT = "projects/p/locations/europe-west4/publishers/google/models"
 SUBMIT = f"/v1beta1/{PARENT}/veo-3.1-generate-001:predictLongRunning"
-CALL = VideoCall(model="veo-3.1-generate-001", prompt="a fox", aspect_ratio="16:9", duration_seconds=8, resolution="4k")
+CALL = Call(model="veo-3.1-generate-001", prompt="a fox", aspect_ratio="16:9", duration_seconds=8, resolution="4k")
 
 
 @pytest.fixture

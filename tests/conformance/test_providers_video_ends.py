@@ -10,7 +10,7 @@ import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.google.rest import Timeouts
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoProvider
+from superstoryboard.providers.routes import OperationDone, OperationRoute, OperationRunning
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import FILE_URI, ROUTES, VideoRoute, encoded
 from tests.conformance.video_steps import MAX_BYTES, VIDEO, error_body, facts, failure, names
@@ -29,7 +29,7 @@ async def stub() -> AsyncIterator[Stub]:
 
 
 @pytest.fixture
-async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[VideoProvider]:
+async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[OperationRoute]:
     made = route.make(stub.url, Timeouts())
     yield made
     await made.aclose()
@@ -48,7 +48,7 @@ async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[VideoProvider
 )
 async def test_operations_that_end_without_a_video_are_settled(
     route: VideoRoute,
-    provider: VideoProvider,
+    provider: OperationRoute,
     stub: Stub,
     ending: Callable[[VideoRoute], dict[str, Any]],
     expected: tuple[str, str, CallOutcome],
@@ -77,7 +77,7 @@ def odd_ends(route: VideoRoute) -> list[dict[str, Any]]:
 
 
 async def test_an_end_of_another_shape_may_hold_the_video_and_is_kept(
-    route: VideoRoute, provider: VideoProvider, stub: Stub
+    route: VideoRoute, provider: OperationRoute, stub: Stub
 ) -> None:
     for odd in odd_ends(route):
         stub.answers[route.poll_path] = Answer(body=encoded(odd))
@@ -87,7 +87,7 @@ async def test_an_end_of_another_shape_may_hold_the_video_and_is_kept(
         assert caught.value.raw_answer.startswith("{")
 
 
-async def test_a_refusal_keeps_the_providers_codes(route: VideoRoute, provider: VideoProvider, stub: Stub) -> None:
+async def test_a_refusal_keeps_the_providers_codes(route: VideoRoute, provider: OperationRoute, stub: Stub) -> None:
     stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
     with pytest.raises(ProviderFailure) as caught:
         await provider.poll(route.operation)
@@ -113,14 +113,14 @@ async def test_a_refusal_keeps_the_providers_codes(route: VideoRoute, provider: 
     ],
 )
 async def test_a_poll_that_fails_says_nothing_about_the_operation_unless_it_is_gone(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, answer: Answer, expected: tuple[str, str, str]
+    route: VideoRoute, provider: OperationRoute, stub: Stub, answer: Answer, expected: tuple[str, str, str]
 ) -> None:
     stub.answers[route.poll_path] = answer
     assert await failure(provider.poll(route.operation)) == (*expected[:2], CallOutcome(expected[2]))
 
 
 @pytest.mark.parametrize("name", ["", ".", "../files/x", "..", "a/../../b"])
-async def test_a_name_cannot_lead_elsewhere(provider: VideoProvider, stub: Stub, name: str) -> None:
+async def test_a_name_cannot_lead_elsewhere(provider: OperationRoute, stub: Stub, name: str) -> None:
     assert (await failure(provider.poll(name)))[2] is CallOutcome.UNKNOWN
     assert all("/interactions/" in asked.target and ".." not in asked.target.split("/") for asked in stub.asked)
 
@@ -149,14 +149,17 @@ async def test_a_download_that_fails_leaves_no_file_and_stays_paid(
     done = await provider.poll(route.operation)
     assert isinstance(done, OperationDone)
     stub.answers[route.download_path] = answer
-    assert await failure(provider.download(done.uri, tmp_path / "film", MAX_BYTES)) == (*expected, CallOutcome.PAID)
+    assert await failure(provider.download(done.location, tmp_path / "film", MAX_BYTES)) == (
+        *expected,
+        CallOutcome.PAID,
+    )
     await provider.aclose()
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("route", [ROUTES[0], ROUTES[2]], ids=lambda route: route.name, indirect=True)
 async def test_a_video_whose_file_is_processed_still_runs(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path
+    route: VideoRoute, provider: OperationRoute, stub: Stub, tmp_path: Path
 ) -> None:
     route.holds(stub, VIDEO)
     stub.answers["/v1beta/files/abc123"] = Answer(body=b'{"name":"files/abc123","state":"PROCESSING"}')
@@ -170,21 +173,21 @@ async def test_a_video_whose_file_is_processed_still_runs(
 
 @pytest.mark.parametrize("limit", [1000, len(VIDEO) - 1])
 async def test_a_video_that_is_too_large_is_not_kept(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path, limit: int
+    route: VideoRoute, provider: OperationRoute, stub: Stub, tmp_path: Path, limit: int
 ) -> None:
     route.holds(stub, VIDEO)
     done = await provider.poll(route.operation)
     assert isinstance(done, OperationDone)
     expected = ("INVALID", "VIDEO_TOO_LARGE", CallOutcome.PAID)
-    assert await failure(provider.download(done.uri, tmp_path / "film", limit)) == expected
+    assert await failure(provider.download(done.location, tmp_path / "film", limit)) == expected
     assert names(tmp_path) == []
 
 
 async def test_a_file_that_cannot_be_written_is_not_the_providers_fault(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path
+    route: VideoRoute, provider: OperationRoute, stub: Stub, tmp_path: Path
 ) -> None:
     route.holds(stub, VIDEO)
     done = await provider.poll(route.operation)
     assert isinstance(done, OperationDone)
     with pytest.raises(FileNotFoundError):
-        await provider.download(done.uri, tmp_path / "absent" / "film", MAX_BYTES)
+        await provider.download(done.location, tmp_path / "absent" / "film", MAX_BYTES)

@@ -17,8 +17,8 @@ from google.genai import types
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.google.access import KEY_HEADER
 from superstoryboard.providers.google.rest import Timeouts
+from superstoryboard.providers.routes import OperationDone, OperationRoute, OperationRunning
 from superstoryboard.providers.source import SourceImage
-from superstoryboard.providers.video import OperationDone, OperationRunning, VideoProvider
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.conformance.video_steps import IMAGE, MAX_BYTES, VIDEO, call, error_body, facts, failure, names
@@ -37,14 +37,14 @@ async def stub() -> AsyncIterator[Stub]:
 
 
 @pytest.fixture
-async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[VideoProvider]:
+async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[OperationRoute]:
     made = route.make(stub.url, Timeouts())
     yield made
     await made.aclose()
 
 
 async def test_from_prompt_to_film_by_another_object(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, tmp_path: Path
+    route: VideoRoute, provider: OperationRoute, stub: Stub, tmp_path: Path
 ) -> None:
     stub.answers[route.submit_path] = Answer(body=encoded(route.accepted))
     name = await provider.submit(call(route))
@@ -55,7 +55,7 @@ async def test_from_prompt_to_film_by_another_object(
     resumed = route.make(stub.url, Timeouts())
     done = await resumed.poll(name)
     assert isinstance(done, OperationDone)
-    await resumed.download(done.uri, tmp_path / "film", MAX_BYTES)
+    await resumed.download(done.location, tmp_path / "film", MAX_BYTES)
     await resumed.aclose()
     assert (tmp_path / "film").read_bytes() == VIDEO
     assert names(tmp_path) == ["film"]
@@ -97,7 +97,7 @@ async def test_from_prompt_to_film_by_another_object(
     ],
 )
 async def test_a_submit_that_fails_is_sent_once(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, answer: Answer, expected: tuple[str, str, str]
+    route: VideoRoute, provider: OperationRoute, stub: Stub, answer: Answer, expected: tuple[str, str, str]
 ) -> None:
     stub.answers[route.submit_path] = answer
     with pytest.raises(ProviderFailure) as caught:
@@ -108,7 +108,7 @@ async def test_a_submit_that_fails_is_sent_once(
     assert bool(caught.value.raw_answer) == bool(whole and expected[2] == "UNKNOWN")
 
 
-async def test_a_429_says_how_long_to_wait(route: VideoRoute, provider: VideoProvider, stub: Stub) -> None:
+async def test_a_429_says_how_long_to_wait(route: VideoRoute, provider: OperationRoute, stub: Stub) -> None:
     info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "38s"}
     stub.answers[route.submit_path] = Answer(429, error_body(429, "RESOURCE_EXHAUSTED", "slow", info))
     with pytest.raises(ProviderFailure) as caught:
@@ -150,7 +150,7 @@ async def test_a_provider_that_is_not_there_was_not_paid(route: VideoRoute, tmp_
 @pytest.mark.parametrize("route", ROUTES[1:], ids=lambda route: route.name, indirect=True)
 @pytest.mark.parametrize("image", [None, IMAGE], ids=["text", "image"])
 async def test_requests_are_those_of_google_genai(
-    route: VideoRoute, provider: VideoProvider, stub: Stub, image: SourceImage | None
+    route: VideoRoute, provider: OperationRoute, stub: Stub, image: SourceImage | None
 ) -> None:
     json_type = {"content-type": "application/json"}
     stub.answers[route.submit_path] = Answer(body=encoded(route.accepted), headers=json_type)

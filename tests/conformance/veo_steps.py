@@ -5,7 +5,7 @@ import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.google.veo import VeoGemini
-from superstoryboard.providers.video import VideoCall
+from superstoryboard.providers.routes import Call
 from tests.emulators.google_fixture import (
     KEY,
     VIDEO_MODEL,
@@ -15,9 +15,7 @@ MAX_BYTES = 50_000_000
 
 OPERATION = f"models/{VIDEO_MODEL}/operations/abc"
 
-CALL = VideoCall(
-    model=VIDEO_MODEL, prompt="a fox in the hills", aspect_ratio="16:9", duration_seconds=4, resolution="720p"
-)
+CALL = Call(model=VIDEO_MODEL, prompt="a fox in the hills", aspect_ratio="16:9", duration_seconds=4, resolution="720p")
 
 
 def release(client: httpx.Client) -> None:
@@ -30,7 +28,7 @@ def facts(failed: ProviderFailure) -> tuple[str, str, CallOutcome]:
     return failed.error.error_class.value, failed.error.code, failed.outcome
 
 
-async def submit_failure(veo: VeoGemini, call: VideoCall = CALL) -> ProviderFailure:
+async def submit_failure(veo: VeoGemini, call: Call = CALL) -> ProviderFailure:
     with pytest.raises(ProviderFailure) as caught:
         await veo.submit(call)
     return caught.value

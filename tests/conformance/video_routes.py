@@ -12,7 +12,7 @@ from superstoryboard.providers.google.omni import Omni
 from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.providers.google.veo_vertex import VeoVertex
-from superstoryboard.providers.video import VideoProvider
+from superstoryboard.providers.routes import OperationRoute
 from tests.conformance.http_stub import Answer, Stub
 
 KEY = "emulator-key"
@@ -31,7 +31,7 @@ class VideoRoute:
 
     name: str
     model: str
-    make: Callable[[str, Timeouts], VideoProvider]
+    make: Callable[[str, Timeouts], OperationRoute]
     submit_path: str
     operation: str
     poll_path: str

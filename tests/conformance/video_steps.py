@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.media import MediaType
+from superstoryboard.domain.media import MediaType
+from superstoryboard.providers.routes import Call
 from superstoryboard.providers.source import SourceImage
-from superstoryboard.providers.video import VideoCall
 from tests.conformance.video_routes import KEY, VideoRoute, encoded
 
 VIDEO = bytes(range(256)) * 1500  # longer than what a poll of Vertex reads, and no multiple of three
@@ -20,14 +20,14 @@ IMAGE = SourceImage(MediaType.PNG, b"\xfb\xff\xfe")
 MAX_BYTES = 1_000_000
 
 
-def call(route: VideoRoute, image: SourceImage | None = None) -> VideoCall:
-    return VideoCall(
+def call(route: VideoRoute, image: SourceImage | None = None) -> Call:
+    return Call(
         model=route.model,
         prompt="a fox in the hills",
         aspect_ratio="16:9",
         duration_seconds=8,
         resolution="720p",
-        image=image,
+        sources=(image,) if image else (),
     )
 
 

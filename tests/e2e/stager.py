@@ -8,7 +8,8 @@ from io import BytesIO
 from PIL import Image
 
 from superstoryboard.db.database import Database
-from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
+from superstoryboard.domain.media import MediaFacts, MediaType
+from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import Pipeline
@@ -38,9 +39,10 @@ class Stager:
         (claimed,) = await image_queue(self._database).claim(1, 60)
         assert str(claimed.id) == job.id
         await intend(self._database, claimed)
-        facts = ArtifactFacts("image/png", "png", len(said), hashlib.sha256(said).hexdigest(), 32, 18)
+        digest = hashlib.sha256(said).hexdigest()
+        facts = MediaFacts(media_type=MediaType.PNG, size_bytes=len(said), sha256=digest, width=32, height=18)
         new = await self._artifacts.begin(
-            claimed, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", path_prefix=f"{board}/s1", facts=facts
+            claimed, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", facts=facts
         )
         assert new is not None
         if staged is not None:

@@ -227,7 +227,7 @@ async def test_deliveries_that_come_twice_or_late_link_once(writer: Pipeline, st
     job, new = await stager.stage("doubled", encoded(), encoded())
     broker = Broker(amqp_url, "test")
     await broker.connect()
-    ready = ArtifactReady(job_id=job.id, artifact_id=str(new.id))
+    ready = ArtifactReady(artifact_id=str(new.id))
     for _ in range(3):
         assert await broker.publish(ready)
     start_writer(writer)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from superstoryboard.db import errors as database_errors
 from superstoryboard.jobs import store
-from superstoryboard.providers.google import errors, gemini_images
+from superstoryboard.providers.google import gemini_images, submit_errors
 from superstoryboard.storage import objects
 from superstoryboard.worker import leases
 from superstoryboard.worker.attempt import handoff, staging
@@ -30,7 +30,7 @@ def replace(owner: object, name: str, instead: object) -> None:
 
 def pay_again() -> None:
     """A submit that was broken off counts as never sent."""
-    replace(errors, "sent_nothing", lambda error: True)  # noqa: ARG005 - the signature of what it replaces
+    replace(submit_errors, "sent_nothing", lambda error: True)  # noqa: ARG005 - the signature of what it replaces
 
 
 def give_up() -> None:
@@ -89,7 +89,7 @@ def throw_away_once() -> None:
         data = await generate(self, call, timeout_seconds=timeout_seconds)
         if not thrown:
             thrown.append(len(data))
-            raise errors.submit_interrupted(TimeoutError())
+            raise submit_errors.submit_interrupted(TimeoutError())
         return data
 
     replace(gemini_images.GeminiImages, "generate", forgetful)

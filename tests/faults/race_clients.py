@@ -6,7 +6,8 @@ import asyncio
 
 from psycopg.types.json import Jsonb
 
-from superstoryboard.jobs.steering import Edit, Way
+from superstoryboard.jobs.steering import Way
+from superstoryboard.jobs.store import FrozenGeneration
 from superstoryboard.jobs.sweeps import Sweeper
 from tests.faults.race_hands import Hands, Outcome
 from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE, submission
@@ -48,7 +49,7 @@ class Clients(Hands):
 class Operators(Hands):
     """Who runs the system, and its sweeper."""
 
-    async def redrive(self, *, paying: bool = False, edit: Edit | None = None) -> Outcome:
+    async def redrive(self, *, paying: bool = False, edit: FrozenGeneration | None = None) -> Outcome:
         jobs = self.some_jobs()
         return await self.steering.redrive(jobs, actor="operator", accept_second_payment=paying, edit=edit) is None
 
@@ -56,7 +57,7 @@ class Operators(Hands):
         return await self.redrive(paying=True)
 
     async def redrive_edited(self) -> Outcome:
-        return await self.redrive(paying=True, edit=Edit(self.generation(), "google", "m", ["edited"]))
+        return await self.redrive(paying=True, edit=FrozenGeneration(self.generation(), "google", "m", ["edited"]))
 
     async def discard(self) -> Outcome:
         jobs = self.some_jobs()

@@ -154,9 +154,7 @@ class Workers(Hands):
 
     async def begin(self, held: Held) -> Outcome:
         kind = held.job.kind
-        new = self.artifacts.begin(
-            held.job, staging_bucket="staging", bucket=f"storyboard-{kind}s", path_prefix="board/x", facts=FACTS
-        )
+        new = self.artifacts.begin(held.job, staging_bucket="staging", bucket=f"storyboard-{kind}s", facts=FACTS)
         begun = await self.answered(held, new)
         held.artifact = begun.id if begun else None
         return bool(begun)

@@ -10,8 +10,9 @@ import psycopg
 
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.domain.media import MediaFacts, MediaType
 from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
+from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
 from superstoryboard.jobs.queue import ClaimedJob, Gate, GateLimits, WorkQueue
 from superstoryboard.jobs.records import read_record
@@ -20,7 +21,7 @@ from superstoryboard.jobs.store import JobStore, Submission
 KV = "kv_store_7ee7668a"
 IMAGE_QUEUE = "image_generation_queue"
 VIDEO_QUEUE = "video_generation_queue"
-FACTS = ArtifactFacts("image/png", "png", 10, "ab" * 32, 16, 9)
+FACTS = MediaFacts(media_type=MediaType.PNG, size_bytes=10, sha256="ab" * 32, width=16, height=9)
 
 
 def submission(**changes: Any) -> Submission:
@@ -72,7 +73,7 @@ async def intend(database: Database, job: ClaimedJob) -> int | None:
 
 async def begin(database: Database, job: ClaimedJob) -> NewArtifact:
     new = await Artifacts(database).begin(
-        job, staging_bucket="artifact-staging", bucket="storyboard-images", path_prefix="board/scene-1", facts=FACTS
+        job, staging_bucket="artifact-staging", bucket="storyboard-images", facts=FACTS
     )
     assert new is not None
     return new

@@ -37,9 +37,7 @@ async def called(database: Database) -> tuple[ClaimedJob, int]:
 async def answered(database: Database, job: ClaimedJob) -> str | None:
     """The answer of its call comes, its bytes are in staging; the job's state."""
     artifacts = Artifacts(database)
-    begun = await artifacts.begin(
-        job, staging_bucket="artifact-staging", bucket="storyboard-images", path_prefix="board/scene-1", facts=FACTS
-    )
+    begun = await artifacts.begin(job, staging_bucket="artifact-staging", bucket="storyboard-images", facts=FACTS)
     return await artifacts.stage(begun.id, job) if begun else None
 
 

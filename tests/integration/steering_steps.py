@@ -9,7 +9,8 @@ from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob
-from superstoryboard.jobs.steering import Edit, Refusal, Steering, Way
+from superstoryboard.jobs.steering import Refusal, Steering, Way
+from superstoryboard.jobs.store import FrozenGeneration
 from tests.integration.helpers import (
     VIDEO_QUEUE,
     accept,
@@ -23,7 +24,7 @@ BROKEN = JobError(ErrorClass.TRANSIENT, "INTERNAL", "it broke")
 
 REFUSED = JobError(ErrorClass.REFUSED, "SAFETY", "no")
 
-EDIT = Edit(
+EDIT = FrozenGeneration(
     {"storyboardId": "board", "sceneId": "scene-2", "prompt": "a hare", "model": "m2"}, "google", "m2", ["m2 is old"]
 )
 

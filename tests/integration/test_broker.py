@@ -11,7 +11,7 @@ import pytest
 from superstoryboard.broker.artifacts import DEAD_QUEUE, DELIVERY_LIMIT, EXCHANGE, READY_QUEUE, Broker
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
 
-READY = ArtifactReady(job_id="j", claim=3, artifact_id="a-1", sha256="ff", size_bytes=7, traceparent="00-t")
+READY = ArtifactReady(artifact_id="a-1", traceparent="00-t")
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -24,7 +24,7 @@ ssl_options.cacertfile = {authority}
 ssl_options.certfile = {certificate}
 ssl_options.keyfile = {key}
 """
-READY = ArtifactReady(job_id="j", claim=3, artifact_id="a-1", sha256="ff", size_bytes=7)
+READY = ArtifactReady(artifact_id="a-1")
 AWAY = "RabbitMQ does not answer; trying on"
 REFUSED = "SSLCertVerificationError"
 

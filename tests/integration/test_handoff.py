@@ -10,7 +10,6 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import HintMetrics
-from superstoryboard.v1.job_pb2 import ImageGeneration
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intent
 from superstoryboard.worker.attempt.staging import Staging
@@ -40,7 +39,6 @@ async def test_paid_bytes_are_kept_where_storage_and_then_the_database_refuse(
         storage.queued[path] = [Answer(503)]
         storage.answers[path] = Answer(body=b'{"Id": "1", "Key": "artifact-staging/1"}')
         intent = Intent(opened.call_id, opened.staging_key)
-        asked = ImageGeneration(storyboard_id="board", scene_id="scene-1")
-        assert await hand_off.hand_over_answer(job, asked, intent, b"paid", FACTS) == "STAGED"
+        assert await hand_off.hand_over_answer(job, intent, b"paid", FACTS) == "STAGED"
         await store.aclose()
     assert (await row(database, job_id))["state"] == "STAGED"

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from services.video_worker.search import mark_of, match
 from superstoryboard.db.database import Database
 from superstoryboard.jobs.queue import LostCall
-from superstoryboard.providers.video import ListedOperation
+from superstoryboard.providers.routes import ListedOperation
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import encoded

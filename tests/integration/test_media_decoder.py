@@ -16,8 +16,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from superstoryboard.domain.media import Media
-from superstoryboard.media import MediaError, MediaType
+from superstoryboard.domain.media import Media, MediaType
+from superstoryboard.media import MediaError
 from superstoryboard.media.decoder import Decoder
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
 from superstoryboard.media.verify import probe_bytes, verify, verify_bytes

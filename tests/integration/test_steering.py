@@ -176,7 +176,7 @@ async def claim_and_end(database: Database, worker: str) -> None:
     for number, job in enumerate(claimed):
         await intend(database, job)
         artifacts = Artifacts(database)
-        new = await artifacts.begin(job, staging_bucket="s", bucket="b", path_prefix="board/x", facts=FACTS)
+        new = await artifacts.begin(job, staging_bucket="s", bucket="b", facts=FACTS)
         if number == 0:
             await work.retry(job, 0, BROKEN, spend=True)
         elif new is not None and await artifacts.stage(new.id, job) == "STAGED":

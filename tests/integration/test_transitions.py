@@ -188,7 +188,7 @@ async def test_what_an_earlier_claim_uploaded_is_offered_to_the_next(database: D
 
 
 async def _begin(artifacts: Artifacts, job: ClaimedJob) -> NewArtifact:
-    new = await artifacts.begin(job, staging_bucket="s", bucket="b", path_prefix="board/scene-1", facts=FACTS)
+    new = await artifacts.begin(job, staging_bucket="s", bucket="b", facts=FACTS)
     assert new is not None
     return new
 

@@ -11,13 +11,15 @@ import psycopg
 import pytest
 
 from services.video_worker.polling import GONE_ANSWERS
-from services.video_worker.routes import VideoRoutes
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.db.database import Database
+from superstoryboard.domain.media import Media
 from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.ledger import Ledger
+from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.worker.attempts import Attempt
+from superstoryboard.worker.routes import Routes
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
@@ -40,21 +42,21 @@ async def stub() -> AsyncIterator[Stub]:
         yield running
 
 
-async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
+async def attempt(database: Database, routes: Routes[OperationRoute]) -> Attempt:
     """One attempt of a worker whose own default model is the catalogue's."""
     async with video_worker(database, routes) as worker:
         (done,) = await worker.process(1, force=False)
     return done
 
 
-def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> VideoRoutes:
+def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> Routes[OperationRoute]:
     """What the worker builds of its environment, with these keys and no others."""
     for name in (GEMINI, EXPRESS, "GOOGLE_VERTEX_PROJECT", "MODEL_CATALOGUE", "VIDEO_MODEL"):
         patch.delenv(name, raising=False)
     given = {"GOOGLE_GEMINI_BASE_URL": url, "GOOGLE_VERTEX_BASE_URL": url} | dict.fromkeys(keys, KEY)
     for name, value in (SETTINGS | given).items():
         patch.setenv(name, value)
-    return VideoRoutes(CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
+    return Routes(Media.VIDEO, CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
 
 
 async def ask_for(database: Database, route: VideoRoute) -> Any:

@@ -11,15 +11,16 @@ from prometheus_client import CollectorRegistry
 from services.image_worker.generate import ImageGenerator
 from services.video_worker.generate import VideoGenerator
 from services.video_worker.polling import Times
-from services.video_worker.routes import VideoRoutes
 from services.video_worker.search import LostNames
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.media import Media
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google.gemini_images import GeminiImages
+from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
@@ -27,6 +28,7 @@ from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
+from superstoryboard.worker.routes import Routes
 from tests.integration.helpers import image_queue, video_queue
 
 CATALOGUE = Catalogue.load()
@@ -39,7 +41,10 @@ BUCKET = "artifact-staging"
 
 @asynccontextmanager
 async def video_worker(
-    database: Database, routes: VideoRoutes, registry: CollectorRegistry | None = None, limits: Limits = LIMITS
+    database: Database,
+    routes: Routes[OperationRoute],
+    registry: CollectorRegistry | None = None,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[Worker]:
     """A video worker by these routes, which end with it; its staging is away."""
     work, registry, draining = video_queue(database, "second"), registry or CollectorRegistry(), asyncio.Event()
@@ -78,7 +83,7 @@ async def image_worker(
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("image")),
         ledger=ledger,
         sources=sources,
-        provider=provider,
+        routes=Routes(Media.IMAGE, CATALOGUE, {"gemini_image": provider}),
         hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
         timeout_seconds=60,

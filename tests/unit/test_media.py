@@ -10,7 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from superstoryboard.media import HEAD_BYTES, MediaError, MediaType, sniff
+from superstoryboard.domain.media import MediaType
+from superstoryboard.media import HEAD_BYTES, MediaError, sniff
 from superstoryboard.media.images import probe_image
 from superstoryboard.media.verify import verify
 from superstoryboard.media.videos import probe_video
@@ -195,11 +196,11 @@ async def test_verify_hashes_and_measures(mp4: Path, tmp_path: Path) -> None:
     image = tmp_path / "x"
     image.write_bytes(picture("WEBP"))
     facts = await verify(image)
-    assert (facts.media, facts.media_type, facts.duration_ms) == ("image", MediaType.WEBP, None)
+    assert (facts.media_type.media, facts.media_type, facts.duration_ms) == ("image", MediaType.WEBP, None)
     assert (facts.width, facts.height, facts.size_bytes) == (48, 32, image.stat().st_size)
     assert facts.sha256 == sha256_of(image)
     film_facts = await verify(mp4)
-    assert (film_facts.media, film_facts.sha256) == ("video", sha256_of(mp4))
+    assert (film_facts.media_type.media, film_facts.sha256) == ("video", sha256_of(mp4))
     assert film_facts.duration_ms
 
 

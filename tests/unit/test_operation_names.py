@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from superstoryboard.providers.google.operation_names import LONGEST, is_operation_name, name_problem
+from superstoryboard.providers.operation_names import LONGEST, is_operation_name, name_problem
 
 VEO, OTHER = "veo-3.1-generate-preview", "veo-3.1-fast-generate-preview"
 PROJECT = "projects/mine/locations/us-central1/"

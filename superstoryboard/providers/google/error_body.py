@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from superstoryboard.providers.retry_after import parse_seconds
+
 WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 _NO_QUOTA = re.compile(r"\blimit: 0(?![\d.])")
-_LONGEST_WAIT_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +54,6 @@ def read_google_error(body: object) -> GoogleError | None:
         or any(str(violation.get("quotaValue")) == "0" for violation in violations),
         retry_seconds=_retry_seconds(details),
     )
-
-
-def parse_seconds(text: object) -> float | None:
-    """A protobuf duration such as "38.52s", or bare seconds of a Retry-After header; None for anything else."""
-    if not isinstance(text, str):
-        return None
-    found = _DURATION.fullmatch(text.strip().removesuffix("s") + "s")
-    return min(math.ceil(float(found[1]) * 1000) / 1000, _LONGEST_WAIT_SECONDS) if found else None
 
 
 def _retry_seconds(details: list[Mapping[str, Any]]) -> float | None:

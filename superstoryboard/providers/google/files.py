@@ -13,7 +13,7 @@ import httpx
 from superstoryboard.domain.errors import CallOutcome
 from superstoryboard.providers.addresses import is_public
 from superstoryboard.providers.answers import mapping
-from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google import poll_errors, results
 from superstoryboard.providers.google.rest import ERROR_BODY_BYTES, Destination, Rest, same_origin
 
 GOOGLE = "https://generativelanguage.googleapis.com"
@@ -41,14 +41,14 @@ class GoogleFiles:
             return True
         answer = await self._rest.read("GET", f"{self._root}/files/{file}", limit=ERROR_BODY_BYTES)
         if answer.status != httpx.codes.OK:
-            raise errors.file_failure(answer.status, answer.json(), answer.headers)
+            raise poll_errors.file_failure(answer.status, answer.json(), answer.headers)
         state = mapping(answer.json()).get("state")
         if state == "FAILED":
             raise results.failed_file()
         return state != "PROCESSING"
 
     async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
-        """As `VideoProvider.download`."""
+        """As `OperationRoute.download`."""
         url = self._address(uri)
         async with (
             self._rest.downloading,
@@ -95,7 +95,7 @@ class GoogleFiles:
         except UnicodeError as error:
             raise results.unreachable_video() from error
         except OSError as error:
-            raise errors.read_interrupted(error, CallOutcome.PAID) from error
+            raise poll_errors.read_interrupted(error, CallOutcome.PAID) from error
         texts = tuple(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in listed))
         if not all(is_public(ipaddress.ip_address(each)) for each in texts):
             raise results.unreachable_video()

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -17,8 +16,10 @@ from google.genai import types
 from superstoryboard.domain.errors import ProviderFailure
 from superstoryboard.providers.answers import decoded, items, mapping, text
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.google import errors, results
-from superstoryboard.providers.source import SourceImage
+from superstoryboard.providers.google import results, submit_errors
+from superstoryboard.providers.routes import Call
+
+ROUTE = "gemini_image"
 
 ANSWER_BYTES = 64 * 1024 * 1024
 """A picture of 4096 by 4096 pixels takes about 35 MB as base64."""
@@ -58,18 +59,8 @@ async def _bound(response: httpx2.Response) -> None:
         response.stream = _Bounded(response.stream, ANSWER_BYTES)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageCall:
-    """What one call asks for; without an aspect ratio a source keeps its own."""
-
-    model: str
-    prompt: str
-    aspect_ratio: str | None = None
-    sources: tuple[SourceImage, ...] = ()
-
-
 class GeminiImages:
-    """The calls of one installation. Nothing is retried in here: the ledger counts every call."""
+    """An `AnswerRoute`: the calls of one installation. Without an aspect ratio a source keeps its own."""
 
     def __init__(
         self,
@@ -100,24 +91,20 @@ class GeminiImages:
         await self._http.aclose()
         await asyncio.to_thread(self._client.close)
 
-    async def generate(self, call: ImageCall, *, timeout_seconds: float) -> bytes:
-        """Make one picture; returns its bytes as they came, not yet verified. This is the paid call.
-
-        Raises:
-            ProviderFailure: the class decides the retry, `outcome` says what is known of the payment.
-        """
+    async def generate(self, call: Call, *, timeout_seconds: float) -> bytes:
+        """As `AnswerRoute.generate`, of one picture."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 body = await self._send(call, timeout_seconds)
         except genai_errors.APIError as error:
             raise self._http_failure(error, call.model) from error
         except Exception as error:
-            if errors.is_transport_error(error):
-                raise errors.submit_interrupted(error) from error
-            raise errors.unreadable_answer(str(error), secret=self._api_key) from error
+            if submit_errors.is_transport_error(error):
+                raise submit_errors.submit_interrupted(error) from error
+            raise submit_errors.unreadable_answer(str(error), secret=self._api_key) from error
         return await asyncio.to_thread(read_image, body, secret=self._api_key)
 
-    async def _send(self, call: ImageCall, timeout_seconds: float) -> str:
+    async def _send(self, call: Call, timeout_seconds: float) -> str:
         parts = [types.Part.from_bytes(data=each.data, mime_type=each.media_type.value) for each in call.sources]
         parts.append(types.Part.from_text(text=call.prompt))
         response = await self._client.aio.models.generate_content(
@@ -137,7 +124,7 @@ class GeminiImages:
     def _http_failure(self, error: genai_errors.APIError, model: str) -> ProviderFailure:
         retired = self._catalogue.refusal(model)
         headers = getattr(error.response, "headers", None) or {}
-        return errors.submit_failure(error.code, error.details, headers, retired=retired, secret=self._api_key)
+        return submit_errors.submit_failure(error.code, error.details, headers, retired=retired, secret=self._api_key)
 
 
 def read_image(body: str, *, secret: str = "") -> bytes:
@@ -148,7 +135,7 @@ def read_image(body: str, *, secret: str = "") -> bytes:
     """
     answer = decoded(body)
     if not isinstance(answer, Mapping):
-        raise errors.unreadable_answer(body, secret=secret)
+        raise submit_errors.unreadable_answer(body, secret=secret)
     candidates = [mapping(each) for each in items(answer.get("candidates"))]
     parts = [part for candidate in candidates for part in _parts(candidate)]
     for part in parts:
@@ -167,7 +154,7 @@ def _why_no_image(
     candidate = candidates[0] if candidates else {}
     reason, message = text(candidate.get("finishReason")), text(candidate.get("finishMessage"))
     if not results.refuses(reason) and not all(_is_known(each) for each in candidates):
-        return errors.unreadable_answer(answer, secret=secret)
+        return submit_errors.unreadable_answer(answer, secret=secret)
     words = " ".join(text(part.get("text")) for part in parts).strip()
     return results.no_image(reason, message, words, answer, secret=secret)
 

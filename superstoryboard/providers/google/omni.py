@@ -18,11 +18,11 @@ import httpx
 
 from superstoryboard.providers.answers import items, mapping, text
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google import poll_errors, results
 from superstoryboard.providers.google.access import ApiKey
 from superstoryboard.providers.google.files import GOOGLE, GoogleFiles
 from superstoryboard.providers.google.rest import Destination, Rest, Timeouts
-from superstoryboard.providers.video import ListedOperation, OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.routes import Call, ListedOperation, OperationDone, OperationRunning
 
 ROUTE = "interactions"
 
@@ -44,7 +44,7 @@ _WORDS = frozenset({"text", "thought"})
 
 
 class Omni:
-    """A `VideoProvider`: the calls of one installation with its API key."""
+    """A `OperationRoute`: the calls of one installation with its API key."""
 
     lists = False
 
@@ -71,18 +71,18 @@ class Omni:
         """Close the connections."""
         await self._rest.aclose()
 
-    async def submit(self, call: VideoCall) -> str:
-        """As `VideoProvider.submit`; the name is the interaction's id."""
+    async def submit(self, call: Call) -> str:
+        """As `OperationRoute.submit`; the name is the interaction's id."""
         body = await asyncio.to_thread(_submit_body, call, self._webhook_url)
         retired = self._catalogue.refusal(call.model)
         answer = await self._rest.submit(self._interactions, body, retired=retired, limit=_ANSWER_BYTES)
         return self._rest.named(answer, "id", ROUTE)
 
     async def poll(self, name: str) -> OperationRunning | OperationDone:
-        """As `VideoProvider.poll`. A video whose file is still being processed counts as running."""
+        """As `OperationRoute.poll`. A video whose file is still being processed counts as running."""
         answer = await self._rest.read("GET", self._address(name), limit=_ANSWER_BYTES)
         if answer.status != httpx.codes.OK:
-            raise errors.poll_failure(answer.status, answer.json(), answer.headers)
+            raise poll_errors.poll_failure(answer.status, answer.json(), answer.headers)
         interaction = await asyncio.to_thread(answer.json)
         video = _finished(interaction, secret=self._rest.access.secret)
         if video is None:
@@ -97,14 +97,14 @@ class Omni:
         return OperationDone(uri) if await self._files.ready(uri) else OperationRunning()
 
     async def recent(self, model: str) -> list[ListedOperation]:
-        """As `VideoProvider.recent`: this API has no list."""
+        """As `OperationRoute.recent`: this API has no list."""
         del model
         return []
 
-    async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
-        """As `VideoProvider.download`; a small video may be inside its interaction."""
-        if "://" in uri:
-            await self._files.download(uri, destination, max_bytes)
+    async def download(self, location: str, destination: Path, max_bytes: int) -> None:
+        """As `OperationRoute.download`; a small video may be inside its interaction."""
+        if "://" in location:
+            await self._files.download(location, destination, max_bytes)
             return
         answer = destination.with_name(f"{destination.name}.json")
         try:
@@ -113,7 +113,7 @@ class Omni:
                 Destination(answer) as file,
                 asyncio.timeout(self._rest.timeouts.download),
             ):
-                address = httpx.URL(self._address(uri))
+                address = httpx.URL(self._address(location))
                 if await self._rest.fetch(address, file, _ANSWER_BYTES):
                     raise results.unreachable_video()
             await asyncio.to_thread(_take_out, answer, destination, max_bytes)
@@ -126,11 +126,11 @@ class Omni:
         return f"{self._interactions}/{quote(name, safe='')}?stream=false"
 
 
-def _submit_body(call: VideoCall, webhook_url: str) -> bytes:
+def _submit_body(call: Call, webhook_url: str) -> bytes:
     content: list[dict[str, str]] = [{"type": "text", "text": call.prompt}]
-    if call.image is not None:
-        data = base64.b64encode(call.image.data).decode("ascii")
-        content.append({"type": "image", "mime_type": call.image.media_type.value, "data": data})
+    for source in call.sources[:1]:
+        data = base64.b64encode(source.data).decode("ascii")
+        content.append({"type": "image", "mime_type": source.media_type.value, "data": data})
     body: dict[str, Any] = {
         "model": call.model,
         # Without both there is nothing to come back to.
@@ -144,7 +144,7 @@ def _submit_body(call: VideoCall, webhook_url: str) -> bytes:
             "resolution": call.resolution,
             "delivery": "uri",
         },
-        "generation_config": {"video_config": {"task": "image_to_video" if call.image else "text_to_video"}},
+        "generation_config": {"video_config": {"task": "image_to_video" if call.sources else "text_to_video"}},
     }
     if webhook_url:
         body["webhook_config"] = {"uris": [webhook_url], "user_metadata": dict(call.mark)}

@@ -13,9 +13,9 @@ import httpx
 
 from superstoryboard.domain.errors import CallOutcome
 from superstoryboard.providers.answers import decoded, mapping
-from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google import failures, poll_errors, results, submit_errors
 from superstoryboard.providers.google.access import Access, AccessError
-from superstoryboard.providers.google.operation_names import is_operation_name
+from superstoryboard.providers.operation_names import is_operation_name
 
 BROKEN = (httpx.HTTPError, httpx.InvalidURL, OSError)
 """What httpx and the network raise; time-outs included."""
@@ -92,14 +92,14 @@ class Rest:
             ):
                 answer = Answer(got.status_code, got.headers, *await beginning(got, limit))
         except BROKEN as error:
-            raise errors.submit_interrupted(error) from error
+            raise submit_errors.submit_interrupted(error) from error
         content = answer.json()
         if answer.status != httpx.codes.OK:
-            raise errors.submit_failure(
+            raise submit_errors.submit_failure(
                 answer.status, content, answer.headers, retired=retired, secret=self.access.secret, raw=answer.body
             )
         if content is None:
-            raise errors.unreadable_answer(answer.body, secret=self.access.secret)
+            raise submit_errors.unreadable_answer(answer.body, secret=self.access.secret)
         return content
 
     def named(self, answer: object, field: str, route: str) -> str:
@@ -110,7 +110,7 @@ class Rest:
         """
         name = mapping(answer).get(field)
         if not isinstance(name, str) or not is_operation_name(route, name):
-            raise errors.unreadable_answer(answer, secret=self.access.secret)
+            raise submit_errors.unreadable_answer(answer, secret=self.access.secret)
         return name
 
     async def read(self, method: str, url: str, *, limit: int, body: bytes | None = None) -> Answer:
@@ -128,7 +128,7 @@ class Rest:
             ):
                 return Answer(got.status_code, got.headers, *await beginning(got, limit))
         except BROKEN as error:
-            raise errors.read_interrupted(error, CallOutcome.UNKNOWN) from error
+            raise poll_errors.read_interrupted(error, CallOutcome.UNKNOWN) from error
 
     async def fetch(
         self,
@@ -174,7 +174,7 @@ class Rest:
         try:
             return await self.access.headers()
         except AccessError as error:
-            raise errors.no_access(str(error), lasting=error.lasting, outcome=outcome) from error
+            raise failures.no_access(str(error), lasting=error.lasting, outcome=outcome) from error
 
 
 class Destination:
@@ -191,7 +191,7 @@ class Destination:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         await asyncio.to_thread(self._finish, complete=kind is None)
         if isinstance(error, (httpx.HTTPError, httpx.InvalidURL, TimeoutError)):
-            raise errors.read_interrupted(error, CallOutcome.PAID) from error
+            raise poll_errors.read_interrupted(error, CallOutcome.PAID) from error
 
     def _finish(self, *, complete: bool) -> None:
         try:
@@ -237,7 +237,7 @@ async def _saved(
         return _joined(url, response.headers["location"])
     if response.status_code != httpx.codes.OK:
         body, _ = await beginning(response, ERROR_BODY_BYTES)
-        raise errors.download_failure(response.status_code, decoded(body), response.headers)
+        raise poll_errors.download_failure(response.status_code, decoded(body), response.headers)
     if not _plain(response):
         raise results.unreadable_download()
     received, limit = 0, max_bytes * 4 // 3 + ERROR_BODY_BYTES if encoded else max_bytes

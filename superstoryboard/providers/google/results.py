@@ -10,15 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, ProviderFailure
 from superstoryboard.providers.answers import kept, text
-from superstoryboard.providers.google.errors import (
-    BLOCKED,
-    POLICY_WORDS,
-    failure,
-    refusal,
-    seconds_until_quota_reset,
-    unreadable_answer,
-    with_detail,
-)
+from superstoryboard.providers.google.failures import BLOCKED, POLICY_WORDS, failure, refusal, with_detail
+from superstoryboard.providers.google.status_table import seconds_until_quota_reset
+from superstoryboard.providers.google.submit_errors import unreadable_answer
 from superstoryboard.providers.wording import support_codes
 
 _REFUSED, _INVALID, _TRANSIENT = ErrorClass.REFUSED, ErrorClass.INVALID, ErrorClass.TRANSIENT

@@ -13,13 +13,13 @@ import httpx
 
 from superstoryboard.providers.answers import items, mapping, text
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google import poll_errors, results
 from superstoryboard.providers.google.access import ApiKey
 from superstoryboard.providers.google.files import GOOGLE, GoogleFiles
-from superstoryboard.providers.google.operation_names import is_operation_name
 from superstoryboard.providers.google.rest import Rest, Timeouts
 from superstoryboard.providers.google.veo_wire import checked_name, ended, instance, parameters, without_video
-from superstoryboard.providers.video import ListedOperation, OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.operation_names import is_operation_name
+from superstoryboard.providers.routes import Call, ListedOperation, OperationDone, OperationRunning
 
 ROUTE = "veo_gemini"
 
@@ -30,7 +30,7 @@ _NO_LIST = frozenset({404, 405, 501})
 
 
 class VeoGemini:
-    """A `VideoProvider`: the calls of one installation with its API key."""
+    """A `OperationRoute`: the calls of one installation with its API key."""
 
     def __init__(
         self,
@@ -55,19 +55,19 @@ class VeoGemini:
         """Close the connections."""
         await self._rest.aclose()
 
-    async def submit(self, call: VideoCall) -> str:
-        """As `VideoProvider.submit`; the name is `models/…/operations/…`."""
+    async def submit(self, call: Call) -> str:
+        """As `OperationRoute.submit`; the name is `models/…/operations/…`."""
         body = await asyncio.to_thread(_submit_body, call, self._webhook_url)
         url = f"{self._root}/models/{call.model}:predictLongRunning"
         answer = await self._rest.submit(url, body, retired=self._catalogue.refusal(call.model), limit=_POLL_BYTES)
         return self._rest.named(answer, "name", ROUTE)
 
     async def poll(self, name: str) -> OperationRunning | OperationDone:
-        """As `VideoProvider.poll`. A video whose file is still being processed counts as running."""
+        """As `OperationRoute.poll`. A video whose file is still being processed counts as running."""
         url = f"{self._root}/{checked_name(name)}"
         answer = await self._rest.read("GET", url, limit=_POLL_BYTES)
         if answer.status != httpx.codes.OK:
-            raise errors.poll_failure(answer.status, answer.json(), answer.headers)
+            raise poll_errors.poll_failure(answer.status, answer.json(), answer.headers)
         secret = self._rest.access.secret
         operation = answer.json()
         response = ended(operation, secret=secret)
@@ -83,7 +83,7 @@ class VeoGemini:
         return OperationDone(uri) if await self._files.ready(uri) else OperationRunning()
 
     async def recent(self, model: str) -> list[ListedOperation]:
-        """As `VideoProvider.recent`. That the service has no such list is remembered while the process lives."""
+        """As `OperationRoute.recent`. That the service has no such list is remembered while the process lives."""
         found: list[ListedOperation] = []
         token = ""
         for _ in range(_PAGES if self.lists else 0):
@@ -93,7 +93,7 @@ class VeoGemini:
                 self.lists = False
                 break
             if answer.status != httpx.codes.OK:
-                raise errors.poll_failure(answer.status, None, answer.headers)
+                raise poll_errors.poll_failure(answer.status, None, answer.headers)
             page = mapping(await asyncio.to_thread(answer.json))
             found += filter(None, map(_listed, items(page.get("operations"))))
             token = quote(text(page.get("nextPageToken")), safe="")
@@ -101,12 +101,12 @@ class VeoGemini:
                 break
         return found
 
-    async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
-        """As `VideoProvider.download`."""
-        await self._files.download(uri, destination, max_bytes)
+    async def download(self, location: str, destination: Path, max_bytes: int) -> None:
+        """As `OperationRoute.download`."""
+        await self._files.download(location, destination, max_bytes)
 
 
-def _submit_body(call: VideoCall, webhook_url: str) -> bytes:
+def _submit_body(call: Call, webhook_url: str) -> bytes:
     body: dict[str, Any] = {"instances": [instance(call)], "parameters": parameters(call)}
     if webhook_url:
         body["webhookConfig"] = {"uris": [webhook_url], "userMetadata": dict(call.mark)}

@@ -14,12 +14,12 @@ import httpx
 
 from superstoryboard.providers.answers import items, mapping
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.google import errors, results
+from superstoryboard.providers.google import poll_errors, results
 from superstoryboard.providers.google.access import Access, ApiKey, GoogleLogin
 from superstoryboard.providers.google.inline_base64 import NotBase64Error, copy_base64
 from superstoryboard.providers.google.rest import Destination, Rest, Timeouts
 from superstoryboard.providers.google.veo_wire import checked_name, ended, instance, parameters, without_video
-from superstoryboard.providers.video import ListedOperation, OperationDone, OperationRunning, VideoCall
+from superstoryboard.providers.routes import Call, ListedOperation, OperationDone, OperationRunning
 
 ROUTE = "veo_vertex"
 DEFAULT_LOCATION = "us-central1"
@@ -32,7 +32,7 @@ _MULTI_REGIONS = frozenset({"us", "eu"})
 
 
 class VeoVertex:
-    """A `VideoProvider`: the calls of one express key, or of one project and location."""
+    """A `OperationRoute`: the calls of one express key, or of one project and location."""
 
     lists = False
     tells = False
@@ -61,19 +61,19 @@ class VeoVertex:
         """Close the connections."""
         await self._rest.aclose()
 
-    async def submit(self, call: VideoCall) -> str:
-        """As `VideoProvider.submit`; the name is `projects/…/operations/…`."""
+    async def submit(self, call: Call) -> str:
+        """As `OperationRoute.submit`; the name is `projects/…/operations/…`."""
         body = await asyncio.to_thread(_submit_body, call)
         url = f"{self._root(self._location)}/{self._models}/{call.model}:predictLongRunning"
         answer = await self._rest.submit(url, body, retired=self._catalogue.refusal(call.model), limit=_HEAD_BYTES)
         return self._rest.named(answer, "name", ROUTE)
 
     async def poll(self, name: str) -> OperationRunning | OperationDone:
-        """As `VideoProvider.poll`. Of an answer that holds a video only the beginning is read."""
+        """As `OperationRoute.poll`. Of an answer that holds a video only the beginning is read."""
         url, body = self._question(name)
         answer = await self._rest.read("POST", url, limit=_HEAD_BYTES, body=body)
         if answer.status != httpx.codes.OK:
-            raise errors.poll_failure(answer.status, answer.json(), answer.headers)
+            raise poll_errors.poll_failure(answer.status, answer.json(), answer.headers)
         if not answer.whole:
             if re.search(rb'"%s"\s*:\s*"' % INLINE.encode(), answer.body[:_HEAD_BYTES]):
                 return OperationDone(name)
@@ -94,13 +94,13 @@ class VeoVertex:
         raise results.unreachable_video(operation, secret=secret)
 
     async def recent(self, model: str) -> list[ListedOperation]:
-        """As `VideoProvider.recent`: this API has no list."""
+        """As `OperationRoute.recent`: this API has no list."""
         del model
         return []
 
-    async def download(self, uri: str, destination: Path, max_bytes: int) -> None:
-        """As `VideoProvider.download`: asks for the operation once more, into a file, and takes the video out of it."""
-        url, body = self._question(uri)
+    async def download(self, location: str, destination: Path, max_bytes: int) -> None:
+        """As `OperationRoute.download`: asks for the operation again, into a file, and takes the video out."""
+        url, body = self._question(location)
         answer = destination.with_name(f"{destination.name}.json")
         try:
             async with (
@@ -138,7 +138,7 @@ class VeoVertex:
         return f"{base}/{API_VERSION}"
 
 
-def _submit_body(call: VideoCall) -> bytes:
+def _submit_body(call: Call) -> bytes:
     # One video, said out loud: each further one would be paid for. Without generateAudio it would be silent.
     asked = parameters(call) | {"sampleCount": 1, "generateAudio": True}
     return json.dumps({"instances": [instance(call)], "parameters": asked}).encode("ascii")

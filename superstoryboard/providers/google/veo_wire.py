@@ -10,23 +10,23 @@ from typing import Any
 from superstoryboard.domain.errors import ProviderFailure
 from superstoryboard.providers.answers import items
 from superstoryboard.providers.google import results
-from superstoryboard.providers.video import VideoCall
+from superstoryboard.providers.routes import Call
 
 _PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 _OPERATION_KEYS = frozenset({"name", "metadata", "done", "error", "response"})
 
 
-def instance(call: VideoCall) -> dict[str, Any]:
+def instance(call: Call) -> dict[str, Any]:
     """The prompt, and the first frame where there is one."""
     made: dict[str, Any] = {"prompt": call.prompt}
-    if call.image is not None:
-        encoded = base64.b64encode(call.image.data).decode("ascii")
-        made["image"] = {"bytesBase64Encoded": encoded, "mimeType": call.image.media_type.value}
+    for source in call.sources[:1]:
+        encoded = base64.b64encode(source.data).decode("ascii")
+        made["image"] = {"bytesBase64Encoded": encoded, "mimeType": source.media_type.value}
     return made
 
 
-def parameters(call: VideoCall) -> dict[str, Any]:
+def parameters(call: Call) -> dict[str, Any]:
     """Shape and length."""
     return {
         "aspectRatio": call.aspect_ratio,

@@ -9,17 +9,15 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from google.protobuf.message import Message
-
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.errors import DatabaseUnavailableError, refused_state
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.domain.kinds import KINDS
-from superstoryboard.domain.media import Media
-from superstoryboard.jobs.artifacts import ArtifactFacts, Artifacts, NewArtifact
+from superstoryboard.domain.media import MediaFacts
+from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob, Upload
-from superstoryboard.media.types import MediaError, MediaFacts
+from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import measure
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
@@ -61,7 +59,7 @@ class HandOff:
         self._broker = broker
         self._metrics = metrics
 
-    async def hand_over(self, job: ClaimedJob, generation: Message, file: Path, facts: ArtifactFacts) -> str:
+    async def hand_over(self, job: ClaimedJob, file: Path, facts: MediaFacts) -> str:
         """Stage a file that can be fetched again and give the job to the asset_writer. Returns the job's state.
 
         Waits for a Storage or database that is away.
@@ -70,14 +68,12 @@ class HandOff:
             StaleClaimError: the job belongs to someone else by now.
             DeadLetterError: Storage refuses this file for good.
         """
-        artifact = await self._begin(job, generation, facts)
+        artifact = await self._begin(job, facts)
         await self._upload(job, artifact.staging_key, file)
         await reached("staged-bytes")
-        return await self._announce(job, artifact, facts)
+        return await self._announce(job, artifact)
 
-    async def hand_over_answer(
-        self, job: ClaimedJob, generation: Message, intent: Intent, data: bytes, facts: ArtifactFacts
-    ) -> str:
+    async def hand_over_answer(self, job: ClaimedJob, intent: Intent, data: bytes, facts: MediaFacts) -> str:
         """Stage the paid answer of a call and give the job to the asset_writer. Returns the job's state.
 
         The bytes go up first, to the place that is known since the intent: whoever gets the job finds them there, also
@@ -89,9 +85,9 @@ class HandOff:
         """
         await self._upload(job, intent.staging_key, data, intent.call_id)
         await reached("staged-bytes")
-        return await self._announce(job, await self._begin(job, generation, facts), facts)
+        return await self._announce(job, await self._begin(job, facts))
 
-    async def rescue(self, job: ClaimedJob, generation: Message, upload: Upload) -> str:
+    async def rescue(self, job: ClaimedJob, upload: Upload) -> str:
         """Hand over what the call of an earlier claim has left in staging. Returns the job's state.
 
         Raises:
@@ -107,11 +103,11 @@ class HandOff:
                 raise _waits(str(error)) from error
         if facts is None:
             await self._miss(job, upload)
-        artifact = await self._begin(job, generation, facts)
+        artifact = await self._begin(job, facts)
         log.info("Rescued what an earlier call has left in staging")
-        return await self._announce(job, artifact, facts)
+        return await self._announce(job, artifact)
 
-    async def _fetch(self, upload: Upload, file: Path) -> ArtifactFacts | None:
+    async def _fetch(self, upload: Upload, file: Path) -> MediaFacts | None:
         """What is in staging; None where Storage itself says that there is nothing, or something else."""
         store, bucket = self._staging.store, self._staging.bucket
         found = await store.stat(bucket, upload.staging_key)
@@ -123,7 +119,7 @@ class HandOff:
         if upload.sha256 not in {None, got.sha256}:
             return None
         try:
-            return facts_of(await measure(file, got.size_bytes, got.sha256))
+            return await measure(file, got.size_bytes, got.sha256)
         except MediaError:
             return None
 
@@ -140,12 +136,11 @@ class HandOff:
         log.warning("What an earlier call may have left is not in staging", look_again_seconds=round(seconds, 1))
         raise WaitsError(ANSWER_LOST, math.ceil(seconds))
 
-    async def _begin(self, job: ClaimedJob, generation: Message, facts: ArtifactFacts) -> NewArtifact:
+    async def _begin(self, job: ClaimedJob, facts: MediaFacts) -> NewArtifact:
         artifact = await self._artifacts.begin(
             job,
             staging_bucket=self._staging.bucket,
-            bucket=KINDS[job.kind].bucket_of(Media.of(facts.media_type)),
-            path_prefix=path_prefix(job, generation),
+            bucket=KINDS[job.kind].bucket_of(facts.media_type.media),
             facts=facts,
         )
         if artifact is None:
@@ -186,42 +181,17 @@ class HandOff:
                 raise
             log.warning("The database does not take that either; the artifact is kept", kind=type(failure).__name__)
 
-    async def _announce(self, job: ClaimedJob, artifact: NewArtifact, facts: ArtifactFacts) -> str:
+    async def _announce(self, job: ClaimedJob, artifact: NewArtifact) -> str:
         state = await self._artifacts.stage(artifact.id, job)
         if state is None:
             raise StaleClaimError
         await reached("staged")
         if self._broker is not None and state == "STAGED":
             published = await self._broker.publish(
-                ArtifactReady(
-                    job_id=str(job.id),
-                    claim=job.claim,
-                    artifact_id=str(artifact.id),
-                    staging_bucket=self._staging.bucket,
-                    staging_key=artifact.staging_key,
-                    sha256=facts.sha256,
-                    size_bytes=facts.size_bytes,
-                    media_type=facts.media_type,
-                    bucket=artifact.bucket,
-                    path=artifact.path,
-                    traceparent=job.traceparent,
-                )
+                ArtifactReady(artifact_id=str(artifact.id), traceparent=job.traceparent)
             )
             self._metrics.sent(published=published)
         return state
-
-
-def facts_of(facts: MediaFacts) -> ArtifactFacts:
-    """What was found out about a file, as its artifact row keeps it."""
-    return ArtifactFacts(
-        media_type=facts.media_type.value,
-        extension=facts.media_type.extension,
-        size_bytes=facts.size_bytes,
-        sha256=facts.sha256,
-        width=facts.width,
-        height=facts.height,
-        duration_ms=facts.duration_ms,
-    )
 
 
 def _waits(reason: str) -> WaitsError:
@@ -231,14 +201,3 @@ def _waits(reason: str) -> WaitsError:
 
 def _job_error(error: StorageError) -> JobError:
     return JobError(ErrorClass.CONFIG, f"STORAGE_{error.kind.value}", str(error))
-
-
-def path_prefix(job: ClaimedJob, generation: Message) -> str:
-    """The path in front of the timestamp (SPEC A6): by scene, else by character, else by job.
-
-    What belongs to no storyboard lies under the name of its kind.
-    """
-    board, scene, character = (
-        str(getattr(generation, f"{each}_id", "")) for each in ("storyboard", "scene", "character")
-    )
-    return f"{board or job.kind}/{scene or character or job.id}"

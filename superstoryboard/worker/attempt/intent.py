@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.ledger import CallRefusal, Ledger, call_hash
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
-from superstoryboard.providers.catalogue import ROUTES
+from superstoryboard.providers.routes import ROUTES
 from superstoryboard.providers.source import SourceImage
 from superstoryboard.worker.attempt.errors import DeadLetterError, GateClosedError, StaleClaimError
 from superstoryboard.worker.attempt.generation import Generation

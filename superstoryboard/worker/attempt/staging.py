@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from superstoryboard.config.worker import WorkerSettings
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.keys import staging_warnings
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import Dependency
+from superstoryboard.worker.settings import WorkerSettings
 
 RETRY_MIN_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15.0

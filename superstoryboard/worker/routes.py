@@ -1,28 +1,26 @@
-"""Which provider a video goes by: that of its model's route, or of the route that an operation was ordered by."""
+"""Which route a job goes by: that of its model, or that which an operation was ordered by."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
+from superstoryboard.domain.media import Media
 from superstoryboard.providers.catalogue import Catalogue, UnknownModel
-from superstoryboard.providers.video import VideoProvider
+from superstoryboard.providers.routes import ROUTES, AnswerRoute, OperationRoute
 
-NEEDS = {
-    "interactions": "GOOGLE_GENERATIVE_AI_API_KEY",
-    "veo_gemini": "GOOGLE_GENERATIVE_AI_API_KEY",
-    "veo_vertex": "GOOGLE_VERTEX_API_KEY, or GOOGLE_VERTEX_PROJECT with Google credentials",
-}
-"""The setting without which a route has no provider."""
+AnyRoute = TypeVar("AnyRoute", AnswerRoute, OperationRoute)
 
 
-class VideoRoutes:
-    """The providers that have credentials, by route."""
+class Routes(Generic[AnyRoute]):
+    """The providers of results of one media type that have credentials, by route."""
 
-    def __init__(self, catalogue: Catalogue, providers: Mapping[str, VideoProvider]) -> None:
+    def __init__(self, media: Media, catalogue: Catalogue, providers: Mapping[str, AnyRoute]) -> None:
+        self._media = media
         self._catalogue = catalogue
-        self._providers = dict(providers)
+        self._providers: dict[str, AnyRoute] = dict(providers)
 
     def route_of(self, model: str) -> str:
         """The route of a model, which has a provider: to be asked before anything is written or sent.
@@ -37,7 +35,7 @@ class VideoRoutes:
         self.provider(route)
         return route
 
-    def provider(self, route: str) -> VideoProvider:
+    def provider(self, route: str) -> AnyRoute:
         """The provider of a route.
 
         Raises:
@@ -66,11 +64,11 @@ class VideoRoutes:
         """Close every provider."""
         await asyncio.gather(*(provider.aclose() for provider in self._providers.values()))
 
-    @staticmethod
-    def _missing(route: str) -> str:
-        if route not in NEEDS:
-            return f"this worker makes no videos by route {route}"
-        return f"videos by route {route} need the setting {NEEDS[route]}"
+    def _missing(self, route: str) -> str:
+        known = ROUTES.get(route)
+        if known is None or known.makes is not self._media or not known.needs:
+            return f"this worker makes no {self._media}s by route {route}"
+        return f"{self._media}s by route {route} need the setting {known.needs}"
 
 
 def _unusable(code: str, message: str) -> JobFailure:

@@ -1,4 +1,4 @@
-"""Settings about models: the catalogue of the installation, and the model of each kind that a request may leave out."""
+"""Settings about models, checked against the catalogue: its file, and the models that requests may leave out."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 
 from superstoryboard.config.addresses import ProjectUrl, PublicUrl
-from superstoryboard.config.models import ModelSettings
+from superstoryboard.providers.settings import ModelSettings
 from superstoryboard.storage.keys import key_problem
 
 DRAIN_MARGIN_SECONDS = 10
