@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from superstoryboard.db.errors import RowsLockedError, StatementTimeoutError, refused_state
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
@@ -78,7 +79,7 @@ class Endings:
         return "buried"
 
     async def _postpone(self, artifact: StagedArtifact, kind: str, error: JobError, *, uploaded: bool) -> str:
-        delay = min(BACKOFF_MIN_SECONDS * 2.0 ** min(artifact.write_attempt - 1, 10), BACKOFF_MAX_SECONDS)
+        delay = round(backoff_seconds(artifact.write_attempt, BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS), 3)
         await self._artifacts.postpone(artifact.id, kind, delay, error, uploaded=uploaded)
         say = log.warning if error.error_class is ErrorClass.UNAVAILABLE_DEPENDENCY else log.error
         say("The asset cannot be stored now; it is tried again", code=error.code, reason=error.message, seconds=delay)

@@ -23,6 +23,7 @@ from superstoryboard.db import errors as database_errors
 from superstoryboard.db.cancellation import cancel_requests, keep_cancel
 from superstoryboard.db.connect_reasons import Refusals
 from superstoryboard.db.errors import DatabaseUnavailableError, PoolBusyError, RowsLockedError, is_conflict
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import Dependency, DependencyMetrics
 
@@ -196,7 +197,7 @@ def _pause(
     patience = max(patience_seconds, POOL_WAIT_SECONDS) if isinstance(failure, PoolBusyError) else patience_seconds
     if isinstance(error, PoolClosed) or waited_seconds >= patience:
         return None
-    return min(0.05 * 2.0 ** min(tries, 6), 2.0)
+    return backoff_seconds(tries + 1, 0.05, 2.0)
 
 
 def _with_limits(statement: LiteralString, lock_timeout_seconds: float) -> bytes:

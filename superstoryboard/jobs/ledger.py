@@ -14,11 +14,13 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob, Gate
 from superstoryboard.telemetry.logs import get_logger
 
+NAME_RETRY_MIN_SECONDS = 0.1
 NAME_RETRY_MAX_SECONDS = 5.0
 
 log = get_logger("ledger")
@@ -143,12 +145,12 @@ class Ledger:
 
     async def _insist(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any]:
         """The row of a statement that is repeated on every error of the database."""
-        delay = 0.1
+        tries = 0
         while True:
             try:
                 return await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
             except (DatabaseUnavailableError, psycopg.Error) as error:
                 kind = type(error).__name__
                 log.warning("The database does not take a paid call; trying on", kind=kind, **values)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, NAME_RETRY_MAX_SECONDS)
+                tries += 1
+                await asyncio.sleep(backoff_seconds(tries, NAME_RETRY_MIN_SECONDS, NAME_RETRY_MAX_SECONDS))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.media import MediaType
 from superstoryboard.media.limits import CPU_SECONDS, IDLE_SECONDS, MAX_STARTS, WALL_SECONDS
 from superstoryboard.media.types import MediaError, MediaShape
@@ -107,8 +108,7 @@ class Decoder:
 
 def _judge(child: _Child, path: Path) -> MediaShape:
     """The answer for a file. A child that the file breaks is the file's fault; one that others break is asked again."""
-    starts = 0
-    delay = RESTART_MIN_SECONDS
+    starts = tries = 0
     while True:
         try:
             return child.ask(path)
@@ -124,8 +124,8 @@ def _judge(child: _Child, path: Path) -> MediaShape:
         if starts == MAX_STARTS:
             raise MediaError(f"the file cannot be decoded: the decoding process was stopped {starts} times")
         log.error("Decoding is tried again", reason=reason)
-        time.sleep(delay)
-        delay = min(delay * 2, RESTART_MAX_SECONDS)
+        tries += 1
+        time.sleep(backoff_seconds(tries, RESTART_MIN_SECONDS, RESTART_MAX_SECONDS))
 
 
 def _broke(number: int) -> MediaError:

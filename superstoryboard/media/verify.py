@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.media import Media, MediaFacts, MediaType
 from superstoryboard.media.decoder import RESTART_MAX_SECONDS, RESTART_MIN_SECONDS, Decoder
 from superstoryboard.media.types import HEAD_BYTES, MediaError, MediaShape, sniff
@@ -57,7 +58,7 @@ async def probe(path: Path, media: Media | None = None) -> MediaShape:
 
 async def probe_bytes(data: bytes, media: Media | None = None) -> MediaShape:
     """As `probe`, of bytes in memory, which may be paid for: a system that is out of files is waited for."""
-    delay = RESTART_MIN_SECONDS
+    tries = 0
     while True:
         try:
             with _empty_file() as file:
@@ -65,8 +66,8 @@ async def probe_bytes(data: bytes, media: Media | None = None) -> MediaShape:
                 return await probe(file, media)
         except OSError as error:
             log.warning("Decoding is tried again", reason=f"no file can be made: {error.strerror}")
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, RESTART_MAX_SECONDS)
+        tries += 1
+        await asyncio.sleep(backoff_seconds(tries, RESTART_MIN_SECONDS, RESTART_MAX_SECONDS))
 
 
 @contextmanager

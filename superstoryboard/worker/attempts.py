@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import time
 from dataclasses import dataclass, field
 
 from superstoryboard.db.database import DatabaseUnavailableError
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.telemetry.logs import get_logger
@@ -128,15 +128,9 @@ class AttemptEndings:
             await self._work.close_gate(await self._work.model_of(job), wait, error.code)
             self._metrics.gate_closed(job.kind, error.error_class)
             return await self._work.retry(job, math.ceil(wait), error, spend=False)
-        delay = backoff_seconds(job.attempt, self._retry_delay_seconds, random.random())  # noqa: S311 - jitter
+        delay = math.ceil(backoff_seconds(job.attempt, self._retry_delay_seconds, BACKOFF_MAX_SECONDS, kept_share=0.0))
         spend = error.error_class is not ErrorClass.UNAVAILABLE_DEPENDENCY
         return await self._work.retry(job, delay, error, spend=spend)
-
-
-def backoff_seconds(attempt: int, base_seconds: int, jitter: float) -> int:
-    """Whole seconds until the next attempt: exponential in the attempts spent, with full jitter (0 to 1)."""
-    longest: int = min(base_seconds * 2 ** max(0, attempt - 1), BACKOFF_MAX_SECONDS)
-    return math.ceil(longest * jitter)
 
 
 def _job_error(error: Exception) -> JobError:

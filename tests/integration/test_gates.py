@@ -10,12 +10,13 @@ import pytest
 
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.worker.attempt.errors import GateClosedError
-from superstoryboard.worker.attempts import BACKOFF_MAX_SECONDS, backoff_seconds
+from superstoryboard.worker.attempts import BACKOFF_MAX_SECONDS
 from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     VIDEO_QUEUE,
@@ -194,11 +195,14 @@ async def test_a_job_that_finds_the_gate_closed_goes_back_without_an_attempt(
 
 
 def test_waits_double_with_each_attempt_are_jittered_in_full_and_end_at_ten_minutes() -> None:
-    assert [backoff_seconds(attempt, 10, 1.0) for attempt in (1, 2, 3, 4)] == [10, 20, 40, 80]
-    assert backoff_seconds(3, 10, 0.0) == 0
-    assert backoff_seconds(3, 10, 0.51) == 21
-    assert backoff_seconds(50, 10, 1.0) == BACKOFF_MAX_SECONDS
-    assert backoff_seconds(0, 10, 1.0) == 10
+    longest = [backoff_seconds(tries, 10, BACKOFF_MAX_SECONDS, kept_share=1) for tries in (0, 1, 2, 3, 4, 50)]
+    assert longest == [10, 10, 20, 40, 80, BACKOFF_MAX_SECONDS]
+    drawn = [backoff_seconds(3, 10, BACKOFF_MAX_SECONDS, kept_share=0) for _ in range(200)]
+    assert 0 <= min(drawn) < 10
+    assert 30 < max(drawn) <= 40
+    kept = [backoff_seconds(3, 10, BACKOFF_MAX_SECONDS) for _ in range(200)]
+    assert 20 <= min(kept) < 25
+    assert 35 < max(kept) <= 40
 
 
 @pytest.mark.parametrize("until", ["infinity", "2126-01-01"])

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.errors import DatabaseUnavailableError, refused_state
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.domain.kinds import KINDS
 from superstoryboard.domain.media import MediaFacts
@@ -149,7 +150,7 @@ class HandOff:
 
     async def _upload(self, job: ClaimedJob, key: str, source: Path | bytes, call_id: int | None = None) -> None:
         """Try until Storage takes it. With `call_id` these bytes are all there is of that paid call."""
-        delay = RETRY_MIN_SECONDS
+        tries = 0
         taken_at = time.monotonic()  # or at least not refused for good
         while True:
             try:
@@ -160,8 +161,8 @@ class HandOff:
                     taken_at = time.monotonic()
                 elif time.monotonic() - taken_at >= self._staging.patience_seconds:
                     raise DeadLetterError(_job_error(error)) from error
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MAX_SECONDS)
+                tries += 1
+                await asyncio.sleep(backoff_seconds(tries, RETRY_MIN_SECONDS, RETRY_MAX_SECONDS))
             else:
                 return
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.keys import staging_warnings
 from superstoryboard.storage.objects import ObjectStore
@@ -14,7 +16,7 @@ from superstoryboard.worker.settings import WorkerSettings
 
 RETRY_MIN_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15.0
-QUIET_SECONDS = 4.0
+QUIET_TRIES = 3
 """The asset_writer may be starting too, and make the bucket in a moment."""
 OCTETS = "application/octet-stream"
 """The media type of everything in staging."""
@@ -70,17 +72,15 @@ class Staging:
             await self._prove()
 
     async def _prove(self) -> None:
-        delay = RETRY_MIN_SECONDS
-        while True:
+        for tries in itertools.count(1):
             self._doubted.clear()
             problem = await self.problem()
             if problem is None and not self._doubted.is_set():
                 self._proven.set()
                 return
-            if delay >= QUIET_SECONDS:
+            if tries > QUIET_TRIES:
                 log.error("No job is taken: staging does not work", reason=problem, bucket=self.bucket)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, RETRY_MAX_SECONDS)
+            await asyncio.sleep(backoff_seconds(tries, RETRY_MIN_SECONDS, RETRY_MAX_SECONDS))
 
     async def problem(self) -> str | None:
         """Upload a few bytes under a name of this process's own and look for them; None where that works.
