@@ -264,7 +264,7 @@ begin
         lost.error - 'raw_answer',
         case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
         jsonb_build_object(
-          'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
+          'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_RESULT_LOST', 'message', 'A call was paid for and left nothing to store'
         )
       ), case lost.state
         when 'UNKNOWN' then 'Dead letter: it is unknown whether the submit was accepted'

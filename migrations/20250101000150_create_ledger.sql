@@ -2,7 +2,7 @@
 
 -- Records the intent to call, and for an image the place in staging where its answer goes: whoever gets the job later finds it.
 -- Without `call_id` no call may be sent. `refused` says why: SECOND_PAYMENT where an earlier call was paid, or of a video perhaps
--- paid, and nobody waived it; CALL_LIMIT where as many calls as the job has attempts were or may have been paid since it was
+-- paid, and nobody waived it; CALL_LIMIT_REACHED where as many calls as the job has attempts were or may have been paid since it was
 -- enqueued. Null: the claim is stale, the lease is short, or what an earlier call may have left in staging was not looked for.
 -- An image whose earlier call was never answered is repeated, and that call stays UNKNOWN.
 create function superstoryboard.intend_call_v1(
@@ -48,12 +48,12 @@ begin
 end
 $$;
 
--- Why a job may make no more call: SECOND_PAYMENT or CALL_LIMIT; null where it may. Calls known to be unpaid never count.
+-- Why a job may make no more call: SECOND_PAYMENT or CALL_LIMIT_REACHED; null where it may. Calls known to be unpaid never count.
 create function superstoryboard.call_refused(p_job superstoryboard.jobs) returns text
 language sql stable as $$
   select case
     when bool_or(c.waived_by is null and (c.state = 'SETTLED' or p_job.kind = 'video')) then 'SECOND_PAYMENT'
-    when count(*) filter (where c.created_at >= p_job.enqueued_at) >= p_job.max_attempts then 'CALL_LIMIT'
+    when count(*) filter (where c.created_at >= p_job.enqueued_at) >= p_job.max_attempts then 'CALL_LIMIT_REACHED'
   end
   from superstoryboard.provider_calls c
   where c.job_id = p_job.id and (c.state <> 'SETTLED' or c.paid);

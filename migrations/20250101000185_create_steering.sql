@@ -72,7 +72,7 @@ begin
     select max(id) from superstoryboard.provider_calls
     where job_id = p_job.id and operation_name is not null and waived_by is null and (
       state = 'SETTLED' and paid and error is null
-      or (state = 'UNKNOWN' or paid) and error ->> 'code' in ('OPERATION_GONE', 'VIDEO_GONE', 'UNREADABLE_RESULT', 'VIDEO_WITHOUT_ADDRESS')
+      or (state = 'UNKNOWN' or paid) and error ->> 'code' in ('OPERATION_GONE', 'VIDEO_GONE', 'UNREADABLE_RESULT', 'VIDEO_URL_MISSING')
          and (not p_accept or asked_again_at is null)
     )
   ) and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'INTENT');

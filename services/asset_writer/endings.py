@@ -60,7 +60,7 @@ class Endings:
             log.warning("Staged bytes are unusable; the job goes back", reason=str(error), state=state)
             return "given_back"
         delay = max(BACKOFF_MIN_SECONDS / 2, self._patience.doubt_seconds / (DOUBTS - 1))
-        doubted = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGED_BYTES_DOUBTFUL", f"{error}; it is read again")
+        doubted = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGED_BYTES_UNVERIFIED", f"{error}; it is read again")
         await self._artifacts.postpone(artifact.id, "DOUBT", delay, doubted)
         log.warning("Staged bytes seem unusable; they are read again", reason=str(error), seconds=delay)
         return "postponed"
@@ -106,7 +106,7 @@ def _waits_for(error: Exception) -> JobError | None:
         return JobError(ErrorClass.CONFIG, "KV_TABLE_UNUSABLE", f"{message} (SQLSTATE {state})")
     if isinstance(error, OSError):
         message = "The asset_writer cannot write its temporary file; check its disk"
-        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WRITER_DISK", message)
+        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WRITER_DISK_ERROR", message)
     return None
 
 

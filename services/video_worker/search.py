@@ -129,7 +129,7 @@ class Submits:
 
 def _again(seconds: float) -> StillRunningError:
     sentence = "The submit has no answer. The video may be charged; its operation is looked for at the provider"
-    error = JobError(ErrorClass.UNKNOWN_OUTCOME, "OPERATION_SEARCHED", sentence)
+    error = JobError(ErrorClass.UNKNOWN_OUTCOME, "OPERATION_LOOKUP_PENDING", sentence)
     return StillRunningError(error, max(1, int(min(seconds / LOOKS, LONGEST_GAP_SECONDS))))
 
 

@@ -34,7 +34,7 @@ class CallRefusal(StrEnum):
 
     SECOND_PAYMENT = "SECOND_PAYMENT"
     """An earlier call was paid, or of a video perhaps paid, and nobody let it go."""
-    CALL_LIMIT = "CALL_LIMIT"
+    CALL_LIMIT_REACHED = "CALL_LIMIT_REACHED"
     """As many calls as the job has attempts were or may have been paid since it was enqueued."""
 
 

@@ -157,5 +157,5 @@ def _job_error(error: Exception) -> JobError:
         # A full disk, no temporary folder, no more open files: of this worker, and not of the job.
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         message = f"The worker's own system refused to work ({reason}). The job waits."
-        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WORKER_SYSTEM", message)
+        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WORKER_SYSTEM_ERROR", message)
     return JobError(ErrorClass.TRANSIENT, "INTERNAL", "the worker failed unexpectedly; see its log")

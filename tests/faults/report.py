@@ -66,7 +66,7 @@ What some rows show:
 
 - **staging answers 413, 415**: once it is mended, all dead letters are redriven without agreeing to a second payment.
   Videos are fetched again from Google. A picture that a worker gave up was in its memory alone: the redrive finds
-  nothing of it in staging, and it stays a dead letter, PAID_FOR_NOTHING.
+  nothing of it in staging, and it stays a dead letter, PAID_RESULT_LOST.
 - **kill -9 image_worker while staging is away**: what the first worker held dies with it, at most one picture for each
   of its five places. Those who start later prove staging before they take a job: no further restart costs a picture.
 - **Veo**: its API lists operations, so every name that was lost must be found. Of two lost submits each is found unless

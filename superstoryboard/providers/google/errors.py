@@ -137,7 +137,7 @@ def submit_interrupted(error: BaseException) -> ProviderFailure:
         text = f"The provider could not be reached ({name})"
         return failure(_TRANSIENT, "PROVIDER_UNREACHABLE", text, CallOutcome.UNPAID)
     text = f"The connection broke after the request was sent ({name}). The request may have been accepted and charged"
-    return failure(ErrorClass.UNKNOWN_OUTCOME, "NO_ANSWER", text, CallOutcome.UNKNOWN)
+    return failure(ErrorClass.UNKNOWN_OUTCOME, "NO_RESPONSE", text, CallOutcome.UNKNOWN)
 
 
 def read_interrupted(error: BaseException, outcome: CallOutcome) -> ProviderFailure:
@@ -161,7 +161,7 @@ def unreadable_answer(answer: object = "", *, secret: str = "") -> ProviderFailu
     """An answer of 200 to a paid call that cannot be understood; `answer` is what came."""
     text = "The provider's answer could not be understood. The request may have been accepted and charged"
     raw = kept(answer, secret=secret)
-    return failure(ErrorClass.UNKNOWN_OUTCOME, "UNREADABLE_ANSWER", text, CallOutcome.UNKNOWN, raw=raw)
+    return failure(ErrorClass.UNKNOWN_OUTCOME, "UNREADABLE_RESPONSE", text, CallOutcome.UNKNOWN, raw=raw)
 
 
 def seconds_until_quota_reset(now: datetime | None = None) -> float:
@@ -195,7 +195,7 @@ def _special(status: int, error: GoogleError) -> tuple[ErrorClass, str, str] | N
         return _REFUSED, "PROMPT_BLOCKED", "The provider refused the prompt"
     if status == 400 and error.status.upper() == "FAILED_PRECONDITION":
         text = "The provider rejected the account of the API key. Check its billing and region"
-        return ErrorClass.CONFIG, "PROVIDER_PRECONDITION", text
+        return ErrorClass.CONFIG, "PROVIDER_ACCOUNT_REJECTED", text
     if status in {429, 503} and ("MODEL_CAPACITY_EXHAUSTED" in error.reasons or error.says("overloaded")):
         return ErrorClass.RATE_LIMITED, "CAPACITY_EXHAUSTED", "The model is overloaded at the provider"
     return _quota(error) if status == 429 else None
@@ -210,7 +210,11 @@ def _quota(error: GoogleError) -> tuple[ErrorClass, str, str] | None:
     if error.no_quota:
         return ErrorClass.CONFIG, "PROVIDER_NO_QUOTA", "The account of the API key has no quota for this model"
     if error.status == "quota_exceeded" or any("PerDay" in quota_id for quota_id in error.quota_ids):
-        return ErrorClass.QUOTA_EXHAUSTED, "DAILY_QUOTA", f"The daily quota is exhausted; it resets at {_reset_time()}"
+        return (
+            ErrorClass.QUOTA_EXHAUSTED,
+            "DAILY_QUOTA_EXHAUSTED",
+            f"The daily quota is exhausted; it resets at {_reset_time()}",
+        )
     return None
 
 
@@ -229,7 +233,7 @@ def _read_failure(
     error_class, code, text = _classify(status, error, "", "")
     if status == 429:
         error_class, code, text = _BY_STATUS[429]
-    elif error_class is not ErrorClass.CONFIG or status == 404 or code == "PROVIDER_PRECONDITION":
+    elif error_class is not ErrorClass.CONFIG or status == 404 or code == "PROVIDER_ACCOUNT_REJECTED":
         # A precondition of a read is a file that is not ready.
         error_class, code, text = _TRANSIENT, "PROVIDER_UNAVAILABLE", f"The provider answered {status}"
     return failure(error_class, code, text, outcome, _words(error), wait=_wait(error_class, error, headers))

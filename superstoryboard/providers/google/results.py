@@ -129,7 +129,7 @@ def unknown_result(answer: object, *, secret: str = "") -> ProviderFailure:
 def unreachable_video(answer: object = "", *, secret: str = "") -> ProviderFailure:
     """A video was made, but its address is of no use to us: paid, so nothing may be made again by itself."""
     sentence = "Charged, but the provider named no address from which the video may be downloaded"
-    return failure(_UNKNOWN, "VIDEO_WITHOUT_ADDRESS", sentence, _PAID, raw=kept(answer, secret=secret))
+    return failure(_UNKNOWN, "VIDEO_URL_MISSING", sentence, _PAID, raw=kept(answer, secret=secret))
 
 
 def interaction_ended(
@@ -143,7 +143,7 @@ def interaction_ended(
     if status == "budget_exceeded":
         sentence = with_detail("The account's budget at the provider is exhausted", message, secret)
         wait = seconds_until_quota_reset()
-        return failure(ErrorClass.QUOTA_EXHAUSTED, "PROVIDER_BUDGET", sentence, _UNPAID, (status,), wait=wait)
+        return failure(ErrorClass.QUOTA_EXHAUSTED, "PROVIDER_BUDGET_EXHAUSTED", sentence, _UNPAID, (status,), wait=wait)
     if status in {"requires_action", "requires_continuation"} or (status == "completed" and words):
         return refusal("NO_VIDEO", "The model answered in words instead of a video", words, (status,), secret)
     if status == "cancelled":
@@ -168,12 +168,12 @@ def video_in_bucket() -> ProviderFailure:
     sentence = (
         "Charged, but the provider stored the video in a Cloud Storage bucket (gs://). Download it from there by hand"
     )
-    return failure(_UNKNOWN, "VIDEO_IN_BUCKET", sentence, _PAID)
+    return failure(_UNKNOWN, "VIDEO_IN_CLOUD_STORAGE", sentence, _PAID)
 
 
 def unreadable_download() -> ProviderFailure:
     """An answer that should hold the video does not: try again."""
-    return failure(_TRANSIENT, "UNREADABLE_ANSWER", "The provider's answer holds no readable video", _PAID)
+    return failure(_TRANSIENT, "UNREADABLE_RESPONSE", "The provider's answer holds no readable video", _PAID)
 
 
 def oversized_video(max_bytes: int) -> ProviderFailure:
@@ -184,4 +184,4 @@ def oversized_video(max_bytes: int) -> ProviderFailure:
 def unreadable_poll() -> ProviderFailure:
     """A poll was answered with something that is no operation: poll on."""
     sentence = "The provider's answer is not an operation"
-    return failure(_TRANSIENT, "UNREADABLE_ANSWER", sentence, CallOutcome.UNKNOWN)
+    return failure(_TRANSIENT, "UNREADABLE_RESPONSE", sentence, CallOutcome.UNKNOWN)

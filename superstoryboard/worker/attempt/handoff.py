@@ -34,9 +34,9 @@ LOOK_AGAIN_SECONDS = 5
 BUCKETS = {"image": IMAGES.id, "video": VIDEOS.id}
 OF_THE_OBJECT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
 """Refusals that say something about one object, and nothing about the next."""
-ANSWER_LOST = JobError(
+CALL_INTERRUPTED = JobError(
     ErrorClass.UNKNOWN_OUTCOME,
-    "ANSWER_LOST",
+    "CALL_INTERRUPTED",
     "The worker stopped during the call; the image may have been charged and is not in staging.",
 )
 
@@ -131,12 +131,12 @@ class HandOff:
         if problem is not None:
             raise _waits(problem)
         seconds = await self._artifacts.miss(
-            upload.artifact_id, job, patience_seconds=self._staging.patience_seconds, error=ANSWER_LOST
+            upload.artifact_id, job, patience_seconds=self._staging.patience_seconds, error=CALL_INTERRUPTED
         )
         if seconds is None:
             raise StaleClaimError
         log.warning("What an earlier call may have left is not in staging", look_again_seconds=round(seconds, 1))
-        raise WaitsError(ANSWER_LOST, math.ceil(seconds))
+        raise WaitsError(CALL_INTERRUPTED, math.ceil(seconds))
 
     async def _begin(self, job: ClaimedJob, generation: Generation, facts: ArtifactFacts) -> NewArtifact:
         artifact = await self._artifacts.begin(
