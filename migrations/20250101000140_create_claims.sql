@@ -249,7 +249,7 @@ begin
     -- Its worker is gone between sending and the name, and it was not found: perhaps paid, so a person decides.
     update superstoryboard.provider_calls set state = 'UNKNOWN' where id = call.id;
     perform superstoryboard.bury_due_job(job, coalesce(call.error - 'raw_answer', superstoryboard.interrupted_submit()),
-      'Dead letter: it is unknown whether the submit was accepted');
+      'Dead letter: the video may have been charged; its operation name was lost');
     return null;
   end if;
   -- What is paid for or may lie in staging is looked for first; a claim that does so makes no call, and spends nothing.
@@ -264,11 +264,11 @@ begin
         lost.error - 'raw_answer',
         case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
         jsonb_build_object(
-          'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_RESULT_LOST', 'message', 'A call was paid for and left nothing to store'
+          'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_RESULT_LOST', 'message', 'A call was charged, but its result was lost'
         )
       ), case lost.state
-        when 'UNKNOWN' then 'Dead letter: it is unknown whether the submit was accepted'
-        else 'Dead letter: what was paid for left nothing to store'
+        when 'UNKNOWN' then 'Dead letter: the video may have been charged; its operation name was lost'
+        else 'Dead letter: the call was charged, but its result was lost'
       end);
       return null;
     end if;
@@ -280,7 +280,7 @@ begin
   end if;
   if spends and (job.attempt >= job.max_attempts or job.lost_claims >= superstoryboard.max_lost_claims()) then
     perform superstoryboard.bury_due_job(job, coalesce(job.error, jsonb_build_object(
-      'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
+      'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that claimed the job stopped before the job ended'
     )), format('Dead letter after %s attempts', job.attempt));
     return null;
   end if;
@@ -293,7 +293,7 @@ begin
   perform superstoryboard.hold_turn(job, p_lease_seconds);
   perform pgmq.set_vt(job.queue, job.msg_id, 86400);
   perform superstoryboard.emit_event(job, case
-    when searched then 'Looking for its operation at the provider'
+    when searched then 'Searching for the operation at the provider'
     when call.state = 'ACCEPTED' then 'Resumed'
     else 'Started'
   end);
@@ -314,7 +314,7 @@ create function superstoryboard.interrupted_submit() returns jsonb
 language sql immutable as $$
   select jsonb_build_object(
     'class', 'UNKNOWN_OUTCOME', 'code', 'SUBMIT_INTERRUPTED',
-    'message', 'The worker stopped while it submitted; the video may have been paid for'
+    'message', 'The worker stopped while it submitted the video. The video may have been charged'
   );
 $$;
 
@@ -472,7 +472,7 @@ begin
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
-  perform superstoryboard.emit_event(job, format('Retries in %s s: %s', p_delay_seconds, p_error ->> 'message'));
+  perform superstoryboard.emit_event(job, format('Retrying in %s s: %s', p_delay_seconds, p_error ->> 'message'));
   return job.state;
 end
 $$;

@@ -124,9 +124,9 @@ begin
   perform superstoryboard.enqueue_job(
     job, coalesce(job.generation, job.raw_body), case way when 'WRITE_AGAIN' then 86400 else 0 end,
     format(case way
-      when 'WRITE_AGAIN' then 'Started again by %s: what is staged is stored'
-      when 'POLL_ON' then 'Started again by %s: its operation is polled on'
-      else case when p_generation is null then 'Started again by %s' else 'Started again by %s, edited' end
+      when 'WRITE_AGAIN' then 'Started again by %s: storing the staged asset'
+      when 'POLL_ON' then 'Started again by %s: polling the existing operation'
+      else case when p_generation is null then 'Started again by %s' else 'Started again by %s with an edited request' end
     end, p_actor));
   if way = 'WRITE_AGAIN' then
     perform pg_notify('superstoryboard_artifacts', '');

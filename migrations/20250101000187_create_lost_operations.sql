@@ -27,7 +27,7 @@ begin
   ) then
     return 'OPERATION_NAME_IN_USE';
   end if;
-  perform superstoryboard.emit_event(locked.job, format('The operation was recorded by %s', p_actor));
+  perform superstoryboard.emit_event(locked.job, format('Operation name recorded by %s', p_actor));
   perform superstoryboard.accept_call_v1(p_call, p_operation_name);
   return 'RECORDED';
 end

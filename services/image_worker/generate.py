@@ -63,7 +63,7 @@ class ImageGenerator:
         if job.upload is not None:
             return await self._hand_off.rescue(job, generation, job.upload)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        await self._work.report(job, 20, "The model draws")
+        await self._work.report(job, 20, "Generating image")
         intent = await self._intents.open(job, generation, source, ROUTE)
         return await to_the_end(self._make(job, generation, source, intent))
 

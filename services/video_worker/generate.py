@@ -115,7 +115,7 @@ async def _verified(file: Path) -> MediaFacts:
         return await verify(file, "video")
     except MediaError as error:
         raise JobFailure(
-            JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"The downloaded file is not a readable video: {error}")
+            JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"The downloaded file cannot be decoded as a video: {error}")
         ) from error
 
 

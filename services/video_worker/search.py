@@ -89,7 +89,7 @@ class LostNames:
         try:
             listed = await provider.recent(lost.model)
         except ProviderFailure as failure:
-            log.warning("Operations could not be listed", code=failure.error.code)
+            log.warning("The provider's operations could not be listed", code=failure.error.code)
             return None
         if not listed:
             return None
@@ -128,7 +128,7 @@ class Submits:
 
 
 def _again(seconds: float) -> StillRunningError:
-    sentence = "The submit has no answer. The video may be charged; its operation is looked for at the provider"
+    sentence = "The video may have been charged. The submit got no response; searching for the operation"
     error = JobError(ErrorClass.UNKNOWN_OUTCOME, "OPERATION_LOOKUP_PENDING", sentence)
     return StillRunningError(error, max(1, int(min(seconds / LOOKS, LONGEST_GAP_SECONDS))))
 

@@ -194,7 +194,7 @@ def test_storage_is_away_while_images_are_made(world: World) -> None:
         jobs = world.hold_images(3)
         world.stop_storage()
         world.release(3)
-        world.logs["image_worker"].wait("Staging does not take the artifact; it is kept and tried again")
+        world.logs["image_worker"].wait("Staging upload failed; retrying")
         world.start_storage()
         assert [job.attempt for job in running.succeeded(*jobs)] == [1, 1, 1]
 

@@ -208,7 +208,7 @@ async def test_an_edited_generation_replaces_what_was_asked_for_and_reuses_nothi
     edited = await row(database, job_id)
     assert (edited["state"], edited["generation"], edited["model"]) == ("QUEUED", EDIT.generation, "m2")
     assert (edited["scene_id"], edited["warnings"]) == ("scene-2", ["m2 is old"])
-    assert await last_event(database, job_id) == ("QUEUED", "Started again by operator, edited")
+    assert await last_event(database, job_id) == ("QUEUED", "Started again by operator with an edited request")
     assert await finish(database, artifact) == ("QUEUED", False)
     again = await claim_one(image_queue(database))
     assert (again.generation, again.upload) == (EDIT.generation, None)

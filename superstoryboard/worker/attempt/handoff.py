@@ -37,7 +37,7 @@ OF_THE_OBJECT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
 CALL_INTERRUPTED = JobError(
     ErrorClass.UNKNOWN_OUTCOME,
     "CALL_INTERRUPTED",
-    "The worker stopped during the call; the image may have been charged and is not in staging.",
+    "The worker stopped during the call. The image may have been charged and is not in staging.",
 )
 
 log = get_logger("handoff")
@@ -107,7 +107,7 @@ class HandOff:
         if facts is None:
             await self._miss(job, upload)
         artifact = await self._begin(job, generation, facts)
-        log.info("Rescued what an earlier call has left in staging")
+        log.info("Recovered the result of an earlier call from staging")
         return await self._announce(job, artifact, facts)
 
     async def _fetch(self, upload: Upload, file: Path) -> ArtifactFacts | None:
@@ -118,7 +118,7 @@ class HandOff:
             return None
         got = await store.download_to(bucket, upload.staging_key, file, found.size_bytes)
         if got.size_bytes != found.size_bytes:
-            raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage sent another number of bytes than it has")
+            raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage returned an object of the wrong size")
         try:
             facts = await verify(file)
         except MediaError:
@@ -135,7 +135,7 @@ class HandOff:
         )
         if seconds is None:
             raise StaleClaimError
-        log.warning("What an earlier call may have left is not in staging", look_again_seconds=round(seconds, 1))
+        log.warning("Staging does not have the result of an earlier call", look_again_seconds=round(seconds, 1))
         raise WaitsError(CALL_INTERRUPTED, math.ceil(seconds))
 
     async def _begin(self, job: ClaimedJob, generation: Generation, facts: ArtifactFacts) -> NewArtifact:
@@ -173,7 +173,7 @@ class HandOff:
         if error.permanent:
             self._staging.doubt()
         say = log.error if error.permanent else log.warning
-        say("Staging does not take the artifact; it is kept and tried again", kind=error.kind.value, reason=str(error))
+        say("Staging upload failed; retrying", kind=error.kind.value, reason=str(error))
         try:
             if call_id is not None:
                 await self._ledger.settle_paid(call_id)
@@ -182,7 +182,7 @@ class HandOff:
         except Exception as failure:
             if not isinstance(failure, DatabaseUnavailableError) and refused_state(failure) is None:
                 raise
-            log.warning("The database does not take that either; the artifact is kept", kind=type(failure).__name__)
+            log.warning("The error could not be recorded; the artifact is kept", kind=type(failure).__name__)
 
     async def _announce(self, job: ClaimedJob, artifact: NewArtifact, facts: ArtifactFacts) -> str:
         state = await self._artifacts.stage(artifact.id, job)
