@@ -83,17 +83,17 @@ class DeadLetterCalls:
             return
         for row in await self._store.get(job_ids, None):
             if row["kind"] != kind:
-                raise invalid([(kind, f"cannot replace what job {row['id']} asks for: it makes a {row['kind']}")])
+                raise invalid([(kind, f"cannot replace the request of job {row['id']}: its kind is {row['kind']}")])
 
     async def _jobs(self, job_ids: list[UUID], refusal: Refused | None) -> list[job_pb2.Job]:
         if refusal is not None:
-            raise refused(refusal.job_id, refusal.reason, "is no dead letter")
+            raise refused(refusal.job_id, refusal.reason, "is not a dead letter")
         return [job_message(row) for row in await self._store.get(job_ids, None)]
 
 
 def _job_ids(texts: Any) -> list[UUID]:
     if not 1 <= len(texts) <= MAX_JOBS:
-        raise invalid([("job_ids", f"must hold 1 to {MAX_JOBS} ids, holds {len(texts)}")])
+        raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS}ids, contains {len(texts)}")])
     found: list[UUID] = []
     wrong: list[tuple[str, str]] = []
     for index, text in enumerate(texts):

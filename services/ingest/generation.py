@@ -74,7 +74,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """Accept up to 1,000 jobs, each with a result of its own."""
         del context
         if not 1 <= len(request.items) <= MAX_BATCH:
-            raise invalid([("items", f"must hold 1 to {MAX_BATCH} items, holds {len(request.items)}")])
+            raise invalid([("items", f"must contain 1 to {MAX_BATCH}items, contains {len(request.items)}")])
         prepared = [self._prepare_item(item) for item in request.items]
         jobs = iter(await self._accept([item for item in prepared if isinstance(item, Submission)]))
         results = [next(jobs) if isinstance(item, Submission) else item for item in prepared]
@@ -155,8 +155,8 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
             await reached("accepted-job")
         except psycopg.DataError:
             if len(submissions) == 1:
-                log.exception("The database refused a submission")
-                return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database refused the job")]
+                log.exception("The database rejected a job")
+                return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database rejected the job")]
             return [result for item in submissions for result in await self._accept([item])]
         return [_answer(item) for item in accepted]
 
@@ -169,7 +169,7 @@ async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         raise ApiError(
             grpc.StatusCode.OUT_OF_RANGE,
             "EVENTS_PRUNED",
-            f"{error}: read the jobs, then watch after_sequence {error.oldest} or, for all that is kept, 0",
+            f"{error}: read the jobs, then watch with after_sequence {error.oldest}, or 0 for all events that are kept",
             violations=[("after_sequence", f"must be 0 or at least {error.oldest}")],
         ) from error
 
@@ -179,8 +179,8 @@ def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:
         return ApiError(
             grpc.StatusCode.ALREADY_EXISTS,
             "REQUEST_ID_REUSED",
-            "request_id: was used before with another payload",
-            violations=[("request_id", "was used before with another payload")],
+            "request_id was used before with a different payload",
+            violations=[("request_id", "was used before with a different payload")],
         )
     return job_message(accepted.record)
 

@@ -17,8 +17,8 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import queue_service_pb2 as api
 
 PROBLEMS = {
-    Recorded.NO_OPEN_CALL: "has no call without an operation: each one has ended or has a name",
-    Recorded.OPERATION_NAME_IN_USE: "was not changed: another call has this operation",
+    Recorded.NO_OPEN_CALL: "has no call that needs an operation name",
+    Recorded.OPERATION_NAME_IN_USE: "is unchanged: another call has this operation name",
 }
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -60,7 +60,7 @@ class EventPublisher:
         try:
             await self._position.release()
         except DatabaseUnavailableError:
-            log.info("The feed could not be released; its lease ends by itself")
+            log.info("The event feed could not be released; its lease expires")
 
     async def _turn(self) -> None:
         """Take the feed where nobody has it, and publish until it is lost."""
@@ -104,17 +104,17 @@ class EventPublisher:
             held = await self._position.advance(given)
             self._metrics.published(len(page.rows))
             self._metrics.stands(self._feed.position - given)
-        log.info("Another process publishes events now")
+        log.info("Another process publishes the events now")
 
     def _note_back(self) -> None:
         if self._away:
-            log.info("The broker takes events again")
+            log.info("The broker accepts events again")
         self._away = False
         self._seen.back()
 
     def _note_away(self, error: EventsBrokerError) -> None:
         if not self._away:
-            log.warning("The broker does not take events; they wait in the log", kind=str(error))
+            log.warning("The broker does not accept events; they are published later", kind=str(error))
             self._seen.away()
         self._away = True
 

@@ -20,8 +20,8 @@ from superstoryboard.v1 import job_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
 
 WORDS = {
-    Refusal.SECOND_PAYMENT: "an earlier call may have been paid for; another needs accept_second_payment",
-    Refusal.JOB_OPERATION_RUNNING: "has a paid operation that still runs; redrive it without an edit",
+    Refusal.SECOND_PAYMENT: "an earlier call may have been charged; another call needs accept_second_payment",
+    Refusal.JOB_OPERATION_RUNNING: "has a charged operation that is still running; redrive it without an edit",
 }
 
 
@@ -60,7 +60,11 @@ class SteeringCalls:
             accept_second_payment=request.accept_second_payment,
         )
         if isinstance(answer, Refusal):
-            raise refused(job_id, answer, "has not ended, or has succeeded: there is nothing to start again")
+            raise refused(
+                job_id,
+                answer,
+                "has not ended, or has succeeded; only failed, dead-lettered and cancelled jobs can be retried",
+            )
         return api.RetryJobResponse(job=await self._job(job_id))
 
     async def _job(self, job_id: UUID) -> job_pb2.Job:

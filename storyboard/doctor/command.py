@@ -75,7 +75,7 @@ def _spend(findings: list[Finding], *, agreed: bool, as_json: bool) -> list[Find
     except CommandError as error:
         bought = failed(NAME, error.lines[0], " ".join(error.lines[1:]), error.exit_code)
     if bought is None:
-        say("No image was made, and nothing was spent.")
+        say("No image was generated, and nothing was charged.")
         return []
     bought = cleaned(bought, secrets())
     if not as_json:

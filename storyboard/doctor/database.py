@@ -33,7 +33,7 @@ MENDS = {
     Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
     Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must fit what they name.",
     Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
-    Problem.REFUSED: "Look into the server's log, and raise its limit of connections if that is it.",
+    Problem.REFUSED: "Check the server's log, and raise max_connections if connections are exhausted.",
 }
 
 
@@ -76,7 +76,9 @@ def _server(facts: ServerFacts) -> Finding:
         return warning("database", found, "Use PostgreSQL 15 or newer: this version is not tested.")
     if not facts.tls and not is_inside(facts.host):
         return warning(
-            "database", found, "Add sslmode=require (better verify-full) to DATABASE_URL: passwords cross nets."
+            "database",
+            found,
+            "Add sslmode=require (better verify-full) to DATABASE_URL: passwords are sent in plain text.",
         )
     return ok("database", found)
 
@@ -89,14 +91,14 @@ def _pgmq(facts: PgmqFacts) -> Finding:
         return failed("pgmq", "the database has no pgmq", mend)
     found = "an extension" if facts.extension else "installed as plain SQL"
     if facts.missing:
-        mend = "Upgrade it (`alter extension pgmq update`): 1.4.4 and newer have them."
-        return failed("pgmq", f"{found}, without pgmq.{', pgmq.'.join(facts.missing)}", mend)
-    return ok("pgmq", f"{found}, with every function that is used")
+        mend = "Upgrade PGMQ to 1.4.4 or newer (`alter extension pgmq update`)."
+        return failed("pgmq", f"{found}; missing functions: pgmq.{', pgmq.'.join(facts.missing)}", mend)
+    return ok("pgmq", f"{found}, with all required functions")
 
 
 def _migrations(facts: MigrationFacts) -> Finding:
     if facts.changed:
-        mend = "Bring back the files as they were applied (git shows them), and put changes into new ones."
+        mend = "Restore the files as they were applied (see git), and put changes into new migrations."
         return failed("migrations", f"changed since they were applied: {_some(facts.changed)}", mend)
     if facts.pending and not facts.applied:
         return failed("migrations", f"none of {len(facts.pending)} is applied", MIGRATE)
@@ -105,8 +107,8 @@ def _migrations(facts: MigrationFacts) -> Finding:
             "migrations", f"{facts.applied} applied, {len(facts.pending)} pending: {_some(facts.pending)}", MIGRATE
         )
     if facts.unknown:
-        mend = "Update this program: the database is ahead of it."
-        return warning("migrations", f"applied, but unknown here: {_some(facts.unknown)}", mend)
+        mend = "Update this program: the database has newer migrations."
+        return warning("migrations", f"applied, but not in this program: {_some(facts.unknown)}", mend)
     return ok("migrations", f"all {facts.applied} applied")
 
 
@@ -114,14 +116,14 @@ def _queues(queues: dict[str, bool]) -> Finding:
     missing = [name for name, present in queues.items() if not present]
     if missing:
         mend = " ".join(f"select pgmq.create('{name}');" for name in missing)
-        return failed("queues", f"PGMQ has no {' and no '.join(missing)}", f"Make them by SQL: {mend}")
+        return failed("queues", f"PGMQ has no {' and no '.join(missing)}", f"Create them by SQL: {mend}")
     return ok("queues", " and ".join(queues))
 
 
 def _grants(facts: GrantFacts, *, anon_may_send: bool) -> Finding:
     if facts.missing_roles or facts.missing_functions:
         missing = [*facts.missing_roles, *(f"public.{signature}" for signature in facts.missing_functions)]
-        mend = "Apply the migrations to a database in which nobody removed them."
+        mend = "Create the missing roles and functions, or migrate a new database."
         return failed("roles and rights", f"missing: {', '.join(missing)}", mend)
     if facts.excess:
         statements = [f"revoke execute on function public.{what} from {role}, public;" for role, what in facts.excess]
@@ -138,7 +140,7 @@ async def _kv_table(inspection: Inspection, name: str) -> Finding:
     rule = next(each.pattern for each in get_args(Identifier)[1].metadata if hasattr(each, "pattern"))
     if not re.fullmatch(rule.strip("^$"), name):
         mend = "Name a table, with or without its schema: letters, digits and underscores."
-        return failed("kv table", "KV_TABLE is no table name", mend, ExitCode.USAGE)
+        return failed("kv table", "KV_TABLE is not a valid table name", mend, ExitCode.USAGE)
     return _kv(name, await inspection.kv_table(name))
 
 
@@ -165,13 +167,13 @@ def _kv_access(name: str, facts: KvFacts) -> Finding | None:
     revoke = f"revoke all on table {name} from public, {', '.join(role for role, _ in facts.held)};"
     held = " and ".join(f"{role} may {rights}" for role, rights in facts.held)
     if facts.held and not facts.row_security:
-        found = f"{name} is open to whoever holds the publishable key: row-level security is off, and {held}"
+        found = f"{name} can be accessed with the publishable key: row-level security is off, and {held}"
         return warning("kv table", found, _by_sql([enable, revoke]))
     if facts.held:
-        mend = f"Where no browser needs it, mend by SQL: {revoke}"
-        return warning("kv table", f"only row-level security closes {name}: {held}", mend)
+        mend = f"If no browser needs access, fix by SQL: {revoke}"
+        return warning("kv table", f"only row-level security protects {name}: {held}", mend)
     if not facts.row_security:
-        return warning("kv table", f"row-level security of {name} is off: one grant would open it", _by_sql([enable]))
+        return warning("kv table", f"row-level security of {name} is off: a grant would open it", _by_sql([enable]))
     return None
 
 
@@ -187,11 +189,13 @@ async def _listen(inspection: Inspection, facts: ServerFacts) -> Finding:
                     "Set it to the direct connection (at Supabase port 5432), or leave it empty: processes then poll."
                 )
                 return failed(
-                    "listen", "DATABASE_LISTEN_URL goes through a transaction pooler, which loses LISTEN", mend
+                    "listen",
+                    "DATABASE_LISTEN_URL goes through a transaction pooler, which does not support LISTEN",
+                    mend,
                 )
             if heard.server != facts.server:
-                mend = "Set it to the same database as DATABASE_URL, only without a pooler."
-                return failed("listen", "DATABASE_LISTEN_URL is another database than DATABASE_URL", mend)
+                mend = "Set it to a direct connection to the database of DATABASE_URL."
+                return failed("listen", "DATABASE_LISTEN_URL and DATABASE_URL name different databases", mend)
             if not await listener.hears(inspection):
                 mend = "Set DATABASE_LISTEN_URL to a direct connection, or leave it empty: processes then poll."
                 return unreachable("listen", "a notification did not arrive", mend)
@@ -211,7 +215,7 @@ def _rights_text(words: str, pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 def _by_sql(statements: list[str]) -> str:
-    return f"Mend by SQL: {' '.join(statements)}"
+    return f"Fix by SQL: {' '.join(statements)}"
 
 
 def _some(names: tuple[str, ...]) -> str:

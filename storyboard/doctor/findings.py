@@ -139,11 +139,11 @@ async def _run(name: str, check: Check) -> list[Finding]:
         async with asyncio.timeout(GROUP_SECONDS):
             return await check()
     except TimeoutError:
-        return [unreachable(name, f"no answer in {GROUP_SECONDS:g} s", "Check the network between here and there.")]
+        return [unreachable(name, f"no response within {GROUP_SECONDS:g} s", "Check the network connection to it.")]
     except CommandError as error:
         return [failed(name, error.lines[0], " ".join(error.lines[1:]), error.exit_code)]
     except Exception as error:  # noqa: BLE001 - one check that stumbles must not silence the others
-        return [failed(name, f"the check itself stumbled ({type(error).__name__})", "Report this as a fault.")]
+        return [failed(name, f"the check failed unexpectedly ({type(error).__name__})", "Report this as a bug.")]
 
 
 def cleaned(finding: Finding, hidden: Sequence[str]) -> Finding:

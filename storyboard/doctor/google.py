@@ -25,15 +25,15 @@ KINDS = (("image", "IMAGE_MODEL"), ("video", "VIDEO_MODEL"))
 LISTED_ROUTES = ("gemini_image", "veo_gemini", "interactions")
 KEY_FINDINGS = {
     ModelAnswer.BAD_KEY: (
-        f"{KEY_SETTING} is refused",
-        f"Make a key in Google AI Studio and put it into {KEY_SETTING}.",
+        f"{KEY_SETTING} was rejected",
+        f"Create a key in Google AI Studio and set {KEY_SETTING} to it.",
     ),
     ModelAnswer.FORBIDDEN: (
         f"{KEY_SETTING} may not call the Gemini API",
-        "Switch on the Generative Language API in the key's project, and see the key's restrictions and the region.",
+        "Enable the Generative Language API in the key's project, and check the key's restrictions and the region.",
     ),
     ModelAnswer.STRANGE: (
-        "something answers, but it is not the Gemini API",
+        "the server at this address is not the Gemini API",
         "Correct GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION, or leave them empty.",
     ),
 }
@@ -51,7 +51,7 @@ async def check_google() -> list[Finding]:
     known = [_known(catalogue, kind, setting) for kind, setting in KINDS]
     if not key:
         return [
-            not_set("google key", f"{KEY_SETTING}, so models are held against the catalogue only"),
+            not_set("google key", f"{KEY_SETTING}, so models are checked against the catalogue only"),
             *(each if isinstance(each, Finding) else _by_catalogue(catalogue, each) for each in known),
         ]
     try:
@@ -126,21 +126,25 @@ async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Fin
         if answer in KEY_FINDINGS:
             return failed("google key", *KEY_FINDINGS[answer])
     if all(answer is ModelAnswer.BUSY for answer in told):
-        return warning("google key", "Google is busy or the quota is used up", "Try again in some minutes.")
+        return warning("google key", "Google is overloaded or the quota is exhausted", "Try again in a few minutes.")
     return ok("google key", f"{KEY_SETTING} is accepted")
 
 
 def _model(catalogue: Catalogue, model: Model, answer: ModelAnswer | None) -> Finding:
     name = f"{model.kind} model"
     if answer is ModelAnswer.MISSING:
-        found = f"{model.name} does not answer to this key"
+        found = f"{model.name} is not available to this key"
         if model.retirement_warning():
             found = model.refusal
         return failed(name, found, _replace_by(catalogue, model))
     if answer is None:
-        return warning(name, f"{model.name} is on route {model.route}, which is not asked here", "Try it with a job.")
+        return warning(
+            name, f"{model.name} is on route {model.route}, which is not checked", "Create a job to test it."
+        )
     if answer is ModelAnswer.BUSY:
-        return warning(name, f"{model.name}: Google is busy or the quota is used up", "Try again in some minutes.")
+        return warning(
+            name, f"{model.name}: Google is overloaded or the quota is exhausted", "Try again in a few minutes."
+        )
     return _by_catalogue(catalogue, model)
 
 

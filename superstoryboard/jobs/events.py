@@ -19,7 +19,7 @@ class EventsPrunedError(Exception):
     """Events after the asked-for sequence were deleted, their time being over; a watch after `oldest` misses none."""
 
     def __init__(self, oldest: int) -> None:
-        super().__init__(f"events up to sequence {oldest} were deleted after their retention")
+        super().__init__(f"events up to sequence {oldest} were deleted after their retention time")
         self.oldest = oldest
 
 

@@ -136,7 +136,7 @@ class Ledger:
                 await self._database.fetch(statement, values, patience_seconds=PATIENCE_SECONDS)
             except (DatabaseUnavailableError, psycopg.Error) as error:
                 kind = type(error).__name__
-                log.warning("The database does not take a paid call; trying on", kind=kind, **values)
+                log.warning("The database cannot record a paid call; retrying", kind=kind, **values)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, NAME_RETRY_MAX_SECONDS)
             else:

@@ -106,7 +106,7 @@ class Steering:
         )
 
     async def discard(self, job_ids: list[UUID], *, actor: str) -> Refused | None:
-        """Give dead letters up, all or none. None where all are."""
+        """Discard dead letters, all or none. None where all are."""
         return await self._all_or_none(
             "select * from superstoryboard.discard_dead_letters_v1(%(jobs)s::uuid[], %(actor)s)",
             {"jobs": job_ids, "actor": actor},

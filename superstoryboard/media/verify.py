@@ -58,7 +58,7 @@ async def probe_bytes(data: bytes, kind: Kind | None = None) -> MediaShape:
                 await asyncio.to_thread(file.write_bytes, data)
                 return await probe(file, kind)
         except OSError as error:
-            log.warning("Decoding is tried again", reason=f"no file can be made: {error.strerror}")
+            log.warning("Decoding is retried", reason=f"no file can be created: {error.strerror}")
         await asyncio.sleep(delay)
         delay = min(delay * 2, RESTART_MAX_SECONDS)
 

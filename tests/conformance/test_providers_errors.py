@@ -243,7 +243,7 @@ def test_results_that_are_refusals(finish_reason: str) -> None:
     failure = results.no_image(finish_reason, "why", "", {})
     assert facts(failure) == ("REFUSED", "SAFETY", UNPAID)
     assert failure.error.provider_codes == (finish_reason,)
-    assert failure.error.message == f"The provider made no picture ({finish_reason}): why"
+    assert failure.error.message == f"The provider generated no image ({finish_reason}): why"
 
 
 @pytest.mark.parametrize("finish_reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MALFORMED_RESPONSE"])

@@ -92,7 +92,10 @@ async def test_credentials_that_are_missing_or_refused_cost_nothing(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "absent.json"))
     failed = await failure(in_project(stub))
     assert (failed.error.error_class.value, failed.error.code) == ("CONFIG", "PROVIDER_ACCESS_DENIED")
-    assert (failed.error.message, failed.outcome) == ("the environment names no Google credentials", CallOutcome.UNPAID)
+    assert (failed.error.message, failed.outcome) == (
+        "no Google credentials are configured. Set GOOGLE_APPLICATION_CREDENTIALS",
+        CallOutcome.UNPAID,
+    )
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", service_account(tmp_path, f"{stub.url}/token"))
     stub.answers["/token"] = Answer(400, b'{"error":"invalid_grant"}', {"content-type": "application/json"})
     failed = await failure(in_project(stub))

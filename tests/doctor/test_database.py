@@ -105,7 +105,7 @@ def test_a_url_that_is_none_exits_2_and_is_not_quoted(doctor: Doctor) -> None:
 
 def test_a_database_that_is_not_there(doctor: Doctor, postgres: Postgres) -> None:
     doctor.set(DATABASE_URL=postgres.url_of("nowhere"))
-    assert "the server has no such database" in doctor().sentence("database")
+    assert "the database does not exist" in doctor().sentence("database")
 
 
 def test_tls_that_the_server_lacks(doctor: Doctor, database_url: str) -> None:

@@ -122,7 +122,7 @@ def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None
     [
         (IMAGES, {"public": False}, "failed", "it is private, so nobody can read"),
         (IMAGES, {"allowed_mime_types": ["image/png"]}, "failed", "Allow image/jpeg, image/webp in it"),
-        (IMAGES, {"allowed_mime_types": None}, "warning", "it takes every media type"),
+        (IMAGES, {"allowed_mime_types": None}, "warning", "it accepts every media type"),
         (IMAGES, {"file_size_limit": 1000}, "warning", "it takes at most 1000 bytes"),
         (VIDEOS, {"file_size_limit": 52428800}, "warning", "Raise its limit to 104857600 bytes"),
         (VIDEOS, {"file_size_limit": None}, "warning", "it has no limit of its own"),
@@ -146,7 +146,7 @@ def test_a_bucket_with_other_rules(
 
 def test_a_staging_bucket_that_takes_no_pictures(doctor: Doctor, storage: httpx.Client) -> None:
     remake(storage, STAGING_BUCKET, public=False, allowed_mime_types=["video/*"])
-    assert "does not take a small PNG" in doctor().sentence("staging key")
+    assert "rejects a small PNG" in doctor().sentence("staging key")
 
 
 def test_a_staging_key_that_may_not_write(doctor: Doctor, storage: httpx.Client) -> None:
@@ -285,4 +285,4 @@ def test_storage_that_stumbles_is_not_called_a_wrong_key(
     httpx.post(f"{emulator.url}/_emulator/script", json=script).raise_for_status()
     result = doctor()
     assert result.code == 3
-    assert "Storage cannot answer now (HTTP 544)" in " ".join(check["found"] for check in result.checks)
+    assert "Storage is unavailable (HTTP 544)" in " ".join(check["found"] for check in result.checks)

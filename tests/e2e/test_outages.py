@@ -28,11 +28,11 @@ from tests.running import Service
 
 MAX_LINES = 60
 """More than this in one log, for a few seconds and a few jobs, would be a loop that does not wait."""
-AWAY = "The database does not answer; waiting for it"
-NOT_LISTENING = "Nothing listens for wake-ups; polling until it does"
-BROKER_AWAY = "RabbitMQ does not answer; trying on"
+AWAY = "The database is unavailable; waiting for it"
+NOT_LISTENING = "LISTEN is unavailable; polling until it is restored"
+BROKER_AWAY = "RabbitMQ is unavailable; retrying"
 BROKER_BACK = "Connected to RabbitMQ"
-NOT_PUBLISHED = "ArtifactReady was not published; the row will be polled"
+NOT_PUBLISHED = "ArtifactReady was not published; the asset_writer polls for the artifact"
 USES_BROKER = ("image_worker", "video_worker", "asset_writer")
 
 pytestmark = pytest.mark.timeout(300)

@@ -25,7 +25,7 @@ ssl_options.certfile = {certificate}
 ssl_options.keyfile = {key}
 """
 READY = ArtifactReady(job_id="j", claim=3, artifact_id="a-1", sha256="ff", size_bytes=7)
-AWAY = "RabbitMQ does not answer; trying on"
+AWAY = "RabbitMQ is unavailable; retrying"
 REFUSED = "SSLCertVerificationError"
 
 pytestmark = pytest.mark.timeout(300)

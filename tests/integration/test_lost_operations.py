@@ -1,4 +1,4 @@
-"""A submit whose answer was lost: its operation is looked for at the provider, and never sent a second time (I2)."""
+"""A submit whose answer was lost: searching for its operation, and never sent a second time (I2)."""
 
 from __future__ import annotations
 

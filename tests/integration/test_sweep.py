@@ -180,7 +180,7 @@ async def test_a_job_claimed_without_end_becomes_a_dead_letter(database: Databas
 async def test_only_claims_in_a_row_that_nobody_ended_count_as_without_end(
     database: Database, sql: psycopg.Connection
 ) -> None:
-    """A dead letter that is started again is no dead letter at the next sweep; a wait may be repeated for days."""
+    """A dead letter that is started again is not a dead letter at the next sweep; a wait may be repeated for days."""
     job_id = await accept(database)
     sql.execute("update superstoryboard.jobs set claim = 1001")
     assert await sweep(database) == {"bury_overdue": 1}

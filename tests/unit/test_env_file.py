@@ -89,7 +89,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 def test_services_read_it(folder: Path, service: str) -> None:
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in COMPLETE.items()))
     good = run(folder, f"superstoryboard.services.{service}", "--check-config")
-    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n"), good.stderr
+    assert (good.returncode, good.stdout) == (0, "The settings are valid.\n"), good.stderr
     wrong = run(folder, f"superstoryboard.services.{service}", "--check-config", LOG_LEVEL="loud")
     assert wrong.returncode == 2
     assert f"from the environment and {folder / '.env'}" in wrong.stderr

@@ -38,9 +38,9 @@ def test_any_other_text_is_read_or_refused(text: str | bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        pytest.param("9" * 5000, "must not hold a number of more than 400 digits", id="5000-digits"),
-        pytest.param("[0." + "9" * 5000 + "]", "must not hold a number of more than 400 digits", id="decimals"),
-        pytest.param("1" + "0" * 100_000, "must not hold a number of more than 400 digits", id="1e100000-by-jsonb"),
+        pytest.param("9" * 5000, "must not contain a number of more than 400 digits", id="5000-digits"),
+        pytest.param("[0." + "9" * 5000 + "]", "must not contain a number of more than 400 digits", id="decimals"),
+        pytest.param("1" + "0" * 100_000, "must not contain a number of more than 400 digits", id="1e100000-by-jsonb"),
         pytest.param('{"a": 1e100000}', "must not hold a number as large as 1e100000", id="1e100000"),
         pytest.param("-1e400", "must not hold a number as large as -1e400", id="1e400"),
         pytest.param("[" * 5000 + "]" * 5000, f"must be nested at most {MAX_DEPTH} levels deep", id="arrays"),
@@ -51,8 +51,8 @@ def test_any_other_text_is_read_or_refused(text: str | bytes) -> None:
         pytest.param('"' + "é" * (MAX_BYTES // 2) + '"', f"must be at most {MAX_BYTES} bytes", id="bytes-count"),
         pytest.param("NaN", "must be JSON, which has no NaN", id="nan"),
         pytest.param("[-Infinity]", "must be JSON, which has no -Infinity", id="infinity"),
-        pytest.param('{"a": 1, "b": 2, "a": 3}', "must not name the key 'a' twice", id="twice"),
-        pytest.param('{"' + "k" * 200_000 + '": 1, "' + "k" * 200_000 + '": 2}', "must not name the key", id="long"),
+        pytest.param('{"a": 1, "b": 2, "a": 3}', "must not repeat the key 'a' twice", id="twice"),
+        pytest.param('{"' + "k" * 200_000 + '": 1, "' + "k" * 200_000 + '": 2}', "must not repeat the key", id="long"),
         pytest.param("", "must be JSON", id="nothing"),
         pytest.param("{} x", "must be JSON", id="more"),
         pytest.param('"\ud800"', "must be valid UTF-8", id="lone-surrogate"),

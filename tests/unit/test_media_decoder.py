@@ -237,7 +237,7 @@ async def test_bytes_wait_for_a_system_that_is_out_of_files() -> None:
             line = await lines.first()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert line["event"] == "Decoding is tried again"
+    assert line["event"] == "Decoding is retried"
     assert (await task).width == 3
 
 

@@ -192,7 +192,7 @@ def test_a_secret_that_can_be_guessed_is_refused(kind: type[Settings], monkeypat
 def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
     command = [sys.executable, "-m", f"services.{service}", "--check-config"]
     good = subprocess.run(command, env=base_env() | COMPLETE, capture_output=True, text=True, timeout=60, check=False)
-    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n")
+    assert (good.returncode, good.stdout) == (0, "The settings are valid.\n")
     bad = subprocess.run(command, env=base_env(), capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode == 2
     assert "DATABASE_URL" in bad.stderr

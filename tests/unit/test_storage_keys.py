@@ -38,7 +38,7 @@ def test_a_minted_key_is_no_api_key() -> None:
 @pytest.mark.parametrize("key", ["sb_publishable_x", ANON, minted("authenticated")])
 def test_keys_of_browsers_write_nothing(key: str) -> None:
     assert key_problem(key, "the secret key") == (
-        "is a publishable or anon key, which may write nothing; set the secret key"
+        "is a publishable or anon key, which cannot write; set the secret key"
     )
 
 

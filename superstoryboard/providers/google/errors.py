@@ -26,7 +26,7 @@ _BAD_KEY = (
 _NO_ACCESS = (
     "The provider denied access. Check that the API is enabled for the key's project, and the key's restrictions"
 )
-_BAD_ADDRESS = "The provider's address answered 404. Check GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION"
+_BAD_ADDRESS = "The provider's address returned HTTP 404. Check GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION"
 
 _BY_STATUS = {
     400: (_INVALID, "PROVIDER_INVALID_ARGUMENT", "The provider rejected the request"),
@@ -86,7 +86,7 @@ def submit_failure(
     settled = error is not None if status in _PERHAPS_BETWEEN else 400 <= status < 500
     if not settled:
         came = kept(body if raw is None else raw, secret=secret)
-        text = f"The provider answered {status}. The request may have been accepted and charged"
+        text = f"The provider returned HTTP {status}. The request may have been accepted and charged"
         return failure(ErrorClass.UNKNOWN_OUTCOME, "PROVIDER_ERROR", text, CallOutcome.UNKNOWN, _words(error), raw=came)
     if status == 400 and error is not None and error.says(*POLICY_WORDS):
         return refusal("SAFETY", "The provider refused this request", error.message, error.words, secret)
@@ -159,7 +159,7 @@ def sent_nothing(error: BaseException) -> bool:
 
 def unreadable_answer(answer: object = "", *, secret: str = "") -> ProviderFailure:
     """An answer of 200 to a paid call that cannot be understood; `answer` is what came."""
-    text = "The provider's answer could not be understood. The request may have been accepted and charged"
+    text = "The provider's response could not be read. The request may have been accepted and charged"
     raw = kept(answer, secret=secret)
     return failure(ErrorClass.UNKNOWN_OUTCOME, "UNREADABLE_RESPONSE", text, CallOutcome.UNKNOWN, raw=raw)
 
@@ -181,7 +181,7 @@ def _classify(status: int, error: GoogleError | None, retired: str, secret: str)
         if special := _special(status, error):
             return special
         if status == 404:
-            return _INVALID, "MODEL_RETIRED", retired or "The model is not available, or no longer"
+            return _INVALID, "MODEL_RETIRED", retired or "The model is not available"
     error_class, code, text = _BY_STATUS.get(status, _BY_STATUS[400])
     if error is not None and error_class is _INVALID:
         text = with_detail(text, error.message, secret)
@@ -192,7 +192,7 @@ def _special(status: int, error: GoogleError) -> tuple[ErrorClass, str, str] | N
     if status == 400 and ("API_KEY_INVALID" in error.reasons or error.says("api key not valid", "api key expired")):
         return _BY_STATUS[401]
     if status == 400 and error.status.lower() in BLOCKED:
-        return _REFUSED, "PROMPT_BLOCKED", "The provider refused the prompt"
+        return _REFUSED, "PROMPT_BLOCKED", "The provider blocked the prompt"
     if status == 400 and error.status.upper() == "FAILED_PRECONDITION":
         text = "The provider rejected the account of the API key. Check its billing and region"
         return ErrorClass.CONFIG, "PROVIDER_ACCOUNT_REJECTED", text
@@ -235,7 +235,7 @@ def _read_failure(
         error_class, code, text = _BY_STATUS[429]
     elif error_class is not ErrorClass.CONFIG or status == 404 or code == "PROVIDER_ACCOUNT_REJECTED":
         # A precondition of a read is a file that is not ready.
-        error_class, code, text = _TRANSIENT, "PROVIDER_UNAVAILABLE", f"The provider answered {status}"
+        error_class, code, text = _TRANSIENT, "PROVIDER_UNAVAILABLE", f"The provider returned HTTP {status}"
     return failure(error_class, code, text, outcome, _words(error), wait=_wait(error_class, error, headers))
 
 
