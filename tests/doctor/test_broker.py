@@ -75,7 +75,7 @@ async def test_a_queue_of_another_type(doctor: Doctor, amqp_url: str, channel: a
     result = await examine(doctor)
     assert (result.code, result.failed) == (1, ["broker queue"])
     [broken] = [check for check in result.checks if check["state"] == "failed"]
-    assert broken["found"] == f"{READY_QUEUE} has another type or other arguments than services declare"
+    assert broken["found"] == f"{READY_QUEUE} has a different type or different arguments than the services declare"
     assert "Delete that queue in RabbitMQ" in broken["mend"]
 
 

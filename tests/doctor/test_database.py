@@ -39,7 +39,7 @@ def test_a_good_database_passes_and_is_described(doctor: Doctor, database_url: s
     result = doctor()
     assert (result.code, result.failed) == (0, [])
     assert "without TLS, direct connection" in result.sentence("database")
-    assert "every function that is used" in result.sentence("pgmq")
+    assert "all required functions" in result.sentence("pgmq")
     assert result.sentence("migrations").startswith("all ")
     assert "image_generation_queue" in result.sentence("queues")
     assert "only service_role reads" in result.sentence("roles and rights")
@@ -196,7 +196,7 @@ def test_a_kv_table_of_another_form(
 @pytest.mark.parametrize(
     ("statements", "words"),
     [
-        ("grant all on other_kv to anon", "open to whoever holds the publishable key"),
+        ("grant all on other_kv to anon", "can be accessed with the publishable key"),
         ("grant select on other_kv to public", "anon may select and authenticated may select"),
         ("alter table other_kv enable row level security; grant all on other_kv to authenticated", "only row-level"),
         ("select 1", "row-level security of other_kv is off"),
@@ -224,7 +224,7 @@ def test_listening_to_another_database(doctor: Doctor, database_url: str, empty_
     doctor.set(DATABASE_URL=database_url, DATABASE_LISTEN_URL=empty_database_url)
     result = doctor()
     assert result.failed == ["listen"]
-    assert "another database than DATABASE_URL" in result.sentence("listen")
+    assert "name different databases" in result.sentence("listen")
 
 
 def test_a_user_without_rights(doctor: Doctor, database_url: str, sql: psycopg.Connection) -> None:

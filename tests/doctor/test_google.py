@@ -173,7 +173,7 @@ def test_a_yes_is_taken_as_one(doctor: Doctor, google: GoogleEmulator, monkeypat
 def test_spending_needs_somebody_to_buy_from(doctor: Doctor) -> None:
     result = doctor("--spend", "--yes")
     assert (result.code, result.failed) == (1, ["image"])
-    assert "neither ingest nor Google is there" in result.sentence("image")
+    assert "neither ingest nor Google is reachable" in result.sentence("image")
 
 
 @pytest.mark.parametrize(

@@ -120,12 +120,12 @@ def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None
 @pytest.mark.parametrize(
     "case",
     [
-        (IMAGES, {"public": False}, "failed", "it is private, so nobody can read"),
+        (IMAGES, {"public": False}, "failed", "it is private, so its public asset URLs"),
         (IMAGES, {"allowed_mime_types": ["image/png"]}, "failed", "Allow image/jpeg, image/webp in it"),
         (IMAGES, {"allowed_mime_types": None}, "warning", "it accepts every media type"),
         (IMAGES, {"file_size_limit": 1000}, "warning", "it takes at most 1000 bytes"),
         (VIDEOS, {"file_size_limit": 52428800}, "warning", "Raise its limit to 104857600 bytes"),
-        (VIDEOS, {"file_size_limit": None}, "warning", "it has no limit of its own"),
+        (VIDEOS, {"file_size_limit": None}, "warning", "it has no file size limit"),
         (VIDEOS, {"allowed_mime_types": ["video/*"]}, "ok", "video/*"),
         (STAGING_BUCKET, {"public": True}, "warning", "Make it private"),
         (STAGING_BUCKET, {"file_size_limit": 104857599}, "warning", "Raise its limit to 104857600 bytes"),

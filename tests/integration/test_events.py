@@ -189,7 +189,7 @@ async def test_who_may_miss_nothing_begins_after_a_writer_that_stays_open(
         given = await feed.wait_past(1, 60)
         await accept(database)
         assert given is not None
-        assert await feed.wait_past(given, 60) is not None, "watchers go on"
+        assert await feed.wait_past(given, 60) is not None, "watchers continue"
         assert not starting.done()
         await open_long.commit()
     assert await starting >= given

@@ -59,7 +59,7 @@ def test_events_come_once_over_broken_streams_and_the_break_is_told() -> None:
         follow.follow_jobs(service, [job.id], shown)
     assert shown.events == [1, 2, 3]
     assert [watch.after_sequence for watch in script.of_type(api.WatchJobsRequest)] == [0, 1, 2, 3]
-    assert shown.notes[0] == "The connection broke; resuming after event 1."
+    assert shown.notes[0] == "The connection was lost; resuming after event 1."
 
 
 def test_a_refused_watch_ends_at_once() -> None:

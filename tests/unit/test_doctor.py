@@ -123,8 +123,8 @@ def test_exit_codes() -> None:
 @pytest.mark.parametrize(
     ("secret", "words"),
     [
-        ("super-secret-jwt-token-with-at-least-32-characters-long", "anybody can guess"),
-        ("a" * 64, "anybody can guess"),
+        ("super-secret-jwt-token-with-at-least-32-characters-long", "a well-known default value"),
+        ("a" * 64, "a well-known default value"),
         ("Sh0rt-but-not-a-word", "shorter than 32 bytes"),
     ],
 )

@@ -114,7 +114,7 @@ async def test_a_process_that_is_killed_from_outside_is_started_again(decoder: D
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(signal.SIGSEGV, "breaks the decoder"), (signal.SIGXCPU, "processor time")]
+    ("number", "message"), [(signal.SIGSEGV, "crashes the decoder"), (signal.SIGXCPU, "processor time")]
 )
 async def test_a_file_that_breaks_the_process_is_refused_and_the_next_one_read(
     decoder: Decoder, pipe: Path, number: signal.Signals, message: str
