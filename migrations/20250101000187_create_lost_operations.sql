@@ -6,7 +6,7 @@ create unique index provider_calls_operation on superstoryboard.provider_calls (
   where operation_name is not null;
 create index provider_calls_open_hash on superstoryboard.provider_calls (call_hash) where state in ('INTENT', 'UNKNOWN');
 
--- Enters an operation's name that was found outside. Answers RECORDED, also where it was entered before; or why nothing was
+-- Enters an operation's name that was found outside. Returns RECORDED, also where it was entered before; or why nothing was
 -- changed: NOT_FOUND, NO_OPEN_CALL (the call has ended, or has another name), OPERATION_NAME_IN_USE (the operation is another call's).
 create function superstoryboard.record_operation_v1(p_job uuid, p_call bigint, p_operation_name text, p_actor text) returns text
 language plpgsql as $$

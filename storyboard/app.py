@@ -43,8 +43,8 @@ STORYBOARD_TOKEN or STORYBOARD_TOKEN_FILE, STORYBOARD_ID
 """
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print_line(version("superstoryboard"))
         raise typer.Exit
 

@@ -16,7 +16,7 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as api
 
-from .pages import DEFAULT_PAGE, Place, Row, read_page
+from .pages import DEFAULT_PAGE, Cursor, Row, read_page
 from .steering import refused
 from .submissions import Submissions
 
@@ -43,7 +43,7 @@ class DeadLetterCalls:
             raise not_found(f"queue {request.queue}")
         job_ids = [UUID(job_id) for job_id in request.job_ids]
 
-        async def read(limit: int, before: Place | None) -> list[Row]:
+        async def read(limit: int, before: Cursor | None) -> list[Row]:
             return await self._steering.dead_letters(request.queue, job_ids=job_ids, limit=limit, before=before)
 
         size = request.page_size or DEFAULT_PAGE

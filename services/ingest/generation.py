@@ -13,7 +13,7 @@ from uuid import UUID
 import grpc
 import psycopg
 
-from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
+from superstoryboard.jobs.events import EventLog, EventSelection, EventsPrunedError, Page
 from superstoryboard.jobs.records import TERMINAL_STATES, event_message, job_message, state_name
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
@@ -28,7 +28,7 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
-from .pages import DEFAULT_PAGE, Place, Row, read_page
+from .pages import DEFAULT_PAGE, Cursor, Row, read_page
 from .steering import SteeringCalls
 from .submissions import CreateRequest, Submissions
 
@@ -93,10 +93,10 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """One page of jobs, newest first."""
         del context
         check(request)
-        wanted = _filter(request)
+        job_filter = _filter(request)
 
-        async def read(limit: int, before: Place | None) -> list[Row]:
-            return await self._store.search(wanted, limit=limit, before=before)
+        async def read(limit: int, before: Cursor | None) -> list[Row]:
+            return await self._store.search(job_filter, limit=limit, before=before)
 
         size = request.page_size or DEFAULT_PAGE
         jobs, token = await read_page(read, job_message, size=size, token=request.page_token)
@@ -112,7 +112,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         if missing:
             raise not_found(f"job {min(missing)}")
         with self._share():
-            async for answer in self._follow(Wanted(job_ids, request.storyboard_id, owner), request):
+            async for answer in self._follow(EventSelection(job_ids, request.storyboard_id, owner), request):
                 yield answer
 
     def _share(self) -> AbstractContextManager[None]:
@@ -120,14 +120,16 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         who = caller()
         return nullcontext() if who.role is Role.SERVICE_ROLE else self._watches.hold(who.subject)
 
-    async def _follow(self, wanted: Wanted, request: api.WatchJobsRequest) -> AsyncIterator[api.WatchJobsResponse]:
+    async def _follow(
+        self, selection: EventSelection, request: api.WatchJobsRequest
+    ) -> AsyncIterator[api.WatchJobsResponse]:
         looked = -math.inf
-        async for page in _kept(self._events.follow(wanted, request.after_sequence)):
+        async for page in _kept(self._events.follow(selection, request.after_sequence)):
             for row in page.rows:
                 yield api.WatchJobsResponse(event=event_message(row))
             ends = any(row["state"] in TERMINAL_STATES for row in page.rows)
             if request.until_terminal and (ends or time.monotonic() - looked >= LOOK_SECONDS):
-                if await self._events.is_complete(wanted, page.position):
+                if await self._events.is_complete(selection, page.position):
                     return
                 looked = time.monotonic()
 

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToJson
 from superstoryboard.broker.events import EventExchange, EventsBrokerError, OutgoingEvent
 from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.jobs.event_feed import EventFeed
-from superstoryboard.jobs.feeds import EventFeedPosition, Standing
+from superstoryboard.jobs.feeds import EventFeedPosition, FeedLease
 from superstoryboard.jobs.records import event_message
 from superstoryboard.telemetry.feed_metrics import FeedMetrics
 from superstoryboard.telemetry.logs import get_logger
@@ -77,14 +77,14 @@ class EventPublisher:
             self._metrics.holds(held=False)
             await self._exchange.aclose()
 
-    async def _hold(self) -> Standing:
+    async def _hold(self) -> FeedLease:
         """Take or keep the lease; a new feed begins with what happens from now on."""
-        standing = await self._position.hold(await self._feed.start())
-        self._metrics.stands(self._feed.position - standing.last_sequence)
-        return standing
+        lease = await self._position.hold(await self._feed.start())
+        self._metrics.stands(self._feed.position - lease.last_sequence)
+        return lease
 
-    async def _publish(self, standing: Standing) -> None:
-        given, held = standing.last_sequence, standing.held
+    async def _publish(self, lease: FeedLease) -> None:
+        given, held = lease.last_sequence, lease.held
         self._metrics.holds(held=held)
         log.info("Publishing events", after_sequence=given)
         lost = await self._position.pruned_after(given)

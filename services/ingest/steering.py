@@ -33,7 +33,7 @@ class SteeringCalls:
         self._steering = steering
 
     async def CancelJob(self, request: api.CancelJobRequest, context: Context) -> api.CancelJobResponse:
-        """Cancel a job that has not ended; one that is cancelled already is answered as it is."""
+        """Cancel a job that has not ended; one that is cancelled already is returned unchanged."""
         del context
         check(request)
         job_id = UUID(request.job_id)

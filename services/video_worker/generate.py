@@ -25,7 +25,7 @@ from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_
 
 from .polling import STARTED_PERCENT, Poller, Times
 from .routes import VideoRoutes
-from .search import LostNames, Submits, mark_of
+from .search import OperationSearch, Submits, mark_of
 
 
 class VideoGenerator:
@@ -39,7 +39,7 @@ class VideoGenerator:
         ledger: Ledger,
         sources: SourceFetcher,
         routes: VideoRoutes,
-        lost_names: LostNames,
+        operation_search: OperationSearch,
         hand_off: HandOff,
         metrics: CallMetrics,
         times: Times,
@@ -50,14 +50,14 @@ class VideoGenerator:
         self._intents = Intents(work, ledger)
         self._sources = sources
         self._routes = routes
-        self._lost_names = lost_names
+        self._operation_search = operation_search
         self._hand_off = hand_off
         self._metrics = metrics
         self._draining = draining
         self._poller = Poller(work, ledger, metrics, times, draining)
 
     async def generate(self, job: ClaimedJob) -> str:
-        """One attempt; answers the job's state after the hand-off.
+        """One attempt; returns the job's state after the hand-off.
 
         Raises:
             JobFailure: the attempt failed; the class decides what follows.
@@ -70,7 +70,7 @@ class VideoGenerator:
         if not isinstance(generation, VideoGeneration):
             raise TypeError(f"a video job holds {type(generation).__name__}")
         if job.lost is not None:
-            operation = await self._lost_names.found(job, job.lost, generation)
+            operation = await self._operation_search.found(job, job.lost, generation)
         else:
             operation = job.operation or await self._submit(job, generation)
         await reached("accepted")
@@ -88,7 +88,7 @@ class VideoGenerator:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
         route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        submits = self._lost_names.submits(route)
+        submits = self._operation_search.submits(route)
         intent = await self._intents.open(job, generation, source, route, submits.expect)
         await reached("intended")
         call = _call(generation, source, mark_of(job.id, intent.call_id))

@@ -33,7 +33,7 @@ def mark_of(job_id: UUID, call_id: int) -> Mapping[str, str]:
     return {"call": str(call_id), "job": str(job_id)}
 
 
-class LostNames:
+class OperationSearch:
     """The search for the operations of calls without an answer."""
 
     def __init__(

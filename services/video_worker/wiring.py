@@ -24,7 +24,7 @@ from superstoryboard.worker.loop import Limits, Worker, new_worker_id
 from .generate import VideoGenerator
 from .polling import Times
 from .routes import VideoRoutes
-from .search import LostNames
+from .search import OperationSearch
 from .settings import VideoWorkerSettings
 
 QUEUE = "video_generation_queue"
@@ -53,7 +53,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         ledger=ledger,
         sources=sources,
         routes=routes,
-        lost_names=LostNames(
+        operation_search=OperationSearch(
             LostOperations(connections.database),
             ledger,
             routes,

@@ -159,9 +159,9 @@ def _watch_storyboard(ingest: Ingest, storyboard_id: str, after: int, *, stay: b
     of_storyboard = ListJobsRequest(storyboard_id=storyboard_id)
     names = {found.id: entity_of(found) for found in ingest.list_jobs(of_storyboard, PAGE_SIZE)}
     with jobs_go_on([]), progress_display(names) as display:
-        seen = Seen(EventLines(display) if as_json else display)
-        follow_storyboard(ingest, storyboard_id, seen, after_sequence=after, stay=stay)
-    ended = [ingest.get(job_id) for job_id in seen.job_ids]
+        collector = JobCollector(EventLines(display) if as_json else display)
+        follow_storyboard(ingest, storyboard_id, collector, after_sequence=after, stay=stay)
+    ended = [ingest.get(job_id) for job_id in collector.job_ids]
     if not as_json:
         print_jobs(ended)
     return ended
@@ -180,7 +180,7 @@ class EventLines:
         self._notes.note(sentence)
 
 
-class Seen:
+class JobCollector:
     """Passes events on and remembers whose they were."""
 
     def __init__(self, display: Display) -> None:

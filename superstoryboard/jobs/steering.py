@@ -61,7 +61,7 @@ class Steering:
         self._database = database
 
     async def cancel(self, job_id: UUID, *, owner: str | None, actor: str) -> str | None:
-        """Cancel a job that has not ended. Answers its state before the call; None where the owner has no such job."""
+        """Cancel a job that has not ended. Returns its state before the call; None where the owner has no such job."""
         row = await self._database.fetch_one(
             "select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s) as state",
             {"job": job_id, "owner": owner, "actor": actor},

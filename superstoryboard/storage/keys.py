@@ -106,5 +106,5 @@ def staging_warnings(key: str, api_key: str | None, *, now: float | None = None)
     if seen.expires_at is not None:
         days = (seen.expires_at - (time.time() if now is None else now)) / _DAY_SECONDS
         if days < 30:
-            found.append(f"The staging key expires in {max(0, int(days))} days: mint a new one")
+            found.append(f"The staging key expires in {max(0, int(days))} days: create a new one")
     return found

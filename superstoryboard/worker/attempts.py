@@ -75,7 +75,7 @@ class AttemptEndings:
                 log.warning("A job could not be released; it becomes due again when its lease ends", job_id=str(job.id))
 
     async def _release(self, attempt: Attempt, seconds: int, message: str, reason: str, given_back: str) -> str | None:
-        """The job goes back without an attempt spent. Answers its state, or None for a stale claim."""
+        """The job goes back without an attempt spent. Returns its state, or None for a stale claim."""
         self._leases.forget(attempt.job)
         if not await self._work.release(attempt.job, seconds, message):
             return None
@@ -112,7 +112,7 @@ class AttemptEndings:
             attempt.error = error.error
             return await self._work.retry(job, error.delay_seconds, error.error, spend=False)
         attempt.error = _job_error(error)
-        if isinstance(error, DeadLetterError) or _paid_for_nothing(job, error):
+        if isinstance(error, DeadLetterError) or _paid_result_lost(job, error):
             return await self._work.bury(job, attempt.error)
         asked = error.retry_after_seconds if isinstance(error, JobFailure) else None
         return await self._fail(job, attempt.error, asked)
@@ -135,7 +135,7 @@ class AttemptEndings:
         return await self._work.retry(job, delay, error, spend=spend)
 
 
-def _paid_for_nothing(job: ClaimedJob, error: Exception) -> bool:
+def _paid_result_lost(job: ClaimedJob, error: Exception) -> bool:
     """True where a call was paid and its image is of no use: a second payment is a person's decision.
 
     A video is fetched again from its operation instead.

@@ -59,7 +59,7 @@ def test_an_expired_token(doctor: Doctor, ingest: Service) -> None:
     give(doctor, token(exp=time.time() - 3600))
     result = doctor()
     assert (result.code, result.failed) == (1, ["token"])
-    assert "STORYBOARD_TOKEN is refused: the token has expired" in result.sentence("token")
+    assert "STORYBOARD_TOKEN was rejected: the token has expired" in result.sentence("token")
     assert "Create a new one" in result.sentence("token")
 
 

@@ -64,7 +64,7 @@ async def test_queues_that_nobody_declared_stay_undeclared(
     doctor.set(AMQP_URL=amqp_url)
     result = await examine(doctor)
     assert result.code == 0
-    assert all("is not there yet" in line for line in queue_lines(result))
+    assert all("does not exist yet" in line for line in queue_lines(result))
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
         await channel.declare_queue(READY_QUEUE, passive=True)
 
@@ -84,7 +84,7 @@ async def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, amqp_
     doctor.set(AMQP_URL=f"amqp://guest:wrong-password@{amqp_url.rpartition('@')[2]}")
     result = await examine(doctor)
     assert result.code == 1
-    assert result.sentence("broker").startswith("the user or password is refused. Put the right user")
+    assert result.sentence("broker").startswith("the user or password was rejected. Put the right user")
 
 
 async def test_a_virtual_host_that_is_not_there(doctor: Doctor, amqp_url: str) -> None:

@@ -82,7 +82,7 @@ def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, guarded: st
     result = doctor()
     assert result.code == 1
     assert result.sentence("database") == (
-        "the user or password is refused. Put the right user and password into DATABASE_URL."
+        "the user or password was rejected. Put the right user and password into DATABASE_URL."
     )
     assert [check["name"] for check in result.checks if check["name"] == "pgmq"] == []
 
@@ -143,7 +143,7 @@ def test_a_pgmq_that_lacks_a_function(doctor: Doctor, database_url: str, sql: ps
     sql.execute("drop function pgmq.set_vt(text, bigint, integer)")
     doctor.set(DATABASE_URL=database_url)
     sentence = doctor().sentence("pgmq")
-    assert "without pgmq.set_vt(text, bigint, integer)" in sentence
+    assert "missing functions: pgmq.set_vt(text, bigint, integer)" in sentence
     assert "alter extension pgmq update" in sentence
 
 

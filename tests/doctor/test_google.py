@@ -60,8 +60,8 @@ def test_a_wrong_key(doctor: Doctor, google: GoogleEmulator) -> None:
     result = doctor()
     assert (result.code, result.failed) == (1, ["google key"])
     assert result.sentence("google key") == (
-        "GOOGLE_GENERATIVE_AI_API_KEY is refused."
-        " Make a key in Google AI Studio and put it into GOOGLE_GENERATIVE_AI_API_KEY."
+        "GOOGLE_GENERATIVE_AI_API_KEY was rejected."
+        " Create a key in Google AI Studio and set GOOGLE_GENERATIVE_AI_API_KEY to it."
     )
 
 

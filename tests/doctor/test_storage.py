@@ -89,7 +89,7 @@ def test_a_wrong_key(doctor: Doctor, storage: httpx.Client, setting: str, name: 
     doctor.set(**{setting: "of-another-project"})
     result = doctor()
     assert (result.code, result.failed) == (1, [name])
-    assert f"{setting} (opaque key) is refused" in result.sentence(name)
+    assert f"{setting} (opaque key) was rejected" in result.sentence(name)
     assert "this project" in result.sentence(name)
 
 
@@ -123,7 +123,7 @@ def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None
         (IMAGES, {"public": False}, "failed", "it is private, so its public asset URLs"),
         (IMAGES, {"allowed_mime_types": ["image/png"]}, "failed", "Allow image/jpeg, image/webp in it"),
         (IMAGES, {"allowed_mime_types": None}, "warning", "it accepts every media type"),
-        (IMAGES, {"file_size_limit": 1000}, "warning", "it takes at most 1000 bytes"),
+        (IMAGES, {"file_size_limit": 1000}, "warning", "it accepts at most 1000 bytes"),
         (VIDEOS, {"file_size_limit": 52428800}, "warning", "Raise its limit to 104857600 bytes"),
         (VIDEOS, {"file_size_limit": None}, "warning", "it has no file size limit"),
         (VIDEOS, {"allowed_mime_types": ["video/*"]}, "ok", "video/*"),
@@ -225,13 +225,13 @@ STAGING_CLAIMS = {"role": "superstoryboard_staging", "exp": 2_000_000_000}
     ("key", "api_key", "words"),
     [
         (jwt.encode(STAGING_CLAIMS, "x" * 32), ANON_KEY, "the key is not signed by this project. Sign it"),
-        (jwt.encode(STAGING_CLAIMS | {"exp": 1_000_000_000}, JWT_SECRET), ANON_KEY, "the key has expired. Mint or"),
+        (jwt.encode(STAGING_CLAIMS | {"exp": 1_000_000_000}, JWT_SECRET), ANON_KEY, "the key has expired. Create or"),
         (
             jwt.encode(STAGING_CLAIMS | {"role": "nobody"}, JWT_SECRET),
             ANON_KEY,
             "key names. Run `storyboard migrate`",
         ),
-        (jwt.encode(STAGING_CLAIMS, JWT_SECRET), "", "an API key of the project too. Set SUPABASE_ANON_KEY"),
+        (jwt.encode(STAGING_CLAIMS, JWT_SECRET), "", "requires an API key of the project. Set SUPABASE_ANON_KEY"),
     ],
     ids=["signature", "expired", "role", "apikey"],
 )
@@ -251,7 +251,7 @@ def test_the_true_cause_of_a_refused_secret_key(doctor: Doctor, project: Running
     key = jwt.encode({"role": "service_role", "exp": 1_000_000_000}, JWT_SECRET)
     doctor.hide(key)
     doctor.set(SUPABASE_URL=project.url, SUPABASE_SECRET_KEY=key)
-    assert "is refused: the key has expired" in doctor().sentence("secret key")
+    assert "was rejected: the key has expired" in doctor().sentence("secret key")
 
 
 def test_nobody_there_exits_3(doctor: Doctor, storage: httpx.Client) -> None:
@@ -273,7 +273,7 @@ def test_a_public_url_that_leads_nowhere(doctor: Doctor, storage: httpx.Client) 
 def test_something_else_answers(doctor: Doctor, tmp_path: Path) -> None:
     with GoogleEmulator(tmp_path).running() as google:
         doctor.set(SUPABASE_URL=google.url)
-        assert "it is not Supabase Storage" in doctor().sentence("storage")
+        assert "is not Supabase Storage" in doctor().sentence("storage")
 
 
 def test_storage_that_stumbles_is_not_called_a_wrong_key(

@@ -133,7 +133,7 @@ async def test_a_perhaps_paid_video_starts_again_only_where_a_second_payment_is_
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-async def test_what_was_paid_for_nothing_starts_again_only_where_a_second_payment_is_accepted(
+async def test_what_was_paid_result_lost_starts_again_only_where_a_second_payment_is_accepted(
     database: Database, steering: Steering, kind: str
 ) -> None:
     job_id = await accept(database, kind=kind)

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from services.video_worker.generate import VideoGenerator
 from services.video_worker.polling import GONE_ANSWERS, Times
 from services.video_worker.routes import VideoRoutes
-from services.video_worker.search import LostNames
+from services.video_worker.search import OperationSearch
 from services.video_worker.settings import VideoWorkerSettings
 from services.video_worker.wiring import providers
 from superstoryboard.db.database import Database
@@ -70,7 +70,9 @@ async def attempt(database: Database, routes: VideoRoutes) -> Attempt:
         ledger=ledger,
         sources=sources,
         routes=routes,
-        lost_names=LostNames(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS),
+        operation_search=OperationSearch(
+            LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS
+        ),
         hand_off=HandOff(Artifacts(database), ledger, staging, None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
         times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),

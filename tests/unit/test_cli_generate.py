@@ -206,5 +206,5 @@ def test_interrupted_wait_says_that_the_job_goes_on(cli: Cli) -> None:
         rest = process.stderr.read()
         cli.script.hold.set()
         assert process.wait(timeout=90) == 130
-    assert f"The job goes on. Watch: storyboard watch {job_id(1)}" in rest
+    assert f"The job continues. Follow: storyboard watch {job_id(1)}" in rest
     assert "Traceback" not in rest
