@@ -25,7 +25,7 @@ def errors_page() -> str:
     introduction = (
         "Class, code and message stand in `Job.error`, in events and in `superstoryboard.jobs.error`. The class "
         "decides what follows ([STATES](../STATES.md#errors-and-what-follows)), the code says what it was, the "
-        "message is a sentence for people and may change. … stands for what is put in. What to do about dead letters "
+        "message is for people and may change. … stands for a value. What to do about dead letters "
         "is in the [RUNBOOK](../RUNBOOK.md#dead-letters)."
     )
     calls = (
@@ -33,14 +33,14 @@ def errors_page() -> str:
         "`superstoryboard`. Wrong fields are in `BadRequest`, a delay in `RetryInfo`."
     )
     refusals = (
-        "The provider's own word for a refusal or an empty result becomes the code where it gives one; these are known."
+        "Where the provider names a reason for a refusal or an empty result, that reason is the code; these are known."
     )
     reasons = _merged(_reasons(modules, kinds))
     return page(
         "Errors",
         introduction,
         f"## Codes of jobs\n\n{table(('code', 'class', 'message'), _merged(jobs))}",
-        f"## Codes of Storage\n\nClass CONFIG where only a person can mend it, else UNAVAILABLE_DEPENDENCY.\n\n"
+        f"## Codes of Storage\n\nClass CONFIG if the configuration must change, else UNAVAILABLE_DEPENDENCY.\n\n"
         f"{table(('code', 'meaning'), [[code(name), words] for name, words in sorted(storage)])}",
         f"## Words of the provider\n\n{refusals}\n\n{table(('code', 'class'), _words(modules))}",
         f"## Reasons of refused calls\n\n{calls}\n\n{table(('reason', 'status', 'message'), reasons)}",

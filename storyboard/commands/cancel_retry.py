@@ -35,8 +35,8 @@ def register(app: typer.Typer) -> None:
 def cancel(job_ids: JobIds, *, as_json: Json = False) -> None:
     """Cancel jobs that have not ended.
 
-    A cancelled job stays cancelled; a job that ended otherwise is reported and does not stop the others. A video
-    that the provider is generating is still charged, but not stored; `storyboard retry` fetches it later.
+    A cancelled job stays cancelled; a job that ended otherwise is reported and does not stop the others.
+    A video that the provider is generating is still charged, but not stored; `storyboard retry` fetches it later.
 
     [bold]Example[/bold]
 

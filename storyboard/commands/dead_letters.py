@@ -91,8 +91,8 @@ def redrive(
 ) -> None:
     """Start dead letters again.
 
-    Staged assets are stored and charged videos fetched without a new call. With a new prompt the asset is generated
-    again, which is a new call. Several are redriven all or none; with --prompt one after the other.
+    Staged assets are stored and charged videos fetched without a new call. With a new prompt
+    the asset is generated again, by a new call. Several are redriven all or none; with --prompt one after the other.
 
     [bold]Example[/bold]
 

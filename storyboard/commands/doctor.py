@@ -26,7 +26,7 @@ def doctor(
     """Check every setting of this environment against the real systems.
 
     Nothing is charged or changed, except that one small object is written to the staging bucket and removed again.
-    What is not set is not checked. Each line says ok, warning, failed or not set, and how to mend it.
+    What is not set is not checked. Each line says ok, warning, failed or not set, and what to do.
 
     [bold]Examples[/bold]
 

@@ -33,9 +33,9 @@ class CallRefusal(StrEnum):
     """Why a job may make no more call."""
 
     SECOND_PAYMENT = "SECOND_PAYMENT"
-    """An earlier call was paid, or of a video perhaps paid, and nobody let it go."""
+    """An earlier call was charged, or for a video may have been charged, and was not waived."""
     CALL_LIMIT_REACHED = "CALL_LIMIT_REACHED"
-    """As many calls as the job has attempts were or may have been paid since it was enqueued."""
+    """The number of calls that were or may have been charged since the job was enqueued has reached max_attempts."""
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,17 @@ class StorageErrorKind(StrEnum):
     """Sort of a failure. Permanent: the same call fails again until a person changes something."""
 
     MISSING = "MISSING"
-    """The object is not there. Permanent for this key."""
+    """The object does not exist. Permanent for this key."""
     EXISTS = "EXISTS"
-    """The key or bucket is taken, and the call was not to replace it. Permanent for this key."""
+    """The key or bucket already exists, and the call may not replace it. Permanent for this key."""
     TOO_LARGE = "TOO_LARGE"
     """Larger than the bucket, the server or the caller allows. Permanent."""
     WRONG_MEDIA_TYPE = "WRONG_MEDIA_TYPE"
-    """The bucket does not take this media type. Permanent."""
+    """The bucket does not accept this media type. Permanent."""
     CONFIG = "CONFIG"
-    """Bad key, missing bucket, refused by a policy, invalid name. Permanent until the set-up changes."""
+    """Invalid key, missing bucket, rejected by a policy, or invalid name. Permanent until the configuration changes."""
     UNAVAILABLE = "UNAVAILABLE"
-    """Storage is away, busy, locked or too slow. Passing: try again later."""
+    """Storage is unavailable, busy, locked or too slow. Temporary: try again later."""
 
 
 class StorageError(Exception):

@@ -84,7 +84,7 @@ async def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, amqp_
     doctor.set(AMQP_URL=f"amqp://guest:wrong-password@{amqp_url.rpartition('@')[2]}")
     result = await examine(doctor)
     assert result.code == 1
-    assert result.sentence("broker").startswith("the user or password was rejected. Put the right user")
+    assert result.sentence("broker").startswith("the user or password was rejected. Correct user and password")
 
 
 async def test_a_virtual_host_that_is_not_there(doctor: Doctor, amqp_url: str) -> None:

@@ -98,7 +98,7 @@ def test_the_anon_key_is_no_secret_key(doctor: Doctor, storage: httpx.Client) ->
     key = jwt.encode({"role": "anon", "exp": 2_000_000_000}, "x" * 32)
     doctor.hide(key)
     doctor.set(SUPABASE_SECRET_KEY=key)
-    assert "no secret key but a JWT of role anon" in doctor().sentence("secret key")
+    assert "not a secret key but a JWT of role anon" in doctor().sentence("secret key")
     doctor.set(SUPABASE_SECRET_KEY="sb_publishable_abcdefgh")
     assert "no secret key but a publishable key" in doctor().sentence("secret key")
 
@@ -107,7 +107,7 @@ def test_a_missing_bucket(doctor: Doctor, storage: httpx.Client) -> None:
     remove(storage, IMAGES)
     result = doctor()
     assert (result.code, result.failed) == (1, [f"bucket {IMAGES}"])
-    assert result.sentence(f"bucket {IMAGES}").startswith("it is missing. Start the asset_writer, which makes")
+    assert result.sentence(f"bucket {IMAGES}").startswith("it is missing. Start the asset_writer, which creates")
 
 
 def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None:
@@ -130,7 +130,7 @@ def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None
         (STAGING_BUCKET, {"public": True}, "warning", "Make it private"),
         (STAGING_BUCKET, {"file_size_limit": 104857599}, "warning", "Raise its limit to 104857600 bytes"),
         (STAGING_BUCKET, {"file_size_limit": 104857600}, "ok", "104857600 bytes"),
-        (STAGING_BUCKET, {"allowed_mime_types": ["image/*"]}, "failed", "it does not take video/mp4, video/webm"),
+        (STAGING_BUCKET, {"allowed_mime_types": ["image/*"]}, "failed", "it does not accept video/mp4, video/webm"),
     ],
 )
 def test_a_bucket_with_other_rules(

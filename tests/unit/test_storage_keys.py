@@ -95,6 +95,6 @@ def test_each_misfit_says_what_to_do() -> None:
     assert "raise its limit to 104857600" in small
     assert "does not accept video/webm" in narrow
     (staging_small,) = misfits(staging_bucket("s"), rules(public=False, limit=10))
-    assert "The bucket s takes objects of at most 10 bytes" in staging_small
+    assert "The bucket s accepts objects of at most 10 bytes" in staging_small
     (staging_narrow,) = misfits(staging_bucket("s"), rules(public=False, types=("image/png",)))
     assert "application/octet-stream" in staging_narrow
