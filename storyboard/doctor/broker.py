@@ -57,9 +57,9 @@ def _queue(name: str, facts: QueueFacts) -> Finding:
     if facts.state is QueueState.MISSING:
         return ok(label, f"{name} does not exist yet; services declare it when they connect")
     if facts.state is QueueState.OTHER_ARGUMENTS:
-        mend = "Delete that queue in RabbitMQ. Services declare it again; the jobs are in Postgres."
-        return failed(label, f"{name} has a different type or different arguments than the services declare", mend)
+        action = "Delete that queue in RabbitMQ. Services declare it again; the jobs are in Postgres."
+        return failed(label, f"{name} has a different type or different arguments than the services declare", action)
     if facts.state is QueueState.NO_RIGHT:
-        mend = "Give the user of AMQP_URL the rights configure, write and read on superstoryboard.*."
-        return failed(label, f"this user may not declare {name}", mend)
+        action = "Give the user of AMQP_URL the rights configure, write and read on superstoryboard.*."
+        return failed(label, f"this user may not declare {name}", action)
     return ok(label, f"{name}, {facts.messages} waiting")

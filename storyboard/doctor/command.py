@@ -101,8 +101,8 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _json(finding: Finding) -> dict[str, Any]:
-    told = {"name": finding.name, "state": finding.state.value, "found": finding.found}
-    return told | ({"mend": finding.mend} if finding.state in (State.WARNING, State.FAILED) else {})
+    told = {"name": finding.name, "state": finding.state.value, "message": finding.message}
+    return told | ({"action": finding.action} if finding.state in (State.WARNING, State.FAILED) else {})
 
 
 @contextmanager

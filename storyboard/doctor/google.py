@@ -57,8 +57,8 @@ async def check_google() -> list[Finding]:
     try:
         return await _ask(key, catalogue, known)
     except GoogleInspectionError as error:
-        mend = "Check that this machine reaches GOOGLE_GEMINI_BASE_URL (else generativelanguage.googleapis.com)."
-        return [unreachable("google key", str(error), mend)]
+        action = "Check that this machine reaches GOOGLE_GEMINI_BASE_URL (else generativelanguage.googleapis.com)."
+        return [unreachable("google key", str(error), action)]
 
 
 async def _ask(key: str, catalogue: Catalogue, known: list[Model | Finding]) -> list[Finding]:
@@ -84,13 +84,13 @@ def load_catalogue() -> Catalogue:
         CommandError: it cannot be read or does not make sense.
     """
     file = value("MODEL_CATALOGUE")
-    mend = "Correct MODEL_CATALOGUE, or leave it empty."
+    action = "Correct MODEL_CATALOGUE, or leave it empty."
     try:
         return Catalogue.load(Path(file) if file else None)
     except CatalogueError as error:
-        raise CommandError(ExitCode.USAGE, [str(error), mend]) from None
+        raise CommandError(ExitCode.USAGE, [str(error), action]) from None
     except OSError:
-        raise CommandError(ExitCode.USAGE, ["the file of MODEL_CATALOGUE cannot be read", mend]) from None
+        raise CommandError(ExitCode.USAGE, ["the file of MODEL_CATALOGUE cannot be read", action]) from None
 
 
 def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
@@ -99,17 +99,19 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
         model = catalogue.get(name)
     except UnknownModel:
         choices = ", ".join(each.name for each in catalogue.models(kind) if not each.retirement_warning())
-        mend = f"Set {setting} to one of the catalogue's ({choices or catalogue.default_name(kind)}), or add an entry."
-        return failed(f"{kind} model", f"{name} is not in the catalogue", mend)
+        action = (
+            f"Set {setting} to one of the catalogue's ({choices or catalogue.default_name(kind)}), or add an entry."
+        )
+        return failed(f"{kind} model", f"{name} is not in the catalogue", action)
     if model.kind != kind:
-        mend = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
-        return failed(f"{kind} model", f"{name} makes {model.kind}s", mend)
+        action = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
+        return failed(f"{kind} model", f"{name} makes {model.kind}s", action)
     violations = validate_generation(_default_request(kind), catalogue, name)
     if violations:
-        mend = f"Set {setting} to a model that can; requests that name no size fail with this one."
+        action = f"Set {setting} to a model that can; requests that name no size fail with this one."
         if model.refuse:
-            mend = _replace_by(catalogue, model)
-        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", mend)
+            action = _replace_by(catalogue, model)
+        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", action)
     return model
 
 

@@ -56,8 +56,8 @@ def plan(findings: Iterable[Finding], catalogue: Catalogue) -> Plan | Finding:
         return Plan(model.name, usd, through_ingest=True)
     if "google key" in good and secret(KEY_SETTING):
         return Plan(model.name, usd, through_ingest=False)
-    mend = f"Correct INGEST_ADDRESS and STORYBOARD_TOKEN, or set {KEY_SETTING}."
-    return failed(NAME, "no image was generated: neither ingest nor Google is reachable", mend)
+    action = f"Correct INGEST_ADDRESS and STORYBOARD_TOKEN, or set {KEY_SETTING}."
+    return failed(NAME, "no image was generated: neither ingest nor Google is reachable", action)
 
 
 def cheapest(catalogue: Catalogue) -> Model:

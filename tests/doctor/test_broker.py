@@ -43,7 +43,7 @@ async def examine(doctor: Doctor) -> Examined:
 
 
 def queue_lines(result: Examined) -> list[str]:
-    return [check["found"] for check in result.checks if check["name"] == "broker queue"]
+    return [check["message"] for check in result.checks if check["name"] == "broker queue"]
 
 
 async def test_a_good_broker_passes(doctor: Doctor, amqp_url: str, channel: aio_pika.abc.AbstractChannel) -> None:
@@ -75,8 +75,8 @@ async def test_a_queue_of_another_type(doctor: Doctor, amqp_url: str, channel: a
     result = await examine(doctor)
     assert (result.code, result.failed) == (1, ["broker queue"])
     [broken] = [check for check in result.checks if check["state"] == "failed"]
-    assert broken["found"] == f"{READY_QUEUE} has a different type or different arguments than the services declare"
-    assert "Delete that queue in RabbitMQ" in broken["mend"]
+    assert broken["message"] == f"{READY_QUEUE} has a different type or different arguments than the services declare"
+    assert "Delete that queue in RabbitMQ" in broken["action"]
 
 
 async def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, amqp_url: str) -> None:

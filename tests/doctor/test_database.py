@@ -210,8 +210,8 @@ def test_a_kv_table_that_browsers_could_reach(
     result = doctor()
     assert (result.code, result.state("kv table")) == (0, "warning")
     assert words in result.sentence("kv table")
-    mend = result.of("kv table")["mend"].partition("by SQL: ")[2]
-    sql.execute(mend.encode())
+    action = result.of("kv table")["action"].partition("by SQL: ")[2]
+    sql.execute(action.encode())
     assert doctor().state("kv table") == "ok"
 
 

@@ -285,4 +285,4 @@ def test_storage_that_stumbles_is_not_called_a_wrong_key(
     httpx.post(f"{emulator.url}/_emulator/script", json=script).raise_for_status()
     result = doctor()
     assert result.code == 3
-    assert "Storage is unavailable (HTTP 544)" in " ".join(check["found"] for check in result.checks)
+    assert "Storage is unavailable (HTTP 544)" in " ".join(check["message"] for check in result.checks)

@@ -107,8 +107,8 @@ async def test_a_check_that_hangs_or_stumbles_stops_no_other(monkeypatch: pytest
 
     told = await collect(hangs, stumbles, refuses, works)
     assert [finding.code for finding in told[:3]] == [ExitCode.UNREACHABLE, ExitCode.FAILED, ExitCode.USAGE]
-    assert "no response within" in told[0].found
-    assert "RuntimeError" in told[1].found
+    assert "no response within" in told[0].message
+    assert "RuntimeError" in told[1].message
     assert "some-secret-words" not in told[1].line
     assert told[3].line == "ok       works                      fine."
 
