@@ -88,7 +88,7 @@ def _float(text: str) -> float:
     _check_length(text)
     value = float(text)
     if math.isinf(value):
-        raise ForeignJsonError(f"must not hold a number as large as {text}")
+        raise ForeignJsonError(f"must not contain a number as large as {text}")
     return value
 
 

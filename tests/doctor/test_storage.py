@@ -100,7 +100,7 @@ def test_the_anon_key_is_no_secret_key(doctor: Doctor, storage: httpx.Client) ->
     doctor.set(SUPABASE_SECRET_KEY=key)
     assert "not a secret key but a JWT of role anon" in doctor().sentence("secret key")
     doctor.set(SUPABASE_SECRET_KEY="sb_publishable_abcdefgh")
-    assert "no secret key but a publishable key" in doctor().sentence("secret key")
+    assert "not a secret key but a publishable key" in doctor().sentence("secret key")
 
 
 def test_a_missing_bucket(doctor: Doctor, storage: httpx.Client) -> None:

@@ -104,7 +104,7 @@ UNREADABLE = (
     [
         (None, UNREADABLE),
         ("9" * 5000, "body must not contain a number of more than 400 digits"),
-        ('{"prompt": 1e100000}', "body must not hold a number as large as 1e100000"),
+        ('{"prompt": 1e100000}', "body must not contain a number as large as 1e100000"),
         ("[" * 5000 + "]" * 5000, "body must be nested at most 64 levels deep"),
         (json.dumps({"prompt": "x" * 20_000_000}), "body must be at most 1048576 bytes"),
         ('{"prompt": "a", "prompt": "b"}', "body must not repeat the key 'prompt' twice"),
