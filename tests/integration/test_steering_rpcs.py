@@ -259,7 +259,7 @@ def test_a_name_from_a_log_lets_the_job_go_on_and_says_who(
     calls = "select state, operation_name, paid from superstoryboard.provider_calls where job_id = %s"
     assert sql.execute(calls, (job_id,)).fetchall() == [("ACCEPTED", OPERATION, None)]
     events = "select message from superstoryboard.job_events where job_id = %s and message like '%%recorded%%'"
-    assert sql.execute(events, (job_id,)).fetchall() == [("The operation was recorded by backend",)]
+    assert sql.execute(events, (job_id,)).fetchall() == [("Operation name recorded by backend",)]
     again = queue_api.RecordOperationRequest(job_id=other, operation_name=OPERATION)
     error = refused(lambda: queues.RecordOperation(again, metadata=SERVICE))
     assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "OPERATION_NAME_IN_USE")
