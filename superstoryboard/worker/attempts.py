@@ -30,7 +30,7 @@ CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, Er
 """Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
 
 STOPS = "released to the queue: the worker is shutting down"
-GATE_CLOSED = "released to the queue: the model's rate limit is reached"
+GATE_CLOSED = "released to the queue: calls to the model are paused"
 
 log = get_logger("worker")
 
@@ -106,7 +106,7 @@ class AttemptEndings:
         if isinstance(error, GateClosedError):
             wait = math.ceil(error.wait_seconds)
             return await self._release(
-                attempt, wait, "Waiting: the model's rate limit is reached", "gate_closed", GATE_CLOSED
+                attempt, wait, "Waiting: calls to the model are paused", "gate_closed", GATE_CLOSED
             )
         if isinstance(error, WaitsError):
             attempt.error = error.error
