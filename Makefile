@@ -25,10 +25,10 @@ help: ## Show this list
 
 venv: $(DEV) ## Create .venv with everything that development needs
 
-demo: $(RUNTIME) ## Run a real storyboard through the whole stack and make a gallery page
+demo: $(RUNTIME) ## Run a demo storyboard through the whole system and write a gallery page
 	@$(BIN)/python -m devstack.demo $(if $(WITH_ENV),--with-env)
 
-up: $(RUNTIME) ## Run the whole stack on fixed ports until Ctrl-C
+up: $(RUNTIME) ## Run the whole system on fixed ports until Ctrl-C
 	@$(BIN)/python -m devstack.up $(if $(WITH_ENV),--with-env)
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
@@ -40,11 +40,11 @@ test-fast: lint ## Check everything, then run the unit tests: no servers, about 
 coverage: $(DEV) ## Run all tests and print how many lines of each package they run, in every process
 	$(BIN)/python scripts/measure_coverage.py --session-timeout=$(COVERAGE_SECONDS) -n $(TEST_PROCESSES) --dist loadscope
 
-faults: $(DEV) ## Break one thing after the other under load and count jobs and payments (about 30 minutes)
+faults: $(DEV) ## Inject one fault after the other under load; count jobs and charged calls (about 30 minutes)
 	$(BIN)/python -m tests.faults.race --seconds 60
 	$(BIN)/python -m tests.faults
 
-plans: $(DEV) ## Run the plan guards on tables of a million rows (make test takes 200,000)
+plans: $(DEV) ## Check query plans on tables of a million rows (make test uses 200,000)
 	PLAN_ROWS=1000000 $(BIN)/python -m pytest tests/integration/test_plans.py tests/integration/test_history_plans.py
 
 test-outside: $(DEV) ## Run the tests that need root or packages of the system: PostgreSQL 15, pgbouncer, TLS, older PGMQ, pg_cron
@@ -74,14 +74,14 @@ format: $(DEV) ## Rewrite the code in the project's style
 proto: $(DEV) ## Generate superstoryboard/v1 from proto/
 	$(PROTOS)
 
-proto-baseline: $(DEV) ## Take the protos as they are as the released ones (only at a release)
+proto-baseline: $(DEV) ## Save the current protos as the released ones (only at a release)
 	$(PROTOS) --descriptor-set proto/baseline.binpb
 
 wheel: $(DEV) ## Build the wheel into dist/
 	rm -rf build dist
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
 
-version: ## Write the version of the next release where it stands: make version VERSION=0.3.0
+version: ## Set the version of the next release: make version VERSION=0.3.0
 	@[[ "$(VERSION)" =~ ^[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "Say which: make version VERSION=0.3.0"; exit 1; }
 	sed -i.old 's/^version = ".*"/version = "$(VERSION)"/' pyproject.toml && rm pyproject.toml.old
 	sed -i.old 's/image: superstoryboard:.*/image: superstoryboard:$(VERSION)/' k8s/base/*.yaml && rm k8s/base/*.old

@@ -152,5 +152,5 @@ $$;
 -- SPEC A9: a message that somebody removed means the job is not wanted.
 create function superstoryboard.cancel_removed(p_job superstoryboard.jobs) returns void
 language sql as $$
-  select superstoryboard.end_job(p_job, 'CANCELLED', null, 'message removed', 'Cancelled: its queue message was removed');
+  select superstoryboard.end_job(p_job, 'CANCELLED', null, 'message removed', 'Cancelled: the queue message was removed');
 $$;

@@ -60,7 +60,7 @@ begin
     -- A delay without end is one of a year: the job would else never be due, nor too old. A time without beginning is now.
     perform superstoryboard.open_turn(
       adopted, extract(epoch from greatest(least(p_due_at, present + interval '1 year'), present) - present));
-    perform superstoryboard.emit_event(adopted, 'Adopted from the queue');
+    perform superstoryboard.emit_event(adopted, 'Accepted from the queue');
   end if;
   return adopted;
 end

@@ -290,13 +290,13 @@ language plpgsql as $$
 begin
   update superstoryboard.provider_calls set state = 'UNKNOWN' where id = p_call.id;
   perform superstoryboard.bury_due_job(p_job, coalesce(p_call.error - 'raw_answer', superstoryboard.interrupted_submit()),
-    'Dead letter: it is unknown whether the submit was accepted');
+    'Dead letter: the video may have been charged; its operation name was lost');
 end
 $$;
 
 -- Buries a job whose worker stopped between the end of a call that was or may have been paid and burying it: a person decides.
 -- False where there is no such call.
-create function superstoryboard.bury_paid_for_nothing(p_job superstoryboard.jobs) returns boolean
+create function superstoryboard.bury_lost_result(p_job superstoryboard.jobs) returns boolean
 language plpgsql as $$
 declare
   lost superstoryboard.provider_calls;
@@ -311,11 +311,11 @@ begin
     lost.error - 'raw_answer',
     case lost.state when 'UNKNOWN' then superstoryboard.interrupted_submit() end,
     jsonb_build_object(
-      'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_FOR_NOTHING', 'message', 'A call was paid for and left nothing to store'
+      'class', 'UNKNOWN_OUTCOME', 'code', 'PAID_RESULT_LOST', 'message', 'A call was charged, but its result was lost'
     )
   ), case lost.state
-    when 'UNKNOWN' then 'Dead letter: it is unknown whether the submit was accepted'
-    else 'Dead letter: what was paid for left nothing to store'
+    when 'UNKNOWN' then 'Dead letter: the video may have been charged; its operation name was lost'
+    else 'Dead letter: the call was charged, but its result was lost'
   end);
   return true;
 end
@@ -344,7 +344,7 @@ begin
     return false;
   end if;
   perform superstoryboard.bury_due_job(p_job, coalesce(p_job.error, jsonb_build_object(
-    'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that took the job stopped before it ended'
+    'class', 'TRANSIENT', 'code', 'WORKER_LOST', 'message', 'Every worker that claimed the job stopped before the job ended'
   )), format('Dead letter after %s attempts', p_job.attempt));
   return true;
 end
@@ -391,7 +391,7 @@ begin
     return null;
   end if;
   spends := not (coalesce(call.state = 'ACCEPTED', false) or work.searched or upload.id is not null);
-  if spends and superstoryboard.bury_paid_for_nothing(job) then
+  if spends and superstoryboard.bury_lost_result(job) then
     return null;
   end if;
   job := superstoryboard.count_lost_claim(job);
@@ -399,7 +399,7 @@ begin
     return null;
   end if;
   job := superstoryboard.start_claim(job.id, p_worker, p_lease_seconds, spends, case
-    when work.searched then 'Looking for its operation at the provider'
+    when work.searched then 'Searching for the operation at the provider'
     when call.state = 'ACCEPTED' then 'Resumed'
     else 'Started'
   end);
@@ -447,7 +447,7 @@ create function superstoryboard.interrupted_submit() returns jsonb
 language sql immutable as $$
   select jsonb_build_object(
     'class', 'UNKNOWN_OUTCOME', 'code', 'SUBMIT_INTERRUPTED',
-    'message', 'The worker stopped while it submitted; the video may have been paid for'
+    'message', 'The worker stopped while it submitted the video. The video may have been charged'
   );
 $$;
 
@@ -605,7 +605,7 @@ begin
   where id = job.id
   returning * into job;
   perform superstoryboard.set_due(job, p_delay_seconds);
-  perform superstoryboard.emit_event(job, format('Retries in %s s: %s', p_delay_seconds, p_error ->> 'message'));
+  perform superstoryboard.emit_event(job, format('Retrying in %s s: %s', p_delay_seconds, p_error ->> 'message'));
   return job.state;
 end
 $$;

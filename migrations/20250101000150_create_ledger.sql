@@ -3,7 +3,7 @@
 -- Records the intent to call, and where the answer holds the bytes (p_shape ANSWER) the place in staging where they go: whoever gets
 -- the job later finds it.
 -- Without `call_id` no call may be sent. `refused` says why: SECOND_PAYMENT where an earlier call was paid, or perhaps for an
--- operation, and nobody waived it; CALL_LIMIT where as many calls as the job has attempts were or may have been paid since it was
+-- operation, and nobody waived it; CALL_LIMIT_REACHED where as many calls as the job has attempts were or may have been paid since it was
 -- enqueued. Null: the claim is stale, the lease is short, or what an earlier call may have left in staging was not looked for.
 -- A call of shape ANSWER that was never answered is repeated, and the earlier one stays UNKNOWN.
 create function superstoryboard.intend_call_v1(
@@ -50,12 +50,12 @@ begin
 end
 $$;
 
--- Why a job may make no more call: SECOND_PAYMENT or CALL_LIMIT; null where it may. Calls known to be unpaid never count.
+-- Why a job may make no more call: SECOND_PAYMENT or CALL_LIMIT_REACHED; null where it may. Calls known to be unpaid never count.
 create function superstoryboard.call_refused(p_job superstoryboard.jobs) returns text
 language sql stable as $$
   select case
     when bool_or(c.waived_by is null and (c.state = 'SETTLED' or c.shape = 'OPERATION')) then 'SECOND_PAYMENT'
-    when count(*) filter (where c.created_at >= p_job.enqueued_at) >= p_job.max_attempts then 'CALL_LIMIT'
+    when count(*) filter (where c.created_at >= p_job.enqueued_at) >= p_job.max_attempts then 'CALL_LIMIT_REACHED'
   end
   from superstoryboard.provider_calls c
   where c.job_id = p_job.id and (c.state <> 'SETTLED' or c.paid);
@@ -105,12 +105,12 @@ begin
   if call.state = 'ACCEPTED' then
     update superstoryboard.jobs set state = 'RUNNING', error = null, ended_at = null, worker = null where id = job.id
     returning * into job;
-    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: the name of its operation arrived');
+    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Resumed: the operation name arrived late');
   elsif call.state = 'SETTLED' and not call.paid and job.error ->> 'code' = 'SUBMIT_INTERRUPTED' then
     update superstoryboard.jobs set state = 'QUEUED', error = null, ended_at = null, worker = null, progress_percent = 0
     where id = job.id
     returning * into job;
-    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Goes on: its call was not accepted');
+    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Queued again: the provider did not accept the call');
   else
     return;
   end if;

@@ -111,11 +111,11 @@ begin
   where id = p_job.id returning * into job;
   if p_job.state = 'DEAD_LETTERED' then
     perform superstoryboard.enqueue_job(
-      job, coalesce(job.generation, job.raw_body), 86400, 'Goes on: the answer of its call arrived');
+      job, coalesce(job.generation, job.raw_body), 86400, 'Resumed: the result of the call arrived late');
     update superstoryboard.jobs set rank = p_job.rank where id = job.id;
   else
     perform superstoryboard.hide_job(job);
-    perform superstoryboard.emit_event(job, 'Generated; being stored');
+    perform superstoryboard.emit_event(job, 'Generated; storing the asset');
   end if;
   perform pg_notify('superstoryboard_artifacts', '');
 end

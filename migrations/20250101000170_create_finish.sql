@@ -13,7 +13,7 @@ language sql immutable as $$
     - coalesce((select array_agg(key) from jsonb_each(p_patch) where value = 'null'), array[]::text[])
 $$;
 
--- Sets keys of the entity in its kv rows, and takes those away that the patch has as null. Answers whether the entity exists. Callers have locked the rows.
+-- Sets keys of the entity in its kv rows, and takes those away that the patch has as null. Returns whether the entity exists. Callers have locked the rows.
 create function superstoryboard.patch_entity(
   p_kv regclass, p_storyboard text, p_type text, p_entity text, p_patch jsonb
 ) returns boolean
@@ -111,7 +111,7 @@ end
 $$;
 
 -- Finishes a job whose object is in its final place, under a URL that ends at p_url_expires_at (null: never). Fenced by the
--- artifact and the job's state. Answers the job's state;
+-- artifact and the job's state. Returns the job's state;
 -- `won` is true for the one call that did it, which then removes the staged object and gets the job's warnings as `notes`.
 create function superstoryboard.finish_job_v1(
   p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean,

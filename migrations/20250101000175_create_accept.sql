@@ -1,4 +1,4 @@
--- The way in through ingest: one call accepts a job or a batch and answers the jobs as callers see them.
+-- The way in through ingest: one call accepts a job or a batch and returns the jobs as callers see them.
 
 -- Inserts one job per item and enqueues only those that are new. Items are taken in the order of request_id, so that two
 -- batches never deadlock. The id comes from the caller, so that a repeated call is harmless.

@@ -72,7 +72,7 @@ begin
     select max(id) from superstoryboard.provider_calls
     where job_id = p_job.id and operation_name is not null and waived_by is null and (
       state = 'SETTLED' and paid and error is null
-      or (state = 'UNKNOWN' or paid) and error ->> 'code' in ('OPERATION_GONE', 'VIDEO_GONE', 'UNREADABLE_RESULT', 'VIDEO_WITHOUT_ADDRESS')
+      or (state = 'UNKNOWN' or paid) and error ->> 'code' in ('OPERATION_GONE', 'VIDEO_GONE', 'UNREADABLE_RESULT', 'VIDEO_URL_MISSING')
          and (not p_accept or asked_again_at is null)
     )
   ) and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and state = 'INTENT');
@@ -124,9 +124,9 @@ begin
   perform superstoryboard.enqueue_job(
     job, coalesce(job.generation, job.raw_body), case way when 'WRITE_AGAIN' then 86400 else 0 end,
     format(case way
-      when 'WRITE_AGAIN' then 'Started again by %s: what is staged is stored'
-      when 'POLL_ON' then 'Started again by %s: its operation is polled on'
-      else case when p_generation is null then 'Started again by %s' else 'Started again by %s, edited' end
+      when 'WRITE_AGAIN' then 'Started again by %s: storing the staged asset'
+      when 'POLL_ON' then 'Started again by %s: polling the existing operation'
+      else case when p_generation is null then 'Started again by %s' else 'Started again by %s with an edited request' end
     end, p_actor));
   if way = 'WRITE_AGAIN' then
     perform pg_notify('superstoryboard_artifacts', '');

@@ -6,8 +6,8 @@ create unique index provider_calls_operation on superstoryboard.provider_calls (
   where operation_name is not null;
 create index provider_calls_open_hash on superstoryboard.provider_calls (call_hash) where state in ('INTENT', 'UNKNOWN');
 
--- Enters an operation's name that was found outside. Answers RECORDED, also where it was entered before; or why nothing was
--- changed: NOT_FOUND, CALL_STATE (the call has ended, or has another name), NAME_TAKEN (the operation is another call's).
+-- Enters an operation's name that was found outside. Returns RECORDED, also where it was entered before; or why nothing was
+-- changed: NOT_FOUND, NO_OPEN_CALL (the call has ended, or has another name), OPERATION_NAME_IN_USE (the operation is another call's).
 create function superstoryboard.record_operation_v1(p_job uuid, p_call bigint, p_operation_name text, p_actor text) returns text
 language plpgsql as $$
 declare
@@ -21,13 +21,13 @@ begin
   elsif call.operation_name = p_operation_name then
     return 'RECORDED';
   elsif call.state not in ('INTENT', 'UNKNOWN') then
-    return 'CALL_STATE';
+    return 'NO_OPEN_CALL';
   elsif exists (
     select from superstoryboard.provider_calls where route = call.route and operation_name = p_operation_name
   ) then
-    return 'NAME_TAKEN';
+    return 'OPERATION_NAME_IN_USE';
   end if;
-  perform superstoryboard.emit_event(locked.job, format('The operation was recorded by %s', p_actor));
+  perform superstoryboard.emit_event(locked.job, format('Operation name recorded by %s', p_actor));
   perform superstoryboard.accept_call_v1(p_call, p_operation_name);
   return 'RECORDED';
 end

@@ -30,7 +30,7 @@ $$;
 
 -- Lets the staging role use one bucket, where this database has Supabase's Storage. The permissive policy opens the bucket; the
 -- restrictive one shuts out every other, also where a policy of the project speaks to all roles.
--- Answers what was done or what stands in the way, or null where nothing is to be done. Safe to repeat; a new name moves the right.
+-- Returns what was done or what stands in the way, or null where nothing is to be done. Safe to repeat; a new name moves the right.
 create function superstoryboard.allow_staging_v1(p_bucket text) returns text
 language plpgsql as $$
 declare

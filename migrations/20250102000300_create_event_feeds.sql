@@ -10,7 +10,7 @@ comment on table superstoryboard.event_feeds is
   'Feeds of the event log. All events up to last_sequence were confirmed by the broker; those after it are published next.';
 comment on column superstoryboard.event_feeds.holder is 'The process that publishes, until held_until.';
 
--- Take the lease of a feed, or extend it; a feed that is not there yet begins after p_start. Answers how far it is in any case.
+-- Take the lease of a feed, or extend it; a feed that is not there yet begins after p_start. Returns how far it is in any case.
 create function superstoryboard.hold_event_feed_v1(
   p_name text, p_holder uuid, p_start bigint, p_lease_seconds double precision, out held boolean, out last_sequence bigint
 )

@@ -9,6 +9,7 @@ import typer
 
 from storyboard.commands import (
     batch,
+    cancel_retry,
     dead_letters,
     generate,
     jobs,
@@ -19,7 +20,6 @@ from storyboard.commands import (
     record_operation,
     sweep,
 )
-from storyboard.commands import cancel_retry as steer
 from storyboard.commands import doctor as examine
 from storyboard.terminal.output import print_line
 
@@ -33,18 +33,18 @@ STORYBOARD_TOKEN or STORYBOARD_TOKEN_FILE, STORYBOARD_ID
 
 0  all succeeded
 
-1  a job failed, was dead-lettered or cancelled, or a batch item was bad
+1  a job failed, was dead-lettered or cancelled, or a batch item was invalid
 
 2  wrong usage or invalid argument
 
 3  service not reachable
 
-130  interrupted; the job goes on
+130  interrupted; the job continues
 """
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print_line(version("superstoryboard"))
         raise typer.Exit
 
@@ -55,7 +55,7 @@ def storyboard(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Images and videos for storyboards, paid for once, never lost.
+    """Generate images and videos for storyboards, charged once, never lost.
 
     [bold]Examples[/bold]
 
@@ -83,7 +83,7 @@ def build_app() -> typer.Typer:
         generate,
         batch,
         jobs,
-        steer,
+        cancel_retry,
         process,
         queues,
         dead_letters,

@@ -88,13 +88,13 @@ def _float(text: str) -> float:
     _check_length(text)
     value = float(text)
     if math.isinf(value):
-        raise ForeignJsonError(f"must not hold a number as large as {text}")
+        raise ForeignJsonError(f"must not contain a number as large as {text}")
     return value
 
 
 def _check_length(number: str) -> None:
     if len(number) > MAX_DIGITS:
-        raise ForeignJsonError(f"must not hold a number of more than {MAX_DIGITS} digits")
+        raise ForeignJsonError(f"must not contain a number of more than {MAX_DIGITS} digits")
 
 
 def _constant(name: str) -> None:
@@ -105,7 +105,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
-        raise ForeignJsonError(f"must not name the key {_shown(twice)} twice")
+        raise ForeignJsonError(f"must not repeat the key {_shown(twice)} twice")
     return result
 
 

@@ -130,7 +130,7 @@ def _parts(stack: Stack) -> str:
 
 def _broker(stack: Stack) -> str:
     if stack.amqp_url is None:
-        return "Without RabbitMQ: the asset_writer works from the database alone"
+        return "Without RabbitMQ: the asset_writer polls the database"
     return "RabbitMQ: that of AMQP_URL" if stack.options.outside.amqp_url else "RabbitMQ: a private node"
 
 

@@ -91,7 +91,7 @@ class Stack:
 
     @property
     def amqp_url(self) -> str | None:
-        """The broker, or None where the asset_writer works from the database alone."""
+        """The broker, or None where the asset_writer polls the database."""
         return self.environments.amqp_url
 
     @property

@@ -12,7 +12,7 @@ from .program import INHERITED
 
 KEPT = {*INHERITED, "NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "HOME", "USER", "LOGNAME", "SHELL", "TERM"}
 KEPT |= {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR"}
-WITH_ENV = "Use the real systems that the environment and the file .env name."
+WITH_ENV = "Use the systems that the environment and .env configure, instead of emulators."
 
 
 def enter(*, with_env: bool) -> Outside:

@@ -12,7 +12,7 @@ from reference.sources import CODE, Source, enums, makers, scopes, sources
 
 IN_SQL = re.compile(r"'class',\s*'([A-Z_]+)',\s*'code',\s*'([A-Z_]+)',\s*'message',\s*'((?:[^']|'')*)'")
 
-Found = Iterator[tuple[str, str, str]]
+ErrorRows = Iterator[tuple[str, str, str]]
 """Code, class (or status), text."""
 
 
@@ -25,7 +25,7 @@ def errors_page() -> str:
     introduction = (
         "Class, code and message stand in `Job.error`, in events and in `superstoryboard.jobs.error`. The class "
         "decides what follows ([STATES](../STATES.md#errors-and-what-follows)), the code says what it was, the "
-        "message is a sentence for people and may change. … stands for what is put in. What to do about dead letters "
+        "message is for people and may change. … stands for a value. What to do about dead letters "
         "is in the [RUNBOOK](../RUNBOOK.md#dead-letters)."
     )
     calls = (
@@ -33,14 +33,14 @@ def errors_page() -> str:
         "`superstoryboard`. Wrong fields are in `BadRequest`, a delay in `RetryInfo`."
     )
     refusals = (
-        "The provider's own word for a refusal or an empty result becomes the code where it gives one; these are known."
+        "Where the provider names a reason for a refusal or an empty result, that reason is the code; these are known."
     )
     reasons = _merged(_reasons(modules, kinds))
     return page(
         "Errors",
         introduction,
         f"## Codes of jobs\n\n{table(('code', 'class', 'message'), _merged(jobs))}",
-        f"## Codes of Storage\n\nClass CONFIG where only a person can mend it, else UNAVAILABLE_DEPENDENCY.\n\n"
+        f"## Codes of Storage\n\nClass CONFIG if the configuration must change, else UNAVAILABLE_DEPENDENCY.\n\n"
         f"{table(('code', 'meaning'), [[code(name), words] for name, words in sorted(storage)])}",
         f"## Words of the provider\n\n{refusals}\n\n{table(('code', 'class'), _words(modules))}",
         f"## Reasons of refused calls\n\n{calls}\n\n{table(('reason', 'status', 'message'), reasons)}",
@@ -59,7 +59,7 @@ def _merged(found: list[tuple[str, str, str]]) -> list[list[str]]:
     ]
 
 
-def _named(modules: list[Source]) -> Found:
+def _named(modules: list[Source]) -> ErrorRows:
     """A class and a code side by side, in a call or a tuple; or a code given to a function that has one class."""
     with_class = makers(modules)
     for source in modules:
@@ -72,13 +72,13 @@ def _named(modules: list[Source]) -> Found:
                     yield from _at(scope, node.args, position, group)
 
 
-def _beside_its_class(source: Source, given: list[ast.expr]) -> Found:
+def _beside_its_class(source: Source, given: list[ast.expr]) -> ErrorRows:
     for position, each in enumerate(given):
         if group := source.error_class(each):
             yield from _at(source, given, position + 1, group)
 
 
-def _at(source: Source, given: list[ast.expr], position: int, group: str) -> Found:
+def _at(source: Source, given: list[ast.expr], position: int, group: str) -> ErrorRows:
     """The code at a position, and the text after it."""
     name, *rest = [source.text(each) for each in given[position : position + 2]] or [""]
     if _is_code(name):
@@ -89,13 +89,13 @@ def _is_code(text: str) -> bool:
     return bool(CODE.fullmatch(text))
 
 
-def _in_sql() -> Found:
+def _in_sql() -> ErrorRows:
     for path in sorted((ROOT / "migrations").glob("*.sql")):
         for group, name, text in IN_SQL.findall(path.read_text()):
             yield name, group, text.replace("''", "'")
 
 
-def _refused_calls(kinds: dict[str, list[tuple[str, str]]]) -> Found:
+def _refused_calls(kinds: dict[str, list[tuple[str, str]]]) -> ErrorRows:
     for value, words in kinds["CallRefusal"]:
         yield value, "UNKNOWN_OUTCOME", words
 

@@ -35,7 +35,7 @@ class Cleaner:
             try:
                 found = await self.clean()
             except (DatabaseUnavailableError, StorageError) as error:
-                log.warning("Cleaning is put off", kind=type(error).__name__)
+                log.warning("Cleanup is postponed", kind=type(error).__name__)
                 found = 0
             if found < BATCH:
                 await asyncio.sleep(IDLE_SECONDS)
@@ -52,7 +52,7 @@ class Cleaner:
         if batch:
             await self._cleanups.end(batch)
             self._metrics.cleaned(len(batch))
-            log.info("Removed objects of no more use", artifacts=len(batch))
+            log.info("Removed unused objects", artifacts=len(batch))
         return len(batch)
 
 

@@ -126,6 +126,6 @@ class Consumer:
         try:
             await self._writer.write(artifact)
         except DatabaseUnavailableError:
-            log.warning("The write could not be recorded; the artifact is leased again later")
+            log.warning("The write could not be recorded; it is repeated when the lease ends")
         except Exception:
-            log.exception("The end of the write could not be recorded; the artifact is leased again later")
+            log.exception("The result of the write could not be recorded; it is repeated when the lease ends")

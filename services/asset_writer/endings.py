@@ -58,12 +58,14 @@ class Endings:
         long_enough = artifact.doubted_seconds is not None and artifact.doubted_seconds >= self._patience.doubt_seconds
         if artifact.doubts + 1 >= DOUBTS and long_enough:
             state = await self._artifacts.give_back(artifact.id, lost)
-            log.warning("Staged bytes are unusable; the job goes back", reason=str(error), state=state)
+            log.warning(
+                "Staged bytes are missing or corrupt; the job returns to its queue", reason=str(error), state=state
+            )
             return "given_back"
         delay = max(BACKOFF_MIN_SECONDS / 2, self._patience.doubt_seconds / (DOUBTS - 1))
-        doubted = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGED_BYTES_DOUBTFUL", f"{error}; it is read again")
+        doubted = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGED_BYTES_UNVERIFIED", f"{error}; retrying")
         await self._artifacts.postpone(artifact.id, "DOUBT", delay, doubted)
-        log.warning("Staged bytes seem unusable; they are read again", reason=str(error), seconds=delay)
+        log.warning("Staged bytes may be missing or corrupt; reading them again", reason=str(error), seconds=delay)
         return "postponed"
 
     async def _refused(self, artifact: StagedArtifact, error: JobError, *, uploaded: bool) -> str:
@@ -82,7 +84,7 @@ class Endings:
         delay = round(backoff_seconds(artifact.write_attempt, BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS), 3)
         await self._artifacts.postpone(artifact.id, kind, delay, error, uploaded=uploaded)
         say = log.warning if error.error_class is ErrorClass.UNAVAILABLE_DEPENDENCY else log.error
-        say("The asset cannot be stored now; it is tried again", code=error.code, reason=error.message, seconds=delay)
+        say("The asset cannot be stored now; retrying", code=error.code, reason=error.message, seconds=delay)
         return "postponed"
 
 
@@ -95,7 +97,7 @@ def _waits_for(error: Exception) -> JobError | None:
         return JobError(
             ErrorClass.UNAVAILABLE_DEPENDENCY,
             "ROWS_LOCKED",
-            "Another database session holds a row of this job or of its storyboard; the asset is linked after that",
+            "Another database session has locked a row of this job or its storyboard; waiting to link the asset",
         )
     if isinstance(error, StatementTimeoutError):
         return JobError(
@@ -106,8 +108,8 @@ def _waits_for(error: Exception) -> JobError | None:
         message = "The asset_writer cannot use the key-value table: check KV_TABLE and the rights on it"
         return JobError(ErrorClass.CONFIG, "KV_TABLE_UNUSABLE", f"{message} (SQLSTATE {state})")
     if isinstance(error, OSError):
-        message = "The asset_writer cannot write its temporary file; check its disk"
-        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WRITER_DISK", message)
+        message = "The asset_writer cannot write its temporary file. Check its disk"
+        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WRITER_DISK_ERROR", message)
     return None
 
 
@@ -115,8 +117,8 @@ def _refusal(error: Exception) -> JobError:
     """What is refused for this artifact alone, such as by a trigger of the key-value table."""
     state = refused_state(error)
     if state is not None:
-        log.warning("The database refused to link an asset", sqlstate=state, reason=str(error).partition("\n")[0])
-        message = f"The database refused to link the asset (SQLSTATE {state}); check triggers of KV_TABLE"
+        log.warning("The database rejected a link to an asset", sqlstate=state, reason=str(error).partition("\n")[0])
+        message = f"The database rejected the link to the asset (SQLSTATE {state}); check triggers of KV_TABLE"
         return JobError(ErrorClass.CONFIG, "LINK_REFUSED", message)
     log.error("The write failed unexpectedly", exc_info=error)
     return JobError(ErrorClass.TRANSIENT, "WRITE_FAILED", f"The asset could not be stored ({type(error).__name__})")

@@ -72,5 +72,5 @@ async def _doubt(store: ObjectStore, artifact: StagedArtifact, read: Downloaded 
     if stat.size_bytes != artifact.size_bytes:
         return DoubtfulBytesError(f"the staged object has {stat.size_bytes} bytes instead of {artifact.size_bytes}")
     if read is None or read.size_bytes != artifact.size_bytes:
-        return StorageError(StorageErrorKind.UNAVAILABLE, "Storage returned another body than the object that it holds")
-    return DoubtfulBytesError("the staged object has another hash than the worker staged")
+        return StorageError(StorageErrorKind.UNAVAILABLE, "Storage returned a different body than the stored object")
+    return DoubtfulBytesError("the hash of the staged object differs from the one that the worker recorded")

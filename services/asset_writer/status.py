@@ -15,7 +15,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class WriterStatus(WorkerServiceServicer):
-    """Answers GetStatus."""
+    """Serves GetStatus."""
 
     def __init__(self, consumer: Consumer, worker_id: str, concurrency: int) -> None:
         self._consumer = consumer

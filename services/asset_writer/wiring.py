@@ -50,7 +50,7 @@ class Buckets:
                 await ensure_buckets(self._store, self._staging_bucket, self._final)
             except StorageError as error:
                 say = log.error if error.permanent else log.warning
-                say("Buckets cannot be checked yet", kind=error.kind.value, reason=str(error))
+                say("Buckets cannot be checked yet; retrying", kind=error.kind.value, reason=str(error))
                 await asyncio.sleep(BUCKET_RETRY_SECONDS)
             else:
                 self.ready = True

@@ -49,7 +49,7 @@ class ImageGenerator:
         self._timeout_seconds = timeout_seconds
 
     async def generate(self, job: ClaimedJob) -> str:
-        """One attempt; answers the job's state after the hand-off.
+        """One attempt; returns the job's state after the hand-off.
 
         Raises:
             JobFailure: the attempt failed; the class decides what follows.

@@ -17,7 +17,7 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as api
 
-from .pages import DEFAULT_PAGE, Place, Row, read_page
+from .pages import DEFAULT_PAGE, Cursor, Row, read_page
 from .steering import refused
 from .submissions import Submissions
 
@@ -44,7 +44,7 @@ class DeadLetterCalls:
             raise not_found(f"queue {request.queue}")
         job_ids = [UUID(job_id) for job_id in request.job_ids]
 
-        async def read(limit: int, before: Place | None) -> list[Row]:
+        async def read(limit: int, before: Cursor | None) -> list[Row]:
             return await self._steering.dead_letters(request.queue, job_ids=job_ids, limit=limit, before=before)
 
         size = request.page_size or DEFAULT_PAGE
@@ -84,17 +84,19 @@ class DeadLetterCalls:
             return
         for row in await self._store.get(job_ids, None):
             if row["kind"] != kind.name:
-                raise invalid([(kind.field, f"cannot replace what job {row['id']} asks for: it makes a {row['kind']}")])
+                raise invalid(
+                    [(kind.field, f"cannot replace the request of job {row['id']}: its kind is {row['kind']}")]
+                )
 
     async def _jobs(self, job_ids: list[UUID], refusal: Refused | None) -> list[job_pb2.Job]:
         if refusal is not None:
-            raise refused(refusal.job_id, refusal.reason, "is no dead letter")
+            raise refused(refusal.job_id, refusal.reason, "is not a dead letter")
         return [job_message(row) for row in await self._store.get(job_ids, None)]
 
 
 def _job_ids(texts: Any) -> list[UUID]:
     if not 1 <= len(texts) <= MAX_JOBS:
-        raise invalid([("job_ids", f"must hold 1 to {MAX_JOBS} ids, holds {len(texts)}")])
+        raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS}ids, contains {len(texts)}")])
     found: list[UUID] = []
     wrong: list[tuple[str, str]] = []
     for index, text in enumerate(texts):

@@ -15,7 +15,7 @@ import psycopg
 
 from superstoryboard.domain.kinds import kind_name
 from superstoryboard.domain.states import TERMINAL_STATES, state_name
-from superstoryboard.jobs.events import EventLog, EventsPrunedError, Page, Wanted
+from superstoryboard.jobs.events import EventLog, EventSelection, EventsPrunedError, Page
 from superstoryboard.jobs.records import event_message, job_message
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
@@ -30,7 +30,7 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
-from .pages import DEFAULT_PAGE, Place, Row, read_page
+from .pages import DEFAULT_PAGE, Cursor, Row, read_page
 from .steering import SteeringCalls
 from .submissions import CreateRequest, Submissions
 
@@ -75,7 +75,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """Accept up to 1,000 jobs, each with a result of its own."""
         del context
         if not 1 <= len(request.items) <= MAX_BATCH:
-            raise invalid([("items", f"must hold 1 to {MAX_BATCH} items, holds {len(request.items)}")])
+            raise invalid([("items", f"must contain 1 to {MAX_BATCH}items, contains {len(request.items)}")])
         prepared = [self._prepare_item(item) for item in request.items]
         jobs = iter(await self._accept([item for item in prepared if isinstance(item, Submission)]))
         results = [next(jobs) if isinstance(item, Submission) else item for item in prepared]
@@ -94,10 +94,10 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """One page of jobs, newest first."""
         del context
         check(request)
-        wanted = _filter(request)
+        job_filter = _filter(request)
 
-        async def read(limit: int, before: Place | None) -> list[Row]:
-            return await self._store.search(wanted, limit=limit, before=before)
+        async def read(limit: int, before: Cursor | None) -> list[Row]:
+            return await self._store.search(job_filter, limit=limit, before=before)
 
         size = request.page_size or DEFAULT_PAGE
         jobs, token = await read_page(read, job_message, size=size, token=request.page_token)
@@ -113,7 +113,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         if missing:
             raise not_found(f"job {min(missing)}")
         with self._share():
-            async for answer in self._follow(Wanted(job_ids, request.storyboard_id, owner), request):
+            async for answer in self._follow(EventSelection(job_ids, request.storyboard_id, owner), request):
                 yield answer
 
     def _share(self) -> AbstractContextManager[None]:
@@ -121,14 +121,16 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         who = caller()
         return nullcontext() if who.role is Role.SERVICE_ROLE else self._watches.hold(who.subject)
 
-    async def _follow(self, wanted: Wanted, request: api.WatchJobsRequest) -> AsyncIterator[api.WatchJobsResponse]:
+    async def _follow(
+        self, selection: EventSelection, request: api.WatchJobsRequest
+    ) -> AsyncIterator[api.WatchJobsResponse]:
         looked = -math.inf
-        async for page in _kept(self._events.follow(wanted, request.after_sequence)):
+        async for page in _kept(self._events.follow(selection, request.after_sequence)):
             for row in page.rows:
                 yield api.WatchJobsResponse(event=event_message(row))
             ends = any(row["state"] in TERMINAL_STATES for row in page.rows)
             if request.until_terminal and (ends or time.monotonic() - looked >= LOOK_SECONDS):
-                if await self._events.is_complete(wanted, page.position):
+                if await self._events.is_complete(selection, page.position):
                     return
                 looked = time.monotonic()
 
@@ -156,8 +158,8 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
             await reached("accepted-job")
         except psycopg.DataError:
             if len(submissions) == 1:
-                log.exception("The database refused a submission")
-                return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database refused the job")]
+                log.exception("The database rejected a job")
+                return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database rejected the job")]
             return [result for item in submissions for result in await self._accept([item])]
         return [_answer(item) for item in accepted]
 
@@ -170,7 +172,7 @@ async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         raise ApiError(
             grpc.StatusCode.OUT_OF_RANGE,
             "EVENTS_PRUNED",
-            f"{error}: read the jobs, then watch after_sequence {error.oldest} or, for all that is kept, 0",
+            f"{error}: read the jobs, then watch with after_sequence {error.oldest}, or 0 for all events that are kept",
             violations=[("after_sequence", f"must be 0 or at least {error.oldest}")],
         ) from error
 
@@ -180,8 +182,8 @@ def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:
         return ApiError(
             grpc.StatusCode.ALREADY_EXISTS,
             "REQUEST_ID_REUSED",
-            "request_id: was used before with another payload",
-            violations=[("request_id", "was used before with another payload")],
+            "request_id was used before with a different payload",
+            violations=[("request_id", "was used before with a different payload")],
         )
     return job_message(accepted.record)
 

@@ -17,8 +17,8 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import queue_service_pb2 as api
 
 PROBLEMS = {
-    Recorded.CALL_STATE: "has no call without an operation: each one has ended or has a name",
-    Recorded.NAME_TAKEN: "was not changed: another call has this operation",
+    Recorded.NO_OPEN_CALL: "has no call that needs an operation name",
+    Recorded.OPERATION_NAME_IN_USE: "is unchanged: another call has this operation name",
 }
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -42,7 +42,7 @@ class OperationCalls:
             raise not_found(f"job {job_id}")
         call = await self._operations.open_call(job_id, request.operation_name)
         if call is None:
-            raise _refused(job_id, Recorded.CALL_STATE)
+            raise _refused(job_id, Recorded.NO_OPEN_CALL)
         problem = name_problem(call.route, call.model, request.operation_name)
         if problem is not None:
             raise invalid([("operation_name", problem)])

@@ -21,20 +21,20 @@ READ_ROWS = 100
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MICROSECONDS = 253_402_300_800_000_000
 
-Place = tuple[datetime, UUID]
+Cursor = tuple[datetime, UUID]
 Row = dict[str, Any]
 Item = TypeVar("Item", bound=Message)
 _FORM = struct.Struct(">q16s")
 
 
-def page_token(place: Place) -> str:
+def page_token(place: Cursor) -> str:
     """The token of a place: creation time and id of the row before it."""
     created_at, job_id = place
     microseconds = (created_at - EPOCH) // timedelta(microseconds=1)
     return base64.urlsafe_b64encode(_FORM.pack(microseconds, job_id.bytes)).decode()
 
 
-def read_page_token(token: str) -> Place | None:
+def read_page_token(token: str) -> Cursor | None:
     """The place that a token names; None for the empty token, which is the beginning.
 
     Raises:
@@ -52,7 +52,7 @@ def read_page_token(token: str) -> Place | None:
 
 
 async def read_page(
-    read: Callable[[int, Place | None], Awaitable[list[Row]]],
+    read: Callable[[int, Cursor | None], Awaitable[list[Row]]],
     shown: Callable[[Row], Item],
     *,
     size: int,

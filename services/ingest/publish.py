@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToJson
 from superstoryboard.broker.events import EventExchange, EventsBrokerError, OutgoingEvent
 from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.jobs.event_feed import EventFeed
-from superstoryboard.jobs.feeds import EventFeedPosition, Standing
+from superstoryboard.jobs.feeds import EventFeedPosition, FeedLease
 from superstoryboard.jobs.records import event_message
 from superstoryboard.telemetry.feed_metrics import FeedMetrics
 from superstoryboard.telemetry.logs import get_logger
@@ -60,7 +60,7 @@ class EventPublisher:
         try:
             await self._position.release()
         except DatabaseUnavailableError:
-            log.info("The feed could not be released; its lease ends by itself")
+            log.info("The event feed could not be released; its lease expires")
 
     async def _turn(self) -> None:
         """Take the feed where nobody has it, and publish until it is lost."""
@@ -77,14 +77,14 @@ class EventPublisher:
             self._metrics.holds(held=False)
             await self._exchange.aclose()
 
-    async def _hold(self) -> Standing:
+    async def _hold(self) -> FeedLease:
         """Take or keep the lease; a new feed begins with what happens from now on."""
-        standing = await self._position.hold(await self._feed.start())
-        self._metrics.stands(self._feed.position - standing.last_sequence)
-        return standing
+        lease = await self._position.hold(await self._feed.start())
+        self._metrics.stands(self._feed.position - lease.last_sequence)
+        return lease
 
-    async def _publish(self, standing: Standing) -> None:
-        given, held = standing.last_sequence, standing.held
+    async def _publish(self, lease: FeedLease) -> None:
+        given, held = lease.last_sequence, lease.held
         self._metrics.holds(held=held)
         log.info("Publishing events", after_sequence=given)
         lost = await self._position.pruned_after(given)
@@ -104,17 +104,17 @@ class EventPublisher:
             held = await self._position.advance(given)
             self._metrics.published(len(page.rows))
             self._metrics.stands(self._feed.position - given)
-        log.info("Another process publishes events now")
+        log.info("Another process publishes the events now")
 
     def _note_back(self) -> None:
         if self._away:
-            log.info("The broker takes events again")
+            log.info("The broker accepts events again")
         self._away = False
         self._seen.back()
 
     def _note_away(self, error: EventsBrokerError) -> None:
         if not self._away:
-            log.warning("The broker does not take events; they wait in the log", kind=str(error))
+            log.warning("The broker does not accept events; they are published later", kind=str(error))
             self._seen.away()
         self._away = True
 

@@ -68,7 +68,7 @@ class QueueService(DeadLetterCalls, OperationCalls, QueueServiceServicer):
         return api.ResumeQueueResponse(queue=await self._pause(request.queue, paused=False))
 
     async def Sweep(self, request: api.SweepRequest, context: Context) -> api.SweepResponse:
-        """Run the periodic duties once."""
+        """Run the periodic maintenance once."""
         del request, context
         duties = await self._sweeper.sweep()
         self._sweeps.swept({duty.name: duty.changed for duty in duties}, [duty.name for duty in duties if duty.error])

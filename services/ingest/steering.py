@@ -21,8 +21,8 @@ from superstoryboard.v1 import job_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
 
 WORDS = {
-    Refusal.SECOND_PAYMENT: "an earlier call may have been paid for; another needs accept_second_payment",
-    Refusal.JOB_OPERATION_RUNNING: "has a paid operation that still runs; redrive it without an edit",
+    Refusal.SECOND_PAYMENT: "an earlier call may have been charged; another call needs accept_second_payment",
+    Refusal.JOB_OPERATION_RUNNING: "has a charged operation that is still running; redrive it without an edit",
 }
 
 
@@ -34,7 +34,7 @@ class SteeringCalls:
         self._steering = steering
 
     async def CancelJob(self, request: api.CancelJobRequest, context: Context) -> api.CancelJobResponse:
-        """Cancel a job that has not ended; one that is cancelled already is answered as it is."""
+        """Cancel a job that has not ended; one that is cancelled already is returned unchanged."""
         del context
         check(request)
         job_id = UUID(request.job_id)
@@ -61,7 +61,11 @@ class SteeringCalls:
             accept_second_payment=request.accept_second_payment,
         )
         if isinstance(answer, Refusal):
-            raise refused(job_id, answer, "has not ended, or has succeeded: there is nothing to start again")
+            raise refused(
+                job_id,
+                answer,
+                "has not ended, or has succeeded; only failed, dead-lettered and cancelled jobs can be retried",
+            )
         return api.RetryJobResponse(job=await self._job(job_id))
 
     async def _job(self, job_id: UUID) -> job_pb2.Job:

@@ -28,7 +28,7 @@ from superstoryboard.worker.attempt.shapes import failures_of
 from superstoryboard.worker.routes import Routes
 
 from .polling import Poller, Times
-from .search import LostNames, Submits, mark_of
+from .search import OperationSearch, Submits, mark_of
 
 
 class VideoGenerator:
@@ -42,7 +42,7 @@ class VideoGenerator:
         ledger: Ledger,
         sources: SourceFetcher,
         routes: Routes[OperationRoute],
-        lost_names: LostNames,
+        operation_search: OperationSearch,
         hand_off: HandOff,
         metrics: CallMetrics,
         times: Times,
@@ -53,14 +53,14 @@ class VideoGenerator:
         self._intents = Intents(work, ledger)
         self._sources = sources
         self._routes = routes
-        self._lost_names = lost_names
+        self._operation_search = operation_search
         self._hand_off = hand_off
         self._metrics = metrics
         self._draining = draining
         self._poller = Poller(work, ledger, metrics, times, draining, usual_seconds=routes.usual_seconds)
 
     async def generate(self, job: ClaimedJob) -> str:
-        """One attempt; answers the job's state after the hand-off.
+        """One attempt; returns the job's state after the hand-off.
 
         Raises:
             JobFailure: the attempt failed; the class decides what follows.
@@ -78,7 +78,7 @@ class VideoGenerator:
         if not isinstance(generation, VideoGeneration):
             raise TypeError(f"a video job holds {type(generation).__name__}")
         if job.lost is not None:
-            operation = await self._lost_names.found(job, job.lost, generation)
+            operation = await self._operation_search.found(job, job.lost, generation)
         else:
             operation = job.operation or await self._submit(job, generation)
         await reached("accepted")
@@ -96,7 +96,7 @@ class VideoGenerator:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
         route = self._routes.route_of(generation.model)
         source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
-        submits = self._lost_names.submits(route)
+        submits = self._operation_search.submits(route)
         intent = await self._intents.open(job, generation, source, route, submits.expect)
         await reached("intended")
         call = _call(generation, source, mark_of(job.id, intent.call_id))
@@ -122,7 +122,7 @@ async def _verified(file: Path) -> MediaFacts:
         return await verify(file, Media.VIDEO)
     except MediaError as error:
         raise JobFailure(
-            JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"The downloaded file is not a readable video: {error}")
+            JobError(ErrorClass.TRANSIENT, "NOT_A_VIDEO", f"The downloaded file cannot be decoded as a video: {error}")
         ) from error
 
 

@@ -62,7 +62,7 @@ class Doubt:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-            log.warning("The provider says that a video is lost; asking again", code=failure.error.code)
+            log.warning("The provider reports that a video does not exist; asking again", code=failure.error.code)
         self._answers += 1
         return self._answers >= GONE_ANSWERS and now - self._since >= self._seconds
 

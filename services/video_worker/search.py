@@ -32,7 +32,7 @@ def mark_of(job_id: UUID, call_id: int) -> Mapping[str, str]:
     return {"call": str(call_id), "job": str(job_id)}
 
 
-class LostNames:
+class OperationSearch:
     """The search for the operations of calls without an answer."""
 
     def __init__(
@@ -97,7 +97,7 @@ class LostNames:
         try:
             listed = await provider.recent(lost.model)
         except ProviderFailure as failure:
-            log.warning("Operations could not be listed", code=failure.error.code)
+            log.warning("The provider's operations could not be listed", code=failure.error.code)
             return None
         if not listed:
             return None
@@ -136,8 +136,8 @@ class Submits:
 
 
 def _again(seconds: float) -> StillRunningError:
-    sentence = "The submit has no answer. The video may be charged; its operation is looked for at the provider"
-    error = JobError(ErrorClass.UNKNOWN_OUTCOME, "OPERATION_SEARCHED", sentence)
+    sentence = "The video may have been charged. The submit got no response; searching for the operation"
+    error = JobError(ErrorClass.UNKNOWN_OUTCOME, "OPERATION_LOOKUP_PENDING", sentence)
     return StillRunningError(error, max(1, int(min(seconds / LOOKS, LONGEST_GAP_SECONDS))))
 
 

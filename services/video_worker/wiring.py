@@ -26,7 +26,7 @@ from superstoryboard.worker.routes import Routes
 
 from .generate import VideoGenerator
 from .polling import Times
-from .search import LostNames
+from .search import OperationSearch
 from .settings import VideoWorkerSettings
 
 QUEUE = "video_generation_queue"
@@ -55,7 +55,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         ledger=ledger,
         sources=sources,
         routes=routes,
-        lost_names=LostNames(
+        operation_search=OperationSearch(
             LostOperations(connections.database),
             ledger,
             routes,

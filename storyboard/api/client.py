@@ -40,7 +40,7 @@ def caller_metadata() -> Metadata:
     """
     bearer = token()
     if not (bearer.isascii() and bearer.isprintable()):
-        raise CommandError(ExitCode.USAGE, ["STORYBOARD_TOKEN holds characters that no token has."])
+        raise CommandError(ExitCode.USAGE, ["STORYBOARD_TOKEN contains invalid characters."])
     return (("authorization", f"Bearer {bearer}"),) if bearer else ()
 
 

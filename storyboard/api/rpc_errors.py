@@ -19,7 +19,7 @@ UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEAD
 HINTS = {
     grpc.StatusCode.UNAUTHENTICATED: "Set STORYBOARD_TOKEN to a valid token.",
     grpc.StatusCode.PERMISSION_DENIED: "The role of STORYBOARD_TOKEN does not allow this.",
-    grpc.StatusCode.UNIMPLEMENTED: "The service is of another version than this program.",
+    grpc.StatusCode.UNIMPLEMENTED: "The service and this program have different versions.",
 }
 
 
@@ -87,6 +87,6 @@ def _details(status: status_pb2.Status, kind: type[D]) -> list[D]:
 def _unreachable(error: grpc.RpcError, status: status_pb2.Status, endpoint: Endpoint) -> str:
     name = f"The {endpoint.service} at {endpoint.address}"
     if status.details:
-        return f"{name} is up but cannot work now: {status.message}"
-    problem = "did not answer in time" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else "is not reachable"
+        return f"{name} is running but not ready: {status.message}"
+    problem = "did not respond in time" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else "is not reachable"
     return f"{name} {problem}. Start it with `storyboard up`, or set {endpoint.setting} to where it runs."

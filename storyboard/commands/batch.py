@@ -27,7 +27,7 @@ RequestId = Annotated[
     typer.Option(
         "--request-id",
         metavar="ID",
-        help="Items get ID-0, ID-1, …: the same file sent twice makes no second jobs.",
+        help="Items get ID-0, ID-1, …: sending the file again creates no second jobs.",
         rich_help_panel=RUN_PANEL,
     ),
 ]
@@ -48,9 +48,9 @@ def batch_images(
     detach: Detach = False,
     as_json: RunJson = False,
 ) -> None:
-    """Make many images from a file.
+    """Generate many images from a file.
 
-    A bad item is named by its index, from 0, and does not stop the others.
+    An invalid item is reported by its index, from 0, and does not stop the others.
 
     An item: {"storyboardId", "sceneId"?, "characterId"?, "prompt", "sourceImageUrl"?, "editMode"?}
 
@@ -69,9 +69,9 @@ def batch_videos(
     detach: Detach = False,
     as_json: RunJson = False,
 ) -> None:
-    """Make many videos from a file.
+    """Generate many videos from a file.
 
-    A bad item is named by its index, from 0, and does not stop the others.
+    An invalid item is reported by its index, from 0, and does not stop the others.
 
     An item: {"storyboardId", "sceneId"?, "characterId"?, "prompt", "sourceImageUrl"?, "aspectRatio"?,
     "durationSeconds"?, "resolution"?}
@@ -111,7 +111,7 @@ def _send(ingest: Ingest, batch: Batch) -> dict[int, Job]:
             results = ingest.create_batch(list(portion.values()))
         except CommandError as error:
             if jobs:
-                error.lines.append(f"{len(jobs)} jobs were accepted before and go on. Look: storyboard jobs")
+                error.lines.append(f"{len(jobs)} jobs were accepted before this error. List: storyboard jobs")
             raise
         for index, result in zip(portion, results, strict=True):
             if result.HasField("job"):

@@ -74,5 +74,5 @@ def _read_array(file: Path) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise CommandError(ExitCode.USAGE, [f"{file} is not JSON: {error}"]) from error
     if not isinstance(items, list):
-        raise CommandError(ExitCode.USAGE, [f"{file} must hold a JSON array of messages."])
+        raise CommandError(ExitCode.USAGE, [f"{file} must contain a JSON array of messages."])
     return items

@@ -20,7 +20,7 @@ SecondPayment = Annotated[
     bool,
     typer.Option(
         "--accept-second-payment",
-        help="Call again although an earlier call may have been paid for. Needs the role service_role.",
+        help="Call the provider again although an earlier call may have been charged. Needs the role service_role.",
     ),
 ]
 JobIds = Annotated[list[str], typer.Argument(metavar="JOB_ID", help="UUIDs of the jobs.", show_default=False)]
@@ -35,8 +35,8 @@ def register(app: typer.Typer) -> None:
 def cancel(job_ids: JobIds, *, as_json: Json = False) -> None:
     """Cancel jobs that have not ended.
 
-    A job that is cancelled already stays so; one that ended otherwise is named and does not stop the others. A video
-    that the provider films goes on there and is paid, but is not stored; `storyboard retry` fetches it after all.
+    A cancelled job stays cancelled; a job that ended otherwise is reported and does not stop the others.
+    A video that the provider is generating is still charged, but not stored; `storyboard retry` fetches it later.
 
     [bold]Example[/bold]
 
@@ -63,7 +63,7 @@ def cancel(job_ids: JobIds, *, as_json: Json = False) -> None:
 def retry(job_id: JobId, *, accept_second_payment: SecondPayment = False, as_json: Json = False) -> None:
     """Start a failed, dead-lettered or cancelled job again.
 
-    What is paid for is stored or fetched; else there is a new call.
+    An asset that is already charged is stored or fetched; otherwise there is a new call.
 
     [bold]Example[/bold]
 

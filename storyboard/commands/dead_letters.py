@@ -37,19 +37,21 @@ def register(app: typer.Typer) -> None:
         group,
         name="dead-letters",
         rich_help_panel="Operate",
-        help="Look at jobs that wait for a person, and decide. Needs the role service_role.",
+        help="Inspect, redrive and discard jobs that need a decision. Needs the role service_role.",
     )
 
 
 def list_dead_letters(
     *,
-    queue: Annotated[Literal["images", "videos"] | None, typer.Option("--queue", help="Of this queue only.")] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = DEFAULT_LIMIT,
+    queue: Annotated[Literal["images", "videos"] | None, typer.Option("--queue", help="Only this queue.")] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Maximum number of results.")
+    ] = DEFAULT_LIMIT,
     as_json: Json = False,
 ) -> None:
     """List dead letters, newest first.
 
-    CALLS are those that were or may have been paid for; of UNKNOWN ones nobody knows.
+    CALLS counts calls that were or may have been charged; UNKNOWN those whose outcome is unknown.
 
     [bold]Example[/bold]
 
@@ -84,14 +86,14 @@ def show(job_id: JobId, *, as_json: Json = False) -> None:
 def redrive(
     job_ids: JobIds,
     *,
-    prompt: Annotated[str, typer.Option("--prompt", help="Ask for this instead of the old prompt.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="Use this prompt instead of the job's.")] = "",
     accept_second_payment: SecondPayment = False,
     as_json: Json = False,
 ) -> None:
     """Start dead letters again.
 
-    What is staged is stored and what is paid for is fetched, without a new call. A new prompt is a new generation, and
-    a new call. Several are redriven all or none; with --prompt one after the other.
+    Staged assets are stored and charged videos fetched without a new call. With a new prompt
+    the asset is generated again, by a new call. Several are redriven all or none; with --prompt one after the other.
 
     [bold]Example[/bold]
 
@@ -113,9 +115,9 @@ def redrive(
 
 
 def discard(job_ids: JobIds, *, as_json: Json = False) -> None:
-    """Give dead letters up, all or none.
+    """Discard dead letters, all or none.
 
-    They become CANCELLED, and what is staged for them is not stored.
+    They become CANCELLED; their staged assets are not stored.
 
     [bold]Example[/bold]
 
@@ -132,7 +134,7 @@ def discard(job_ids: JobIds, *, as_json: Json = False) -> None:
 def _find(queues: Queues, job_id: str) -> DeadLetter:
     for letter in queues.dead_letters(job_ids=[job_id]):
         return letter
-    raise CommandError(ExitCode.FAILED, [f"job {job_id} is no dead letter"])
+    raise CommandError(ExitCode.FAILED, [f"job {job_id} is not a dead letter"])
 
 
 def _edited(job: Job, prompt: str) -> RedriveDeadLettersRequest:

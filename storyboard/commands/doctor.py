@@ -18,15 +18,15 @@ def register(app: typer.Typer) -> None:
 def doctor(
     *,
     spend: Annotated[
-        bool, typer.Option("--spend", help="Then make one cheapest image by the real route; asks first.")
+        bool, typer.Option("--spend", help="Then generate one image with the cheapest model; asks first.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --spend: do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check every setting of this environment against the real thing.
+    """Check every setting of this environment against the real systems.
 
-    Spends nothing and changes nothing: one small object in the staging bucket is written, read and removed again.
-    What is not set is not checked. Each line says ok, warning, failed or not set, and how to mend it.
+    Nothing is charged or changed, except that one small object is written to the staging bucket and removed again.
+    What is not set is not checked. Each line says ok, warning, failed or not set, and what to do.
 
     [bold]Examples[/bold]
 
@@ -35,7 +35,7 @@ def doctor(
       storyboard doctor --spend
     """
     if yes and not spend:
-        raise CommandError(ExitCode.USAGE, ["--yes agrees to what --spend asks; give both."])
+        raise CommandError(ExitCode.USAGE, ["--yes needs --spend."])
     # Only this command needs drivers of the database, the broker and Storage.
     from storyboard.doctor.command import examine  # noqa: PLC0415
 

@@ -27,30 +27,32 @@ from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 PANEL = "Generate"
 Reference = Annotated[
-    str, typer.Option("--source", metavar="URL", help="Picture to use as reference.", rich_help_panel=ASK_PANEL)
+    str, typer.Option("--source", metavar="URL", help="URL of the reference image.", rich_help_panel=ASK_PANEL)
 ]
 EditSource = Annotated[
     str,
-    typer.Option("--source", metavar="URL", help="Picture to change.", rich_help_panel=ASK_PANEL, show_default=False),
+    typer.Option(
+        "--source", metavar="URL", help="URL of the image to edit.", rich_help_panel=ASK_PANEL, show_default=False
+    ),
 ]
 FirstFrame = Annotated[
-    str, typer.Option("--source", metavar="URL", help="Picture to start from.", rich_help_panel=ASK_PANEL)
+    str, typer.Option("--source", metavar="URL", help="URL of the first frame.", rich_help_panel=ASK_PANEL)
 ]
 ImageRatio = Annotated[
     str,
-    typer.Option("--aspect-ratio", metavar="W:H", help="Such as 16:9, 1:1, 3:4.", rich_help_panel=ASK_PANEL),
+    typer.Option("--aspect-ratio", metavar="W:H", help="For example 16:9, 1:1 or 3:4.", rich_help_panel=ASK_PANEL),
 ]
 VideoRatio = Annotated[
     Literal["16:9", "9:16"] | None,
-    typer.Option("--aspect-ratio", help="Else 16:9.", rich_help_panel=ASK_PANEL),
+    typer.Option("--aspect-ratio", help="Default 16:9.", rich_help_panel=ASK_PANEL),
 ]
 Duration = Annotated[
     Literal["4", "6", "8"] | None,
-    typer.Option("--duration", help="Seconds; else 8.", rich_help_panel=ASK_PANEL),
+    typer.Option("--duration", help="Seconds; default 8.", rich_help_panel=ASK_PANEL),
 ]
 Resolution = Annotated[
     Literal["720p", "1080p"] | None,
-    typer.Option("--resolution", help="Else 720p; 1080p only with 8 seconds.", rich_help_panel=ASK_PANEL),
+    typer.Option("--resolution", help="Default 720p; 1080p needs 8 seconds.", rich_help_panel=ASK_PANEL),
 ]
 
 
@@ -75,9 +77,9 @@ def image(
     detach: Detach = False,
     as_json: RunJson = False,
 ) -> None:
-    """Make an image for a scene or a character.
+    """Generate an image for a scene or a character.
 
-    With --source the picture is used as reference.
+    With --source the new image uses that image as a reference.
 
     [bold]Examples[/bold]
 
@@ -110,9 +112,9 @@ def image_edit(
     detach: Detach = False,
     as_json: RunJson = False,
 ) -> None:
-    """Change a picture.
+    """Edit an image.
 
-    The prompt says what to change, --source where the picture is.
+    The prompt describes the change; --source is the URL of the image.
 
     [bold]Example[/bold]
 
@@ -146,9 +148,9 @@ def video(
     detach: Detach = False,
     as_json: RunJson = False,
 ) -> None:
-    """Make a video for a scene or a character.
+    """Generate a video for a scene or a character.
 
-    With --source the video starts from that picture.
+    With --source the video starts from that image.
 
     [bold]Examples[/bold]
 

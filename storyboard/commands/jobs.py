@@ -40,16 +40,19 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    job_ids: Annotated[list[str] | None, typer.Argument(metavar="JOB_ID", help="Jobs to follow.")] = None,
+    job_ids: Annotated[list[str] | None, typer.Argument(metavar="JOB_ID", help="IDs of the jobs to follow.")] = None,
     *,
     storyboard: Annotated[
         str, typer.Option("--storyboard", metavar="ID", help="Follow all jobs of this storyboard instead.")
     ] = "",
     after: Annotated[
-        int, typer.Option("--after", metavar="SEQUENCE", min=0, help="With --storyboard: only events after this one.")
+        int,
+        typer.Option(
+            "--after", metavar="SEQUENCE", min=0, help="With --storyboard: only events after this sequence number."
+        ),
     ] = 0,
     stay: Annotated[
-        bool, typer.Option("--stay", help="With --storyboard: wait for jobs still to come, until Ctrl-C.")
+        bool, typer.Option("--stay", help="With --storyboard: keep waiting for new jobs, until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as JSON on a line of stdout.")] = False,
 ) -> None:
@@ -85,12 +88,14 @@ def jobs(
     kind: Annotated[KindWord | None, typer.Option("--kind", help="Jobs of this kind.")] = None,
     since: Annotated[datetime | None, typer.Option("--since", help="Created at or after this time, in UTC.")] = None,
     before: Annotated[datetime | None, typer.Option("--before", help="Created before this time, in UTC.")] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many.")] = DEFAULT_LIMIT,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Maximum number of results.")
+    ] = DEFAULT_LIMIT,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first.
 
-    Every filter that is given must match.
+    Jobs must match all filters.
 
     [bold]Examples[/bold]
 
@@ -146,9 +151,9 @@ def _watch_storyboard(ingest: Ingest, storyboard_id: str, after: int, *, stay: b
     of_storyboard = ListJobsRequest(storyboard_id=storyboard_id)
     names = {found.id: entity_of(found) for found in ingest.list_jobs(of_storyboard, PAGE_SIZE)}
     with jobs_go_on([]), progress_display(names) as display:
-        seen = Seen(EventLines(display) if as_json else display)
-        follow_storyboard(ingest, storyboard_id, seen, after_sequence=after, stay=stay)
-    ended = [ingest.get(job_id) for job_id in seen.job_ids]
+        collector = JobCollector(EventLines(display) if as_json else display)
+        follow_storyboard(ingest, storyboard_id, collector, after_sequence=after, stay=stay)
+    ended = [ingest.get(job_id) for job_id in collector.job_ids]
     if not as_json:
         print_jobs(ended)
     return ended
@@ -167,7 +172,7 @@ class EventLines:
         self._notes.note(sentence)
 
 
-class Seen:
+class JobCollector:
     """Passes events on and remembers whose they were."""
 
     def __init__(self, display: Display) -> None:

@@ -26,13 +26,15 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    kind: Annotated[Literal["images", "videos"] | None, typer.Argument(help="Only these.", show_default=False)] = None,
+    kind: Annotated[
+        Literal["images", "videos"] | None, typer.Argument(help="Only models of this kind.", show_default=False)
+    ] = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Show the models that may be named, their dates, prices and choices.
+    """List the models with their dates, prices and options.
 
-    Reads the shipped catalogue and the file that MODEL_CATALOGUE names. Needs no server.
+    Reads the built-in catalogue and the file of MODEL_CATALOGUE. Needs no server.
 
     [bold]Example[/bold]
 

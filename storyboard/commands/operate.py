@@ -14,7 +14,8 @@ from storyboard.terminal.output import print_line
 
 PANEL = "Operate"
 WithEnv = Annotated[
-    bool, typer.Option("--with-env", help="Use the real systems that the environment and the file .env name.")
+    bool,
+    typer.Option("--with-env", help="Use the systems that the environment and .env configure, instead of emulators."),
 ]
 
 
@@ -32,7 +33,7 @@ def migrate(
         typer.Option("--anon-may-send", envvar="ANON_MAY_SEND", help="Let role anon call public.pgmq_send."),
     ] = False,
 ) -> None:
-    """Bring the database to the present schema.
+    """Migrate the database to the current schema.
 
     Safe to repeat. DATABASE_URL names the database, KV_TABLE the key-value table, which is created if missing and
     else left alone, STAGING_BUCKET the bucket that the role of the staging key may use.
@@ -51,13 +52,13 @@ def migrate(
 def up(*, with_env: WithEnv = False) -> None:
     """Run the whole system on this machine.
 
-    Database, emulators and services, without any account; ends with Ctrl-C.
+    Starts database, emulators and services, without any account; stop with Ctrl-C.
     """
     _run_devstack("superstoryboard.devstack.up", with_env=with_env)
 
 
 def demo(*, with_env: WithEnv = False) -> None:
-    """Show the system at work, on free ports."""
+    """Run a demonstration of the whole system, on free ports."""
     _run_devstack("superstoryboard.devstack.demo.__main__", with_env=with_env)
 
 
@@ -74,10 +75,10 @@ def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
     except MigrationError as error:
         raise CommandError(ExitCode.FAILED, [str(error)]) from error
     except psycopg.OperationalError as error:
-        advice = "Check that the database of DATABASE_URL runs and lets this machine in."
+        advice = "Check that the database of DATABASE_URL runs and accepts connections from this machine."
         raise CommandError(ExitCode.UNREACHABLE, [f"The database is not reachable: {error}", advice]) from error
     except psycopg.Error as error:
-        raise CommandError(ExitCode.FAILED, [f"The database refuses: {error}"]) from error
+        raise CommandError(ExitCode.FAILED, [f"The database reported an error: {error}"]) from error
 
 
 def _run_devstack(module: str, *, with_env: bool) -> None:

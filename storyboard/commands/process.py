@@ -27,16 +27,21 @@ def process(
     *,
     max_messages: Annotated[
         int | None,
-        typer.Option("--max", metavar="N", min=1, max=100, help="Messages at most; else 5 images, 1 video."),
+        typer.Option(
+            "--max", metavar="N", min=1, max=100, help="Maximum number of messages; default 5 images or 1 video."
+        ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=1, help="What runs longer is reported as running.")
+        float,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=1, help="Jobs that take longer are reported as still running."
+        ),
     ] = DEFAULT_TIMEOUT_SECONDS,
     as_json: Json = False,
 ) -> None:
     """Process waiting messages now.
 
-    Works on a paused queue too, and says how each message ended.
+    Also works on a paused queue. Prints the result of each message.
 
     With --json any failed call prints {"error":"…"} and exits with 1.
 

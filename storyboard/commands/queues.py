@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def queues(*, as_json: Json = False) -> None:
-    """Show what waits, runs and failed in each queue.
+    """Show the waiting, running and failed jobs of each queue.
 
     Needs the role service_role.
 
@@ -42,13 +42,13 @@ def queues(*, as_json: Json = False) -> None:
     # Every queue tells of every gate.
     gates = {(gate.provider, gate.model): gate for queue in found for gate in queue.gates}
     for gate in gates.values():
-        print_line(f"{gate.provider} {gate.model} is closed until {gate.closed_until.ToJsonString()}: {gate.reason}")
+        print_line(f"{gate.provider} {gate.model} is paused until {gate.closed_until.ToJsonString()}: {gate.reason}")
 
 
 def pause(queue: QueueName, *, as_json: Json = False) -> None:
-    """Stop workers from taking messages of a queue.
+    """Stop workers from claiming jobs of a queue.
 
-    What is paid for already is fetched all the same, and `storyboard process` works. Needs the role service_role.
+    Charged videos are still fetched, and `storyboard process` still works. Needs the role service_role.
 
     [bold]Example[/bold]
 
@@ -59,7 +59,7 @@ def pause(queue: QueueName, *, as_json: Json = False) -> None:
 
 
 def resume(queue: QueueName, *, as_json: Json = False) -> None:
-    """Let workers take messages of a queue again.
+    """Let workers claim jobs of a queue again.
 
     Needs the role service_role.
 

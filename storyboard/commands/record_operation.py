@@ -23,9 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def record_operation(job_id: JobId, operation: OperationName, *, as_json: Json = False) -> None:
-    """Enter the name of an operation for a job whose submit has no answer.
+    """Record the operation name of a video whose submit got no response.
 
-    Its video may be charged already; with the name it is polled and stored without another call. The worker's log has
+    The video may already be charged; with the name it is polled and stored without another call. The worker's log has
     the name as "Operation accepted". Needs the role service_role.
 
     [bold]Example[/bold]

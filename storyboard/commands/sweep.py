@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(*, as_json: Json = False) -> None:
-    """Run the periodic duties once.
+    """Run the periodic maintenance once.
 
     Cancels jobs whose message was removed and adopts messages without a job. Needs the role service_role.
     Safe to run twice at once: the second does nothing.

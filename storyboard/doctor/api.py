@@ -52,18 +52,16 @@ async def check_workers() -> list[Finding]:
 async def check_jwt_secret() -> list[Finding]:
     """The secret that services verify tokens with."""
     if flag("AUTH_DISABLED"):
-        return [
-            warning("jwt secret", "AUTH_DISABLED: every caller is trusted", "Use it on a developer's machine only.")
-        ]
+        return [warning("jwt secret", "AUTH_DISABLED: every caller is trusted", "Turn it off outside development.")]
     found = secret("SUPABASE_JWT_SECRET")
-    mend = "Use the project's own (Project Settings > JWT Keys), or make one: `openssl rand -base64 48`."
+    action = "Use the project's JWT secret (Project Settings > JWT Keys), or generate one: `openssl rand -base64 48`."
     if not found:
         return [not_set("jwt secret", "SUPABASE_JWT_SECRET")]
     if found.lower() in WELL_KNOWN_SECRETS or len(set(found)) < SHORTEST_SECRET_BYTES // 4:
-        return [failed("jwt secret", "SUPABASE_JWT_SECRET is one that anybody can guess", mend)]
+        return [failed("jwt secret", "SUPABASE_JWT_SECRET is a well-known default value", action)]
     if len(found.encode()) < SHORTEST_SECRET_BYTES:
-        return [failed("jwt secret", f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes", mend)]
-    return [ok("jwt secret", "SUPABASE_JWT_SECRET is long enough and no known default")]
+        return [failed("jwt secret", f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes", action)]
+    return [ok("jwt secret", "SUPABASE_JWT_SECRET is long enough and not a known default")]
 
 
 def _ingest() -> list[Finding]:
@@ -83,35 +81,37 @@ def _health(endpoint: Endpoint, name: str = "") -> Finding:
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
             return failed(name, f"{endpoint.address} is another service", f"Set {endpoint.setting} to where it runs.")
-        mend = f"Start it (`storyboard up` starts all), or set {endpoint.setting} to where it runs."
-        return unreachable(name, f"nobody answers at {endpoint.address}", mend)
+        action = f"Start it (`storyboard up` starts all), or set {endpoint.setting} to where it runs."
+        return unreachable(name, f"no service responds at {endpoint.address}", action)
     if status != SERVING:
-        mend = "Look at its log: its database is away, or without our schema."
-        return unreachable(name, f"{endpoint.address} answers, but cannot work now", mend)
+        action = "Check its log: the database is unavailable, or not migrated."
+        return unreachable(name, f"{endpoint.address} responds, but is not ready", action)
     return ok(name, f"{endpoint.address} is SERVING")
 
 
 def _token(endpoint: Endpoint) -> Finding:
     claims = read_token(token())
     expiry = f", {claims.expiry}" if claims else ""
-    mend = "Mint a new one for this installation; README says which claims it needs."
+    action = "Create a new token for this installation; the README lists the claims it needs."
     metadata = caller_metadata()
     try:
         role = _accepted_role(endpoint, metadata)
     except grpc.RpcError as error:
         words = " ".join(status_lines(status_of(error)))
         if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-            return unreachable("token", f"ingest cannot say now: {words}", "Try again.")
+            return unreachable("token", f"ingest could not check the token: {words}", "Try again.")
         if not metadata:
-            return not_set("token", "STORYBOARD_TOKEN, and ingest asks for one")
-        return failed("token", f"STORYBOARD_TOKEN is refused: {words}{expiry}", mend)
+            return not_set("token", "STORYBOARD_TOKEN, but ingest requires a token")
+        return failed("token", f"STORYBOARD_TOKEN was rejected: {words}{expiry}", action)
     if not metadata:
         return warning(
-            "token", "ingest trusts every caller", "Set SUPABASE_JWT_SECRET there, save on your own machine."
+            "token",
+            "ingest trusts every caller",
+            "Set SUPABASE_JWT_SECRET for ingest, except on a developer's machine.",
         )
     found = f"STORYBOARD_TOKEN is accepted as {role}{expiry}"
     if claims is not None and claims.expires_soon:
-        return warning("token", found, "Mint a new one in time.")
+        return warning("token", found, "Create a new one before it expires.")
     return ok("token", found)
 
 

@@ -18,10 +18,10 @@ from superstoryboard.inspection.broker import (
 MENDS = {
     BrokerProblem.URL: "Write AMQP_URL as amqp://USER:PASSWORD@HOST:5672/ or amqps://USER:PASSWORD@HOST:5671/.",
     BrokerProblem.UNREACHABLE: "Check host and port of AMQP_URL, and that RabbitMQ runs; without AMQP_URL the"
-    " asset_writer works from the database alone.",
-    BrokerProblem.PASSWORD: "Put the right user and password into AMQP_URL; guest works on the same machine only.",
+    " asset_writer polls the database.",
+    BrokerProblem.PASSWORD: "Correct user and password in AMQP_URL; guest can connect from the same machine only.",
     BrokerProblem.VHOST: "Correct the virtual host at the end of AMQP_URL (%2F is /), and give the user rights on it.",
-    BrokerProblem.CERTIFICATE: "Name the broker's authority in AMQP_URL (?cafile=/path/to/ca.pem), and the host as the"
+    BrokerProblem.CERTIFICATE: "Name the broker's CA in AMQP_URL (?cafile=/path/to/ca.pem), and the host exactly as the"
     " certificate does.",
     BrokerProblem.TLS: "Use amqps:// with the TLS port (5671) and amqp:// with the plain one (5672).",
 }
@@ -31,7 +31,7 @@ async def check_broker() -> list[Finding]:
     """Everything that needs AMQP_URL."""
     url = secret("AMQP_URL")
     if not url:
-        return [not_set("broker", "AMQP_URL, so the asset_writer works from the database alone")]
+        return [not_set("broker", "AMQP_URL, so the asset_writer polls the database")]
     findings: list[Finding] = []
     try:
         async with inspect_broker(url) as inspection:
@@ -49,17 +49,17 @@ def _broker(url: str, product: str) -> Finding:
         return ok("broker", f"{product}, TLS")
     if is_inside(host_of(url)):
         return ok("broker", f"{product}, without TLS")
-    return warning("broker", f"{product}, without TLS", "Use amqps:// in AMQP_URL: passwords cross nets.")
+    return warning("broker", f"{product}, without TLS", "Use amqps:// in AMQP_URL: passwords are sent in plain text.")
 
 
 def _queue(name: str, facts: QueueFacts) -> Finding:
     label = "broker queue"
     if facts.state is QueueState.MISSING:
-        return ok(label, f"{name} is not there yet; services declare it when they connect")
+        return ok(label, f"{name} does not exist yet; services declare it when they connect")
     if facts.state is QueueState.OTHER_ARGUMENTS:
-        mend = "Delete that queue in RabbitMQ; services declare it anew, and Postgres knows what was in it."
-        return failed(label, f"{name} has another type or other arguments than services declare", mend)
+        action = "Delete that queue in RabbitMQ. Services declare it again; the jobs are in Postgres."
+        return failed(label, f"{name} has a different type or different arguments than the services declare", action)
     if facts.state is QueueState.NO_RIGHT:
-        mend = "Give the user of AMQP_URL the rights configure, write and read on superstoryboard.*."
-        return failed(label, f"this user may not declare {name}", mend)
+        action = "Give the user of AMQP_URL the rights configure, write and read on superstoryboard.*."
+        return failed(label, f"this user may not declare {name}", action)
     return ok(label, f"{name}, {facts.messages} waiting")

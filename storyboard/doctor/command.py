@@ -75,7 +75,7 @@ def _spend(findings: list[Finding], *, agreed: bool, as_json: bool) -> list[Find
     except CommandError as error:
         bought = failed(NAME, error.lines[0], " ".join(error.lines[1:]), error.exit_code)
     if bought is None:
-        say("No image was made, and nothing was spent.")
+        say("No image was generated, and nothing was charged.")
         return []
     bought = cleaned(bought, secrets())
     if not as_json:
@@ -101,8 +101,8 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _json(finding: Finding) -> dict[str, Any]:
-    told = {"name": finding.name, "state": finding.state.value, "found": finding.found}
-    return told | ({"mend": finding.mend} if finding.state in (State.WARNING, State.FAILED) else {})
+    told = {"name": finding.name, "state": finding.state.value, "message": finding.message}
+    return told | ({"action": finding.action} if finding.state in (State.WARNING, State.FAILED) else {})
 
 
 @contextmanager

@@ -33,7 +33,7 @@ MENDS = {
     Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
     Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must fit what they name.",
     Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
-    Problem.REFUSED: "Look into the server's log, and raise its limit of connections if that is it.",
+    Problem.REFUSED: "Check the server's log, and raise max_connections if connections are exhausted.",
 }
 
 
@@ -76,7 +76,9 @@ def _server(facts: ServerFacts) -> Finding:
         return warning("database", found, "Use PostgreSQL 15 or newer: this version is not tested.")
     if not facts.tls and not is_inside(facts.host):
         return warning(
-            "database", found, "Add sslmode=require (better verify-full) to DATABASE_URL: passwords cross nets."
+            "database",
+            found,
+            "Add sslmode=require (better verify-full) to DATABASE_URL: passwords are sent in plain text.",
         )
     return ok("database", found)
 
@@ -85,19 +87,19 @@ def _pgmq(facts: PgmqFacts) -> Finding:
     if not facts.installed:
         if facts.available:
             return failed("pgmq", "the database has no pgmq, but the server offers the extension", MIGRATE)
-        mend = "Run `storyboard migrate`, which brings its SQL; on Supabase switch on Integrations > Queues first."
-        return failed("pgmq", "the database has no pgmq", mend)
+        action = "Run `storyboard migrate`, which brings its SQL; on Supabase switch on Integrations > Queues first."
+        return failed("pgmq", "the database has no pgmq", action)
     found = "an extension" if facts.extension else "installed as plain SQL"
     if facts.missing:
-        mend = "Upgrade it (`alter extension pgmq update`): 1.4.4 and newer have them."
-        return failed("pgmq", f"{found}, without pgmq.{', pgmq.'.join(facts.missing)}", mend)
-    return ok("pgmq", f"{found}, with every function that is used")
+        action = "Upgrade PGMQ to 1.4.4 or newer (`alter extension pgmq update`)."
+        return failed("pgmq", f"{found}; missing functions: pgmq.{', pgmq.'.join(facts.missing)}", action)
+    return ok("pgmq", f"{found}, with all required functions")
 
 
 def _migrations(facts: MigrationFacts) -> Finding:
     if facts.changed:
-        mend = "Bring back the files as they were applied (git shows them), and put changes into new ones."
-        return failed("migrations", f"changed since they were applied: {_some(facts.changed)}", mend)
+        action = "Restore the files as they were applied (see git), and put changes into new migrations."
+        return failed("migrations", f"changed since they were applied: {_some(facts.changed)}", action)
     if facts.pending and not facts.applied:
         return failed("migrations", f"none of {len(facts.pending)} is applied", MIGRATE)
     if facts.pending:
@@ -105,24 +107,24 @@ def _migrations(facts: MigrationFacts) -> Finding:
             "migrations", f"{facts.applied} applied, {len(facts.pending)} pending: {_some(facts.pending)}", MIGRATE
         )
     if facts.unknown:
-        mend = "Update this program: the database is ahead of it."
-        return warning("migrations", f"applied, but unknown here: {_some(facts.unknown)}", mend)
+        action = "Update this program: the database has newer migrations."
+        return warning("migrations", f"applied, but not in this program: {_some(facts.unknown)}", action)
     return ok("migrations", f"all {facts.applied} applied")
 
 
 def _queues(queues: dict[str, bool]) -> Finding:
     missing = [name for name, present in queues.items() if not present]
     if missing:
-        mend = " ".join(f"select pgmq.create('{name}');" for name in missing)
-        return failed("queues", f"PGMQ has no {' and no '.join(missing)}", f"Make them by SQL: {mend}")
+        action = " ".join(f"select pgmq.create('{name}');" for name in missing)
+        return failed("queues", f"PGMQ has no {' and no '.join(missing)}", f"Create them by SQL: {action}")
     return ok("queues", " and ".join(queues))
 
 
 def _grants(facts: GrantFacts, *, anon_may_send: bool) -> Finding:
     if facts.missing_roles or facts.missing_functions:
         missing = [*facts.missing_roles, *(f"public.{signature}" for signature in facts.missing_functions)]
-        mend = "Apply the migrations to a database in which nobody removed them."
-        return failed("roles and rights", f"missing: {', '.join(missing)}", mend)
+        action = "Create the missing roles and functions, or migrate a new database."
+        return failed("roles and rights", f"missing: {', '.join(missing)}", action)
     if facts.excess:
         statements = [f"revoke execute on function public.{what} from {role}, public;" for role, what in facts.excess]
         return failed("roles and rights", _rights_text("may, but must not, call", facts.excess), _by_sql(statements))
@@ -137,8 +139,8 @@ async def _kv_table(inspection: Inspection, name: str) -> Finding:
     # The rule is that of the services' own setting.
     rule = next(each.pattern for each in get_args(Identifier)[1].metadata if hasattr(each, "pattern"))
     if not re.fullmatch(rule.strip("^$"), name):
-        mend = "Name a table, with or without its schema: letters, digits and underscores."
-        return failed("kv table", "KV_TABLE is no table name", mend, ExitCode.USAGE)
+        action = "Name a table, with or without its schema: letters, digits and underscores."
+        return failed("kv table", "KV_TABLE is not a valid table name", action, ExitCode.USAGE)
     return _kv(name, await inspection.kv_table(name))
 
 
@@ -151,11 +153,11 @@ def _kv(name: str, facts: KvFacts) -> Finding:
     if facts.columns.get("value") != "jsonb" or not facts.columns.get("key", "").startswith(
         ("text", "character varying")
     ):
-        mend = "Point KV_TABLE at a table (key text primary key, value jsonb); an existing one is never altered."
-        return failed("kv table", f"{name} has {shown}", mend)
+        action = "Point KV_TABLE at a table (key text primary key, value jsonb); an existing one is never altered."
+        return failed("kv table", f"{name} has {shown}", action)
     if not facts.unique_key:
-        mend = f"Make its key unique: alter table {name} add primary key (key);"
-        return failed("kv table", f"{name} has no unique key", mend)
+        action = f"Make its key unique: alter table {name} add primary key (key);"
+        return failed("kv table", f"{name} has no unique key", action)
     return _kv_access(name, facts) or ok("kv table", f"{name} ({shown})")
 
 
@@ -165,13 +167,13 @@ def _kv_access(name: str, facts: KvFacts) -> Finding | None:
     revoke = f"revoke all on table {name} from public, {', '.join(role for role, _ in facts.held)};"
     held = " and ".join(f"{role} may {rights}" for role, rights in facts.held)
     if facts.held and not facts.row_security:
-        found = f"{name} is open to whoever holds the publishable key: row-level security is off, and {held}"
+        found = f"{name} can be accessed with the publishable key: row-level security is off, and {held}"
         return warning("kv table", found, _by_sql([enable, revoke]))
     if facts.held:
-        mend = f"Where no browser needs it, mend by SQL: {revoke}"
-        return warning("kv table", f"only row-level security closes {name}: {held}", mend)
+        action = f"If no browser needs access, fix by SQL: {revoke}"
+        return warning("kv table", f"only row-level security protects {name}: {held}", action)
     if not facts.row_security:
-        return warning("kv table", f"row-level security of {name} is off: one grant would open it", _by_sql([enable]))
+        return warning("kv table", f"row-level security of {name} is off: a grant would open it", _by_sql([enable]))
     return None
 
 
@@ -183,27 +185,29 @@ async def _listen(inspection: Inspection, facts: ServerFacts) -> Finding:
         async with inspect(url) as listener:
             heard = await listener.server()
             if heard.transaction_pooled:
-                mend = (
+                action = (
                     "Set it to the direct connection (at Supabase port 5432), or leave it empty: processes then poll."
                 )
                 return failed(
-                    "listen", "DATABASE_LISTEN_URL goes through a transaction pooler, which loses LISTEN", mend
+                    "listen",
+                    "DATABASE_LISTEN_URL goes through a transaction pooler, which does not support LISTEN",
+                    action,
                 )
             if heard.server != facts.server:
-                mend = "Set it to the same database as DATABASE_URL, only without a pooler."
-                return failed("listen", "DATABASE_LISTEN_URL is another database than DATABASE_URL", mend)
+                action = "Set it to a direct connection to the database of DATABASE_URL."
+                return failed("listen", "DATABASE_LISTEN_URL and DATABASE_URL name different databases", action)
             if not await listener.hears(inspection):
-                mend = "Set DATABASE_LISTEN_URL to a direct connection, or leave it empty: processes then poll."
-                return unreachable("listen", "a notification did not arrive", mend)
+                action = "Set DATABASE_LISTEN_URL to a direct connection, or leave it empty: processes then poll."
+                return unreachable("listen", "a notification did not arrive", action)
     except InspectionError as error:
         return _problem("listen", error, "DATABASE_LISTEN_URL")
     return ok("listen", "a notification sent over DATABASE_URL arrived")
 
 
 def _problem(name: str, error: InspectionError, setting: str) -> Finding:
-    mend = MENDS[error.problem].format(setting=setting)
+    action = MENDS[error.problem].format(setting=setting)
     codes = {Problem.UNREACHABLE: ExitCode.UNREACHABLE, Problem.URL: ExitCode.USAGE}
-    return failed(name, str(error), mend, codes.get(error.problem, ExitCode.FAILED))
+    return failed(name, str(error), action, codes.get(error.problem, ExitCode.FAILED))
 
 
 def _rights_text(words: str, pairs: tuple[tuple[str, str], ...]) -> str:
@@ -211,7 +215,7 @@ def _rights_text(words: str, pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 def _by_sql(statements: list[str]) -> str:
-    return f"Mend by SQL: {' '.join(statements)}"
+    return f"Fix by SQL: {' '.join(statements)}"
 
 
 def _some(names: tuple[str, ...]) -> str:

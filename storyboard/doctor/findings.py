@@ -40,47 +40,47 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was found, and how to mend it; `code` is the exit code of a failure."""
+    """One line: what was looked at, what was found, and what to do; `code` is the exit code of a failure."""
 
     name: str
     state: State
-    found: str
-    mend: str = ""
+    message: str
+    action: str = ""
     code: ExitCode = ExitCode.FAILED
 
     @property
     def line(self) -> str:
         """The finding on one line, sentences ended by full stops."""
-        sentences = [text if text.endswith((".", "?")) else f"{text}." for text in (self.found, self.mend) if text]
+        sentences = [text if text.endswith((".", "?")) else f"{text}." for text in (self.message, self.action) if text]
         return f"{self.state:<8} {self.name:<26} {' '.join(sentences)}"
 
 
 Check = Callable[[], Awaitable[list[Finding]]]
 
 
-def ok(name: str, found: str) -> Finding:
+def ok(name: str, message: str) -> Finding:
     """All is well."""
-    return Finding(name, State.OK, found)
+    return Finding(name, State.OK, message)
 
 
-def warning(name: str, found: str, mend: str) -> Finding:
+def warning(name: str, message: str, action: str) -> Finding:
     """It works, but somebody should know."""
-    return Finding(name, State.WARNING, found, mend)
+    return Finding(name, State.WARNING, message, action)
 
 
-def failed(name: str, found: str, mend: str, code: ExitCode = ExitCode.FAILED) -> Finding:
+def failed(name: str, message: str, action: str, code: ExitCode = ExitCode.FAILED) -> Finding:
     """It does not work."""
-    return Finding(name, State.FAILED, found, mend, code)
+    return Finding(name, State.FAILED, message, action, code)
 
 
-def unreachable(name: str, found: str, mend: str) -> Finding:
+def unreachable(name: str, message: str, action: str) -> Finding:
     """Nobody answers."""
-    return failed(name, found, mend, ExitCode.UNREACHABLE)
+    return failed(name, message, action, ExitCode.UNREACHABLE)
 
 
-def not_set(name: str, found: str) -> Finding:
+def not_set(name: str, message: str) -> Finding:
     """The setting is not there, so nothing is checked."""
-    return Finding(name, State.NOT_SET, found)
+    return Finding(name, State.NOT_SET, message)
 
 
 async def run_checks(checks: Sequence[tuple[str, Check]]) -> AsyncIterator[list[Finding]]:
@@ -139,16 +139,16 @@ async def _run(name: str, check: Check) -> list[Finding]:
         async with asyncio.timeout(GROUP_SECONDS):
             return await check()
     except TimeoutError:
-        return [unreachable(name, f"no answer in {GROUP_SECONDS:g} s", "Check the network between here and there.")]
+        return [unreachable(name, f"no response within {GROUP_SECONDS:g} s", "Check the network connection to it.")]
     except CommandError as error:
         return [failed(name, error.lines[0], " ".join(error.lines[1:]), error.exit_code)]
     except Exception as error:  # noqa: BLE001 - one check that stumbles must not silence the others
-        return [failed(name, f"the check itself stumbled ({type(error).__name__})", "Report this as a fault.")]
+        return [failed(name, f"the check failed unexpectedly ({type(error).__name__})", "Report this as a bug.")]
 
 
 def cleaned(finding: Finding, hidden: Sequence[str]) -> Finding:
     """The finding without any of these words."""
-    return replace(finding, found=_clean(finding.found, hidden), mend=_clean(finding.mend, hidden))
+    return replace(finding, message=_clean(finding.message, hidden), action=_clean(finding.action, hidden))
 
 
 def _clean(text: str, hidden: Sequence[str]) -> str:

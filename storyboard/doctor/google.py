@@ -24,15 +24,15 @@ KEY_SETTING = "GOOGLE_GENERATIVE_AI_API_KEY"
 DEFAULT_REQUEST = {"storyboardId": "doctor", "prompt": "A dot"}
 KEY_FINDINGS = {
     ModelAnswer.BAD_KEY: (
-        f"{KEY_SETTING} is refused",
-        f"Make a key in Google AI Studio and put it into {KEY_SETTING}.",
+        f"{KEY_SETTING} was rejected",
+        f"Create a key in Google AI Studio and set {KEY_SETTING} to it.",
     ),
     ModelAnswer.FORBIDDEN: (
         f"{KEY_SETTING} may not call the Gemini API",
-        "Switch on the Generative Language API in the key's project, and see the key's restrictions and the region.",
+        "Enable the Generative Language API in the key's project, and check the key's restrictions and the region.",
     ),
     ModelAnswer.STRANGE: (
-        "something answers, but it is not the Gemini API",
+        "the server at this address is not the Gemini API",
         "Correct GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION, or leave them empty.",
     ),
 }
@@ -50,14 +50,14 @@ async def check_google() -> list[Finding]:
     known = [_known(catalogue, kind.name, kind.model_setting) for kind in charged_kinds()]
     if not key:
         return [
-            not_set("google key", f"{KEY_SETTING}, so models are held against the catalogue only"),
+            not_set("google key", f"{KEY_SETTING}, so models are checked against the catalogue only"),
             *(each if isinstance(each, Finding) else _by_catalogue(catalogue, each) for each in known),
         ]
     try:
         return await _ask(key, catalogue, known)
     except GoogleInspectionError as error:
-        mend = "Check that this machine reaches GOOGLE_GEMINI_BASE_URL (else generativelanguage.googleapis.com)."
-        return [unreachable("google key", str(error), mend)]
+        action = "Check that this machine reaches GOOGLE_GEMINI_BASE_URL (else generativelanguage.googleapis.com)."
+        return [unreachable("google key", str(error), action)]
 
 
 async def _ask(key: str, catalogue: Catalogue, known: list[Model | Finding]) -> list[Finding]:
@@ -83,13 +83,13 @@ def load_catalogue() -> Catalogue:
         CommandError: it cannot be read or does not make sense.
     """
     file = value("MODEL_CATALOGUE")
-    mend = "Correct MODEL_CATALOGUE, or leave it empty."
+    action = "Correct MODEL_CATALOGUE, or leave it empty."
     try:
         return Catalogue.load(Path(file) if file else None)
     except CatalogueError as error:
-        raise CommandError(ExitCode.USAGE, [str(error), mend]) from None
+        raise CommandError(ExitCode.USAGE, [str(error), action]) from None
     except OSError:
-        raise CommandError(ExitCode.USAGE, ["the file of MODEL_CATALOGUE cannot be read", mend]) from None
+        raise CommandError(ExitCode.USAGE, ["the file of MODEL_CATALOGUE cannot be read", action]) from None
 
 
 def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
@@ -98,8 +98,10 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
         model = catalogue.get(name)
     except UnknownModel:
         choices = ", ".join(each.name for each in catalogue.models(kind) if not each.retirement_warning())
-        mend = f"Set {setting} to one of the catalogue's ({choices or catalogue.default_name(kind)}), or add an entry."
-        return failed(f"{kind} model", f"{name} is not in the catalogue", mend)
+        action = (
+            f"Set {setting} to one of the catalogue's ({choices or catalogue.default_name(kind)}), or add an entry."
+        )
+        return failed(f"{kind} model", f"{name} is not in the catalogue", action)
     if model.kind != kind:
         mend = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
         return failed(f"{kind} model", f"{name} makes {model.kind}s", mend)
@@ -107,10 +109,10 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
         parse_generation(kind, {"storyboardId": "doctor", "prompt": "A dot"}), catalogue, name
     )
     if violations:
-        mend = f"Set {setting} to a model that can; requests that name no size fail with this one."
+        action = f"Set {setting} to a model that can; requests that name no size fail with this one."
         if model.refuse:
-            mend = _replace_by(catalogue, model)
-        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", mend)
+            action = _replace_by(catalogue, model)
+        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", action)
     return model
 
 
@@ -121,21 +123,25 @@ async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Fin
         if answer in KEY_FINDINGS:
             return failed("google key", *KEY_FINDINGS[answer])
     if all(answer is ModelAnswer.BUSY for answer in told):
-        return warning("google key", "Google is busy or the quota is used up", "Try again in some minutes.")
+        return warning("google key", "Google is overloaded or the quota is exhausted", "Try again in a few minutes.")
     return ok("google key", f"{KEY_SETTING} is accepted")
 
 
 def _model(catalogue: Catalogue, model: Model, answer: ModelAnswer | None) -> Finding:
     name = f"{model.kind} model"
     if answer is ModelAnswer.MISSING:
-        found = f"{model.name} does not answer to this key"
+        found = f"{model.name} is not available to this key"
         if model.retirement_warning():
             found = model.refusal
         return failed(name, found, _replace_by(catalogue, model))
     if answer is None:
-        return warning(name, f"{model.name} is on route {model.route}, which is not asked here", "Try it with a job.")
+        return warning(
+            name, f"{model.name} is on route {model.route}, which is not checked", "Create a job to test it."
+        )
     if answer is ModelAnswer.BUSY:
-        return warning(name, f"{model.name}: Google is busy or the quota is used up", "Try again in some minutes.")
+        return warning(
+            name, f"{model.name}: Google is overloaded or the quota is exhausted", "Try again in a few minutes."
+        )
     return _by_catalogue(catalogue, model)
 
 

@@ -13,7 +13,7 @@ from superstoryboard.providers.google.files import GOOGLE
 from superstoryboard.providers.google.veo import ROUTE, VeoGemini
 
 NAME = "operation list"
-BY_HAND = "Where a submit has no answer, look for the operation in the worker's log: `storyboard record-operation`."
+BY_HAND = "If a submit gets no response, find the operation in the worker's log and run `storyboard record-operation`."
 
 
 async def check_listing() -> list[Finding]:
@@ -24,7 +24,7 @@ async def check_listing() -> list[Finding]:
         return []
     model = catalogue.get(name)
     if model.route != ROUTE:
-        return [ok(NAME, f"route {model.route} of {model.name} has none; a lost operation is recorded by hand")]
+        return [ok(NAME, f"route {model.route} of {model.name} has none; use `storyboard record-operation`")]
     return [await _listed(key, catalogue, model)]
 
 
@@ -38,11 +38,13 @@ async def _listed(key: str, catalogue: Catalogue, model: Model) -> Finding:
     try:
         listed = await veo.recent(model.name)
     except ProviderFailure as failure:
-        return unreachable(NAME, f"no list came: {failure.error.message}", "Try again in some minutes.")
+        return unreachable(
+            NAME, f"the operations could not be listed: {failure.error.message}", "Try again in a few minutes."
+        )
     finally:
         await veo.aclose()
     if not veo.lists:
         return warning(NAME, f"Google lists no operations of {model.name}", BY_HAND)
     if listed and not any(each.mark or (each.created_at and each.prompt) for each in listed):
-        return warning(NAME, f"Google lists {len(listed)} operations, but not what was asked of them", BY_HAND)
-    return ok(NAME, f"Google lists {len(listed)} operations of {model.name}; a lost one can be found there")
+        return warning(NAME, f"Google lists {len(listed)} operations, but not their requests", BY_HAND)
+    return ok(NAME, f"Google lists {len(listed)} operations of {model.name}; a lost one can be found")

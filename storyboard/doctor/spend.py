@@ -1,4 +1,4 @@
-"""`--spend`: one cheapest image by the real route, through ingest where it is reachable, else straight from Google."""
+"""`--spend`: one cheapest image by the real route, through ingest where it is reachable, else directly from Google."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Plan:
     @property
     def question(self) -> str:
         """What people are asked before money is spent."""
-        way = "through ingest, workers and Storage" if self.through_ingest else "straight from Google"
-        return f"Make one image with {self.model} {way}, for about ${self.usd}?"
+        way = "through ingest, workers and Storage" if self.through_ingest else "directly from Google"
+        return f"Generate one image with {self.model} {way}, for about ${self.usd}?"
 
 
 def plan(findings: Iterable[Finding], catalogue: Catalogue) -> Plan | Finding:
@@ -59,8 +59,8 @@ def plan(findings: Iterable[Finding], catalogue: Catalogue) -> Plan | Finding:
         return Plan(model.name, usd, through_ingest=True)
     if "google key" in good and secret(KEY_SETTING):
         return Plan(model.name, usd, through_ingest=False)
-    mend = f"Mend INGEST_ADDRESS and STORYBOARD_TOKEN, or set {KEY_SETTING}."
-    return failed(NAME, "no image was made: neither ingest nor Google is there", mend)
+    action = f"Correct INGEST_ADDRESS and STORYBOARD_TOKEN, or set {KEY_SETTING}."
+    return failed(NAME, "no image was generated: neither ingest nor Google is reachable", action)
 
 
 def cheapest(catalogue: Catalogue) -> Model:
@@ -96,7 +96,7 @@ def _ended(job: Job, seconds: float) -> Finding:
         return ok(NAME, f"{shape}, stored after {seconds:.1f} s at {asset.url} (job {job.id})")
     if job.state not in TERMINAL_STATES:
         found = f"job {job.id} is still {state_word(job.state)} after {seconds:.0f} s"
-        return unreachable(NAME, found, f"See whether workers run; `storyboard watch {job.id}` shows how it goes on.")
+        return unreachable(NAME, found, f"Check that the workers run. `storyboard watch {job.id}` follows the job.")
     found = f"job {job.id} ended {state_word(job.state)}: {error_text(job.error)}"
     return failed(NAME, found, "docs/STATES.md says what each class of error means.")
 
@@ -113,10 +113,10 @@ async def _straight(plan: Plan, begun: float) -> Finding:
         data = await provider.generate(call, timeout_seconds=CALL_SECONDS)
         picture = await probe_bytes(data, Media.IMAGE)
     except ProviderFailure as error:
-        found = f"Google made none: {error.error.error_class}/{error.error.code}: {error.error.message}"
+        found = f"Google returned no image: {error.error.error_class}/{error.error.code}: {error.error.message}"
         return failed(NAME, found, "docs/STATES.md says what each class of error means.")
     except MediaError as error:
-        return failed(NAME, f"what came is no picture: {error}", "Try another model.")
+        return failed(NAME, f"the result is not an image: {error}", "Try another model.")
     finally:
         await provider.aclose()
     shape = f"{picture.media_type}, {picture.width}x{picture.height}, {len(data)} bytes"

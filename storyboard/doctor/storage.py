@@ -31,7 +31,7 @@ from superstoryboard.storage.buckets import (
 from superstoryboard.storage.causes import Cause
 
 DEFAULT_STAGING_BUCKET = "artifact-staging"
-START_WRITER = "Start the asset_writer, which makes missing buckets at its start, or make it in the dashboard."
+START_WRITER = "Start the asset_writer, which creates missing buckets, or create it in the dashboard."
 
 
 async def check_storage() -> list[Finding]:
@@ -51,7 +51,7 @@ async def check_storage() -> list[Finding]:
             findings += await _staging_key(inspection)
     except StorageInspectionError as error:
         findings.append(
-            unreachable("storage", str(error), "Try again; if it stays, look at the project's health page.")
+            unreachable("storage", str(error), "Try again. If the problem persists, check the project's health page.")
         )
     return findings
 
@@ -61,17 +61,17 @@ async def _address(name: str, setting: str, url: str) -> Finding:
     if problem is not None:
         found, _, right = problem.partition("; ")
         return failed(name, f"{setting}: {found}", f"{right[:1].upper()}{right[1:]}", ExitCode.USAGE)
-    mend = f"Set {setting} to the project's URL, such as https://PROJECT.supabase.co, without a path."
+    action = f"Set {setting} to the project's URL, such as https://PROJECT.supabase.co, without a path."
     try:
         async with inspect_storage(url) as inspection:
             answers = await inspection.is_storage()
     except StorageInspectionError as error:
-        return unreachable(name, str(error), mend)
+        return unreachable(name, str(error), action)
     if not answers:
-        return failed(name, f"something answers at {setting}, but it is not Supabase Storage", mend)
+        return failed(name, f"the server at {setting} is not Supabase Storage", action)
     if url.startswith("http://") and not is_inside(host_of(url)):
-        return warning(name, f"{setting} answers, without TLS", "Use https: keys cross nets.")
-    return ok(name, f"{setting} answers")
+        return warning(name, f"{setting} responds, without TLS", "Use https: keys are sent in plain text.")
+    return ok(name, f"{setting} responds")
 
 
 def _api_key() -> str | None:
@@ -82,17 +82,17 @@ async def _secret_key(inspection: StorageInspection) -> list[Finding]:
     key, setting = secret_key()
     if not key:
         return [not_set("secret key", "SUPABASE_SECRET_KEY, so buckets cannot be listed")]
-    mend = f"Copy the secret key (sb_secret_…) of this project into {setting}: Project Settings > API Keys."
+    action = f"Copy the secret key (sb_secret_…) of this project into {setting}: Project Settings > API Keys."
     sort = describe_storage_key(key)
     token = read_token(key)
     if key.startswith("sb_publishable_") or (token and token.role not in ("", "service_role")):
-        return [failed("secret key", f"{setting} holds no secret key but a {sort}", mend)]
+        return [failed("secret key", f"{setting} is not a secret key but a {sort}", action)]
     buckets = await inspection.buckets(key) if _can_be_sent(key) else Rights.BAD_KEY
     if isinstance(buckets, Rights):
         if buckets.cause is not None:
             return [_refused(setting, "secret key", key, buckets.cause)]
-        words = "is refused" if buckets is Rights.BAD_KEY else "may not list buckets"
-        return [failed("secret key", f"{setting} ({sort}) {words}", mend)]
+        words = "was rejected" if buckets is Rights.BAD_KEY else "may not list buckets"
+        return [failed("secret key", f"{setting} ({sort}) {words}", action)]
     return [ok("secret key", f"{setting} ({sort}) lists {len(buckets)} buckets"), *_buckets(buckets)]
 
 
@@ -117,16 +117,16 @@ def _bucket(wanted: BucketDefinition, found: Bucket | None) -> Finding:
     text = _describe(found)
     if found.public != wanted.public:
         if wanted.public:
-            return failed(name, f"it is private, so nobody can read the URLs of its assets ({text})", "Make it public.")
+            return failed(name, f"it is private, so its public asset URLs do not work ({text})", "Make it public.")
         if wanted.allowed_mime_types is not None:
             setting = "IMAGES_URL" if wanted.id == IMAGES.id else "VIDEOS_URL"
-            mend = f"Make it private, or set {setting}=public."
-            return warning(name, f"it is public, although {setting}=signed: anyone reads it unsigned ({text})", mend)
-        return warning(name, f"it is public: anyone reads unchecked artifacts ({text})", "Make it private.")
+            action = f"Make it private, or set {setting}=public."
+            return warning(name, f"it is public, although {setting}=signed: anyone can read it ({text})", action)
+        return warning(name, f"it is public: anyone can read unchecked artifacts ({text})", "Make it private.")
     lacking = _lacking_types(wanted, found)
     if lacking:
-        mend = f"Allow {', '.join(lacking)} in it: assets of other types become dead letters."
-        return failed(name, f"it does not take {', '.join(lacking)} ({text})", mend)
+        action = f"Allow {', '.join(lacking)} in it: assets of other types become dead letters."
+        return failed(name, f"it does not accept {', '.join(lacking)} ({text})", action)
     return _limit(name, wanted, found, text)
 
 
@@ -134,16 +134,14 @@ def _limit(name: str, wanted: BucketDefinition, found: Bucket, text: str) -> Fin
     limit = found.file_size_limit
     enough = wanted.file_size_limit or VIDEOS.file_size_limit or 0
     if limit is not None and limit < enough:
-        mend = f"Raise its limit to {enough} bytes: larger assets become dead letters."
-        return warning(name, f"it takes at most {limit} bytes ({text})", mend)
+        action = f"Raise its limit to {enough} bytes: larger assets become dead letters."
+        return warning(name, f"it accepts at most {limit} bytes ({text})", action)
     if limit is None and wanted.file_size_limit is not None:
-        mend = (
-            f"See that the project's global limit is {wanted.file_size_limit} bytes or more; else larger assets fail."
-        )
-        return warning(name, f"it has no limit of its own, so the project's holds ({text})", mend)
+        action = f"Check that the project's global limit is at least {wanted.file_size_limit} bytes."
+        return warning(name, f"it has no file size limit, so the project's limit applies ({text})", action)
     if wanted.allowed_mime_types is not None and found.allowed_mime_types is None:
-        mend = f"Restrict it to {', '.join(wanted.allowed_mime_types)}."
-        return warning(name, f"it takes every media type ({text})", mend)
+        action = f"Restrict it to {', '.join(wanted.allowed_mime_types)}."
+        return warning(name, f"it accepts every media type ({text})", action)
     return ok(name, text)
 
 
@@ -176,8 +174,8 @@ async def _staging_key(inspection: StorageInspection) -> list[Finding]:
     if broken is not None:
         return [broken]
     if key == cleaner:
-        mend = "Give workers a key of their own that can write the staging bucket only."
-        return [warning("staging key", "it is the secret key, which can write every bucket", mend)]
+        action = "Create a staging key that can write the staging bucket only (docs/STAGING-KEY.md)."
+        return [warning("staging key", "it is the secret key, which can write every bucket", action)]
     return [await _only_staging(inspection, key, cleaner, bucket)]
 
 
@@ -190,15 +188,15 @@ def _broken_staging(done: ProbeResult, bucket: str, key: str) -> Finding | None:
     if done.write.cause is not None:
         return _refused("SUPABASE_STAGING_KEY", "staging key", key, done.write.cause)
     if done.write is Rights.MISSING:
-        other = "or the key is signed for another project, which looks the same"
+        other = "or the key was signed for another project"
         return failed("staging key", f"the bucket {bucket} is missing, {other}", START_WRITER)
     if done.write is Rights.OTHER_LIMITS:
-        mend = "Take its limits of size and media type away, or name another one in STAGING_BUCKET."
-        return failed("staging key", f"the bucket {bucket} does not take a small PNG", mend)
+        action = "Remove its limits on size and media type, or set STAGING_BUCKET to another bucket."
+        return failed("staging key", f"the bucket {bucket} rejects a small PNG", action)
     verbs = {"write": done.write, "read": done.read, "delete": done.delete}
     lacking = [verb for verb, rights in verbs.items() if rights is not None and rights is not Rights.ALLOWED]
     if lacking:
-        left = f"; the test object {done.left_behind} stayed, remove it by hand" if done.left_behind else ""
+        left = f"; the test object {done.left_behind} must be removed by hand" if done.left_behind else ""
         return failed("staging key", f"it may not {' or '.join(lacking)} in {bucket}{left}", policies)
     return None
 
@@ -212,23 +210,25 @@ async def _only_staging(inspection: StorageInspection, key: str, cleaner: str, b
     left = [done.left_behind for done in results.values() if done.left_behind]
     sort = describe_storage_key(key)
     if writable:
-        stayed = f"; test objects stayed: {', '.join(left)}" if left else ""
-        mend = f"Use a key whose role has policies for bucket {bucket} alone."
-        return warning("staging key", f"it ({sort}) can also write {', '.join(writable)}{stayed}", mend)
+        stayed = f"; these test objects could not be removed: {', '.join(left)}" if left else ""
+        action = f"Use a key whose role has policies for bucket {bucket} alone."
+        return warning("staging key", f"it ({sort}) can also write {', '.join(writable)}{stayed}", action)
     token = read_token(key)
     if token is not None and token.expires_soon:
-        return warning("staging key", f"works in {bucket} only ({sort})", "Mint a new one in time.")
+        return warning("staging key", f"works in {bucket} only ({sort})", "Create a new one before it expires.")
     return ok("staging key", f"writes, reads and deletes in {bucket} only ({sort})")
 
 
 def _refused_staging_key(key: str) -> Finding:
-    mend = "Mint it anew for this project (its JWT secret must be this project's), and see that it has not expired."
-    return failed("staging key", f"SUPABASE_STAGING_KEY ({describe_storage_key(key)}) is refused", mend)
+    action = "Create it again, signed with this project's JWT secret, and check that it has not expired."
+    return failed("staging key", f"SUPABASE_STAGING_KEY ({describe_storage_key(key)}) was rejected", action)
 
 
 def _refused(setting: str, name: str, key: str, cause: Cause) -> Finding:
-    why, _, mend = str(cause).partition(": ")
-    return failed(name, f"{setting} ({describe_storage_key(key)}) is refused: {why}", f"{mend[:1].upper()}{mend[1:]}")
+    why, _, action = str(cause).partition(": ")
+    return failed(
+        name, f"{setting} ({describe_storage_key(key)}) was rejected: {why}", f"{action[:1].upper()}{action[1:]}"
+    )
 
 
 def _can_be_sent(key: str) -> bool:

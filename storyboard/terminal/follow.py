@@ -97,7 +97,7 @@ class _Follower:
             if not cut and self._finished():
                 return
             if broken and self.pause_seconds == FIRST_PAUSE_SECONDS:
-                self.display.note(f"The connection broke; resuming after event {self.request.after_sequence}.")
+                self.display.note(f"The connection was lost; resuming after event {self.request.after_sequence}.")
             time.sleep(self.pause_seconds)
             self.pause_seconds = min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
 

@@ -8,45 +8,48 @@ import typer
 
 from storyboard.api.settings import DEFAULT_STORYBOARD
 
-ENTITY_PANEL = "What it is for"
-ASK_PANEL = "What to make"
-RUN_PANEL = "How to run it"
+ENTITY_PANEL = "Target"
+ASK_PANEL = "Content"
+RUN_PANEL = "Execution"
 
-Prompt = Annotated[str, typer.Argument(help="What to make, in words.", show_default=False)]
+Prompt = Annotated[str, typer.Argument(help="Description of the image or video.", show_default=False)]
 Storyboard = Annotated[
     str,
     typer.Option(
         "--storyboard",
         metavar="ID",
         envvar="STORYBOARD_ID",
-        help="Storyboard that the scene or character belongs to.",
+        help="ID of the storyboard.",
         rich_help_panel=ENTITY_PANEL,
     ),
 ]
 STORYBOARD_DEFAULT = DEFAULT_STORYBOARD
 Scene = Annotated[
-    str, typer.Option("--scene", metavar="ID", help="Scene that gets the result.", rich_help_panel=ENTITY_PANEL)
+    str,
+    typer.Option("--scene", metavar="ID", help="ID of the scene that gets the asset.", rich_help_panel=ENTITY_PANEL),
 ]
 Character = Annotated[
     str,
-    typer.Option("--character", metavar="ID", help="Character that gets the result.", rich_help_panel=ENTITY_PANEL),
+    typer.Option(
+        "--character", metavar="ID", help="ID of the character that gets the asset.", rich_help_panel=ENTITY_PANEL
+    ),
 ]
 Model = Annotated[
     str,
-    typer.Option("--model", metavar="NAME", help="Model; else the installation's default.", rich_help_panel=ASK_PANEL),
+    typer.Option("--model", metavar="NAME", help="Model; default: the installation's.", rich_help_panel=ASK_PANEL),
 ]
 RequestId = Annotated[
     str,
     typer.Option(
         "--request-id",
         metavar="ID",
-        help="The same id never makes a second job, however often the command is repeated.",
+        help="Idempotency key: repeating the command with the same id creates no second job.",
         rich_help_panel=RUN_PANEL,
     ),
 ]
 Labels = Annotated[
     list[str],
-    typer.Option("--label", metavar="KEY=VALUE", help="Label of your own; may be repeated.", rich_help_panel=RUN_PANEL),
+    typer.Option("--label", metavar="KEY=VALUE", help="Label; may be repeated.", rich_help_panel=RUN_PANEL),
 ]
 Detach = Annotated[
     bool,

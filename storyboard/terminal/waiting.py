@@ -52,7 +52,7 @@ def wait_for(ingest: Ingest, jobs: Sequence[Job]) -> list[Job]:
 @contextmanager
 def jobs_go_on(job_ids: Sequence[str]) -> Iterator[None]:
     """Whatever ends the wait, the jobs go on: say so, and how to watch them."""
-    advice = f"{'The job goes' if len(job_ids) == 1 else 'The jobs go'} on. {_how_to_watch(job_ids)}"
+    advice = f"{'The job continues' if len(job_ids) == 1 else 'The jobs continue'}. {_how_to_watch(job_ids)}"
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -75,5 +75,5 @@ def exit_by(jobs: Sequence[Job]) -> None:
 
 def _how_to_watch(job_ids: Sequence[str]) -> str:
     if 0 < len(job_ids) <= NAMED_AT_MOST:
-        return f"Watch: storyboard watch {' '.join(job_ids)}"
-    return "Look: storyboard jobs"
+        return f"Follow: storyboard watch {' '.join(job_ids)}"
+    return "List: storyboard jobs"

@@ -51,7 +51,7 @@ class Broker:
                 if handle is not None:
                     await self.consume(handle)
             except FAULTS as error:
-                log.info("RabbitMQ went away while consuming began", kind=type(error).__name__)
+                log.info("RabbitMQ disconnected while the consumer started", kind=type(error).__name__)
             else:
                 await self._connection.wait_lost()
                 log.info("The connection to RabbitMQ was lost")
@@ -68,7 +68,7 @@ class Broker:
                 await self._connection.open()
             except FAULTS as error:
                 if not warned:
-                    log.warning("RabbitMQ does not answer; trying on", kind=fault_kind(error))
+                    log.warning("RabbitMQ is unavailable; retrying", kind=fault_kind(error))
                     warned = True
                     self._seen.away()
                 await asyncio.sleep(RECONNECT_SECONDS)
@@ -92,7 +92,9 @@ class Broker:
         try:
             await self._connection.publish(message, READY_QUEUE, mandatory=True)
         except FAULTS as error:
-            log.info("ArtifactReady was not published; the row will be polled", kind=type(error).__name__)
+            log.info(
+                "ArtifactReady was not published; the asset_writer polls for the artifact", kind=type(error).__name__
+            )
             return False
         return True
 
@@ -136,7 +138,7 @@ async def _receive(message: AbstractIncomingMessage, handle: Handler) -> None:
         try:
             await handle(ready)
         except Exception as error:  # noqa: BLE001 - a failed delivery goes back, whatever failed
-            log.warning("A delivery failed and goes back", kind=type(error).__name__)
+            log.warning("A delivery failed and is redelivered", kind=type(error).__name__)
             await _answer(message.nack(requeue=True))
         else:
             await _answer(message.ack())
@@ -146,10 +148,10 @@ async def _bury(message: AbstractIncomingMessage, handle: Handler) -> None:
     """Dead letters are hints too: try once more, log, and let the row's poll do the rest."""
     try:
         ready = ArtifactReady.FromString(message.body)
-        log.warning("A dead delivery is tried once more", artifact_id=ready.artifact_id)
+        log.warning("A dead-lettered delivery is tried once more", artifact_id=ready.artifact_id)
         await handle(ready)
     except Exception as error:  # noqa: BLE001 - the artifact row stays and is polled
-        log.warning("A dead delivery is dropped", message_id=message.message_id, kind=type(error).__name__)
+        log.warning("A dead-lettered delivery is dropped", message_id=message.message_id, kind=type(error).__name__)
     await _answer(message.ack())
 
 
@@ -159,4 +161,4 @@ async def _answer(answer: Any) -> None:
         async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
             await answer
     except FAULTS as error:
-        log.info("A delivery could not be answered and will come again", kind=type(error).__name__)
+        log.info("A delivery could not be acknowledged and will be redelivered", kind=type(error).__name__)

@@ -116,4 +116,4 @@ class Connection:
                 async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                     await connection.close()
             except FAULTS as error:
-                log.info("The broker connection was closed already", kind=type(error).__name__)
+                log.info("The broker connection was already closed", kind=type(error).__name__)

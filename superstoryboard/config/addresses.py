@@ -22,7 +22,7 @@ def address_problem(url: str, *, path_allowed: bool = False) -> str | None:
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host:
-        return "it is no http or https URL; set it to the project's URL, such as https://PROJECT.supabase.co"
+        return "it is not an http or https URL; set it to the project's URL, such as https://PROJECT.supabase.co"
     path = parts.path.rstrip("/")
     if (path and not path_allowed) or API_PATH.search(path) or parts.query or parts.fragment:
         right = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"

@@ -52,7 +52,7 @@ def _path(environment: MutableMapping[str, str]) -> Path | None:
         return Path(named) if named else None
     found = next((path for path in _candidates() if path.is_file()), None)
     if found is not None and found.stat().st_uid not in (os.geteuid(), 0):
-        raise EnvFileError(f"{found} belongs to another user; name it in {VARIABLE} if it is to be read")
+        raise EnvFileError(f"{found} belongs to another user; set {VARIABLE} to its path to read it")
     return found
 
 
@@ -73,5 +73,5 @@ def load_or_exit() -> Path | None:
     try:
         return load_env_file()
     except EnvFileError as error:
-        sys.stderr.write(f"Settings are not usable:\n{error}\n")
+        sys.stderr.write(f"The settings are not valid:\n{error}\n")
         sys.exit(2)

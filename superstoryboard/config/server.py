@@ -36,7 +36,9 @@ class ServerSettings(Settings):
             raise ValueError("AUTH_DISABLED is allowed only where GRPC_LISTEN is a loopback address")
         secret = self.supabase_jwt_secret
         if secret is not None and len(secret.get_secret_value().encode()) < SHORTEST_SECRET_BYTES:
-            raise ValueError(f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes: it can be guessed")
+            raise ValueError(
+                f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes: it is too easy to guess"
+            )
         if not self.auth_disabled and secret is None:
             raise ValueError("SUPABASE_JWT_SECRET is required (or AUTH_DISABLED=true on loopback)")
         return self

@@ -114,9 +114,9 @@ def read_or_exit(kind: type[AnySettings], *, check_only: bool = False) -> AnySet
         settings = kind.read()
     except SettingsError as error:
         also = f" (from the environment and {file})" if file else ""
-        sys.stderr.write(f"Settings are not usable{also}:\n{error}\n")
+        sys.stderr.write(f"The settings are not valid{also}:\n{error}\n")
         sys.exit(2)
     if check_only:
-        sys.stdout.write("Settings are usable.\n")
+        sys.stdout.write("The settings are valid.\n")
         sys.exit(0)
     return settings

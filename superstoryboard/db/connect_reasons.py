@@ -10,14 +10,14 @@ from psycopg.rows import DictRow
 
 REASONS = {
     "certificate verify failed": "its certificate is not signed by sslrootcert's CA",
-    "does not match host name": "its certificate is for another host name",
+    "does not match host name": "its certificate names a different host",
     "root certificate file": "the file of sslrootcert cannot be read",
-    "server does not support SSL": "it offers no TLS, which sslmode demands",
-    "no pg_hba.conf entry": "it refuses this user, address or connection without TLS",
-    "password authentication failed": "it refuses the user or the password",
+    "server does not support SSL": "it does not support TLS, which sslmode requires",
+    "no pg_hba.conf entry": "it rejects this user, address or connection without TLS (pg_hba.conf)",
+    "password authentication failed": "it rejected the user or the password",
     "does not exist": "there is no such database or user",
-    "too many clients": "it has no connection left for us",
-    "remaining connection slots": "it has no connection left for us",
+    "too many clients": "it has no free connections",
+    "remaining connection slots": "it has no free connections",
 }
 """By a part of what libpq says. Its own text holds addresses, which no log line shows."""
 

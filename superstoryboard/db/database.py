@@ -170,7 +170,7 @@ class Database:
             self._away_since = time.monotonic()
             self._seen.away()
             log.warning(
-                "The database does not answer; waiting for it",
+                "The database is unavailable; waiting for it",
                 kind=type(error).__name__,
                 **self._refusals.fields(),
             )
@@ -183,7 +183,7 @@ class Database:
         """One statement that was under way when the others failed says nothing about now."""
         self._answered = time.monotonic()
         if self._away_since is not None and begun > self._away_since:
-            log.info("The database answers again", away_seconds=round(time.monotonic() - self._away_since, 1))
+            log.info("The database is available again", away_seconds=round(time.monotonic() - self._away_since, 1))
             self._away_since = None
             self._seen.back()
 

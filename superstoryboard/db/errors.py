@@ -21,7 +21,7 @@ OUR_SCHEMAS = ("superstoryboard", "pgmq")
 class DatabaseUnavailableError(Exception):
     """The database was away for longer than the caller's patience; whether the statement was done is not known."""
 
-    def __init__(self, message: str = "the database is not reachable at the moment") -> None:
+    def __init__(self, message: str = "the database is not reachable; try again") -> None:
         super().__init__(message)
 
 
@@ -36,14 +36,14 @@ class StatementTimeoutError(DatabaseUnavailableError):
     """The server cancelled the statement: it ran into its time limit, or an administrator stopped it."""
 
     def __init__(self) -> None:
-        super().__init__("the database took too long to answer")
+        super().__init__("the database did not respond in time")
 
 
 class PoolBusyError(DatabaseUnavailableError):
     """All connections of this process are in use by its own work. The database is well."""
 
     def __init__(self) -> None:
-        super().__init__("all database connections of this service are in use")
+        super().__init__("all database connections of this service are in use; try again")
 
 
 def unavailable(error: Exception, *, connecting_fails: bool = False) -> DatabaseUnavailableError | None:

@@ -22,7 +22,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 30
 """How long a table that somebody else holds is waited for: whoever comes after us waits for us meanwhile."""
 STAGING_BUCKET = "artifact-staging"
-NOTHING_CHANGED = "Nothing was changed: correct this and migrate again."
+NOTHING_CHANGED = "Nothing was changed. Correct this and run `storyboard migrate` again."
 
 
 class MigrationError(Exception):
@@ -51,7 +51,7 @@ def read_migrations(folder: Path = MIGRATIONS) -> list[Migration]:
     """
     files = sorted(folder.glob("[0-9]*_*.sql"))
     if not files:
-        raise MigrationError(f"{folder} has no migrations: the installation is incomplete. Install it again.")
+        raise MigrationError(f"{folder} has no migrations: the installation is incomplete. Reinstall the package.")
     return [Migration(file.stem.partition("_")[0], file.stem.partition("_")[2], file.read_text()) for file in files]
 
 
@@ -139,7 +139,9 @@ def _apply(connection: Connection, migration: Migration) -> list[str]:
 
 def _advice(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.LockNotAvailable):
-        return f"Another session holds a lock on what is to be changed (see pg_stat_activity). {NOTHING_CHANGED}"
+        return (
+            f"Another session has locked an object that the migration changes (see pg_stat_activity). {NOTHING_CHANGED}"
+        )
     return NOTHING_CHANGED
 
 

@@ -41,7 +41,7 @@ class Wakeups:
             except psycopg.OperationalError:
                 keep_cancel(cancels)
                 if self._listening:
-                    log.info("Nothing listens for wake-ups; polling until it does", channel=self._channel)
+                    log.info("LISTEN is unavailable; polling until it is restored", channel=self._channel)
                 self._listening = False
                 self.wake()
                 await asyncio.sleep(RECONNECT_SECONDS)

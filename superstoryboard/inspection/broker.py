@@ -89,7 +89,7 @@ class BrokerInspection:
         except ChannelAccessRefused:
             return QueueFacts(QueueState.NO_RIGHT)
         except FAULTS as error:
-            raise BrokerInspectionError(BrokerProblem.UNREACHABLE, "RabbitMQ stopped answering") from error
+            raise BrokerInspectionError(BrokerProblem.UNREACHABLE, "RabbitMQ stopped responding") from error
         return QueueFacts(QueueState.AS_DECLARED, messages)
 
     async def _messages(self, name: str) -> int:
@@ -136,11 +136,13 @@ def _problem(error: Exception) -> BrokerInspectionError:
     if any(isinstance(each, ssl.SSLError) for each in causes):
         return BrokerInspectionError(BrokerProblem.TLS, "the port does not speak TLS")
     if any(isinstance(each, AuthenticationError) for each in causes) or "access_refused" in words:
-        return BrokerInspectionError(BrokerProblem.PASSWORD, "the user or password is refused")
+        return BrokerInspectionError(BrokerProblem.PASSWORD, "the user or password was rejected")
     if "openok" in words or "not_allowed" in words:  # the server closes where it should open the virtual host
-        return BrokerInspectionError(BrokerProblem.VHOST, "the virtual host is missing, or this user may not use it")
+        return BrokerInspectionError(
+            BrokerProblem.VHOST, "the virtual host does not exist, or this user has no access to it"
+        )
     if isinstance(error, ValueError | KeyError) and not isinstance(error, AMQPConnectionError):
-        return BrokerInspectionError(BrokerProblem.URL, "it is no URL of a broker")
+        return BrokerInspectionError(BrokerProblem.URL, "it is not the URL of a broker")
     return BrokerInspectionError(BrokerProblem.UNREACHABLE, "RabbitMQ is not reachable")
 
 

@@ -279,7 +279,7 @@ async def inspect(url: str) -> AsyncIterator[Inspection]:
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError:  # its words would quote the URL
-        raise InspectionError(Problem.URL, "it is no URL of a PostgreSQL database") from None
+        raise InspectionError(Problem.URL, "it is not the URL of a PostgreSQL database") from None
     with spoken():
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS * 2):
             connection = await AsyncConnection.connect(

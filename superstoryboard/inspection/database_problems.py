@@ -36,7 +36,7 @@ def spoken() -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise InspectionError(Problem.UNREACHABLE, "the database does not answer in time") from None
+        raise InspectionError(Problem.UNREACHABLE, "the database did not respond in time") from None
     except InsufficientPrivilege as error:
         raise InspectionError(Problem.RIGHTS, error.diag.message_primary or "permission denied") from None
     except psycopg.OperationalError as error:
@@ -45,7 +45,7 @@ def spoken() -> Iterator[None]:
         raise InspectionError(Problem.REFUSED, error.diag.message_primary or "a table is missing") from None
     except psycopg.Error as error:
         reason = error.sqlstate or type(error).__name__
-        raise InspectionError(Problem.REFUSED, f"the database refuses a look ({reason})") from None
+        raise InspectionError(Problem.REFUSED, f"the database rejected a query ({reason})") from None
 
 
 def _connection_problem(error: psycopg.OperationalError) -> InspectionError:
@@ -61,13 +61,13 @@ _CONNECTION_PROBLEMS = (
     (
         ("password", "authentication", "sasl", "tenant or user not found"),
         Problem.PASSWORD,
-        "the user or password is refused",
+        "the user or password was rejected",
     ),
-    (("no pg_hba.conf entry",), Problem.RIGHTS, "the server does not let this user in from this machine"),
-    (('role "',), Problem.PASSWORD, "the server knows no such user"),
-    (('database "',), Problem.DATABASE, "the server has no such database"),
-    (("certificate", "ssl", "tls"), Problem.TLS, "TLS cannot be set up as sslmode asks"),
-    (("too many", "remaining connection slots", "max clients"), Problem.REFUSED, "all connections are taken"),
+    (("no pg_hba.conf entry",), Problem.RIGHTS, "the server does not accept this user from this machine"),
+    (('role "',), Problem.PASSWORD, "the user does not exist"),
+    (('database "',), Problem.DATABASE, "the database does not exist"),
+    (("certificate", "ssl", "tls"), Problem.TLS, "TLS cannot be established as sslmode requires"),
+    (("too many", "remaining connection slots", "max clients"), Problem.REFUSED, "all connections are in use"),
     (("starting up", "shutting down"), Problem.UNREACHABLE, "the database is starting up or shutting down"),
     (("invalid", "unsupported"), Problem.URL, "a part of the URL cannot be used"),
 )

@@ -56,7 +56,7 @@ class GoogleInspection:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self._http.get(f"{self._root}/models/{name}", headers={KEY_HEADER: self._api_key})
         except (TimeoutError, httpx.TimeoutException):
-            raise GoogleInspectionError("Google does not answer in time") from None
+            raise GoogleInspectionError("Google did not respond in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise GoogleInspectionError(f"Google is not reachable ({type(error).__name__})") from None
         return _answer(response)

@@ -42,7 +42,7 @@ class Rights(StrEnum):
     MISSING = "MISSING"
     """The bucket or object is not there, or the key may not see it."""
     OTHER_LIMITS = "OTHER_LIMITS"
-    """The bucket does not take a small PNG."""
+    """The bucket rejects a small PNG."""
     EXPIRED = "EXPIRED"
     SIGNATURE = "SIGNATURE"
     ROLE = "ROLE"
@@ -153,7 +153,7 @@ class StorageInspection:
                     method, f"{self._root}/{path}", content=content, headers={**self._headers(key), **(headers or {})}
                 )
         except (TimeoutError, httpx.TimeoutException):
-            raise StorageInspectionError("Storage does not answer in time") from None
+            raise StorageInspectionError("Storage did not respond in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             tls = "certificate" in str(error).lower()
             reason = "its certificate is not trusted" if tls else type(error).__name__
@@ -168,7 +168,7 @@ async def inspect_storage(url: str, api_key: str | None = None) -> AsyncIterator
         StorageInspectionError: the URL cannot be used.
     """
     if not re.match(r"https?://[^/]", url):
-        raise StorageInspectionError("it is no http or https URL")
+        raise StorageInspectionError("it is not an http or https URL")
     timeout = httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
     async with httpx.AsyncClient(timeout=timeout) as http:
         yield StorageInspection(http, url, api_key)
@@ -194,7 +194,7 @@ def _rights(response: httpx.Response) -> Rights:
 
 
 def _busy(status: int) -> StorageInspectionError:
-    return StorageInspectionError(f"Storage cannot answer now (HTTP {status})")
+    return StorageInspectionError(f"Storage is unavailable (HTTP {status})")
 
 
 def _body(response: httpx.Response) -> Any:

@@ -142,14 +142,14 @@ class Artifacts:
         return bool(row["kept"])
 
     async def give_back(self, artifact_id: UUID, error: JobError) -> str | None:
-        """The staged bytes are gone or wrong: the job goes back to its queue. Answers the job's state."""
+        """The staged bytes are gone or wrong: the job goes back to its queue. Returns the job's state."""
         return await self._call(
             "select superstoryboard.return_artifact_v1(%(artifact)s, %(error)s) as state",
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},
         )
 
     async def bury(self, artifact_id: UUID, error: JobError) -> str | None:
-        """A permanent write error: the job is a dead letter, the artifact is kept. Answers the job's state."""
+        """A permanent write error: the job is a dead letter, the artifact is kept. Returns the job's state."""
         return await self._call(
             "select superstoryboard.bury_artifact_v1(%(artifact)s, %(error)s) as state",
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},

@@ -154,7 +154,7 @@ class EventFeed:
         self._ignored |= blockers
         self._gaps.passed()
         log.warning(
-            "A transaction that may have written events stays open; watchers go on without it, and pushes wait for it",
+            "A transaction that may have written events stays open; watchers continue, publishing waits",
             transactions=sorted(blockers),
             waited_seconds=GAP_LIMIT_SECONDS,
         )

@@ -19,12 +19,12 @@ class EventsPrunedError(Exception):
     """Events after the asked-for sequence were deleted, their time being over; a watch after `oldest` misses none."""
 
     def __init__(self, oldest: int) -> None:
-        super().__init__(f"events up to sequence {oldest} were deleted after their retention")
+        super().__init__(f"events up to sequence {oldest} were deleted after their retention time")
         self.oldest = oldest
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EventSelection:
     """Whose events: these jobs, or all of a storyboard; `owner` None sees every owner's."""
 
     job_ids: list[UUID]
@@ -67,7 +67,7 @@ class EventLog:
         self._feed = feed
         self._recent = RecentEvents(database)
 
-    async def follow(self, wanted: Wanted, after: int) -> AsyncIterator[Page]:
+    async def follow(self, selection: EventSelection, after: int) -> AsyncIterator[Page]:
         """Pages of events after a sequence, past ones first, then live; one without events about every second.
 
         After 0 means from the oldest that is kept.
@@ -83,16 +83,16 @@ class EventLog:
                 yield Page([], given)
                 continue
             while given < position:
-                page = await self._page(wanted, given, position)
+                page = await self._page(selection, given, position)
                 given = page.position
                 yield page
 
-    async def _page(self, wanted: Wanted, after: int, until: int) -> Page:
+    async def _page(self, selection: EventSelection, after: int, until: int) -> Page:
         """From what is read once for all watchers; a watcher that is further behind reads the log by itself."""
         recent = await self._recent.between(after, until)
         if recent is not None:
-            return Page(wanted.pick(recent), until)
-        rows = await self._read(wanted, after, until)
+            return Page(selection.pick(recent), until)
+        rows = await self._read(selection, after, until)
         return Page(rows, rows[-1]["sequence"] if len(rows) == PAGE else until)
 
     async def _check_kept(self, after: int) -> None:
@@ -105,7 +105,7 @@ class EventLog:
         if after < row["oldest"]:
             raise EventsPrunedError(row["oldest"])
 
-    async def is_complete(self, wanted: Wanted, position: int) -> bool:
+    async def is_complete(self, selection: EventSelection, position: int) -> bool:
         """True where every job has ended and none has an event after the position. Asked of one snapshot."""
         row = await self._database.fetch_one(
             "select not exists (select from superstoryboard.jobs"
@@ -114,18 +114,18 @@ class EventLog:
             " and not exists (select from superstoryboard.job_events"
             "  where (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
             "  and (%(owner)s::text is null or owner = %(owner)s) and sequence > %(position)s) as complete",
-            wanted.values() | {"position": position},
+            selection.values() | {"position": position},
             patience_seconds=WATCH_PATIENCE_SECONDS,
         )
         return bool(row["complete"])
 
-    async def _read(self, wanted: Wanted, after: int, until: int) -> list[dict[str, Any]]:
+    async def _read(self, selection: EventSelection, after: int, until: int) -> list[dict[str, Any]]:
         return await self._database.fetch(
             "select * from superstoryboard.job_events"
             " where sequence > %(after)s and sequence <= %(until)s"
             " and (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
             " and (%(owner)s::text is null or owner = %(owner)s)"
             " order by sequence limit %(page)s",
-            wanted.values() | {"after": after, "until": until, "page": PAGE},
+            selection.values() | {"after": after, "until": until, "page": PAGE},
             patience_seconds=WATCH_PATIENCE_SECONDS,
         )

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Standing:
+class FeedLease:
     """Whether this process holds the feed, and the sequence up to which the broker has confirmed events."""
 
     held: bool
@@ -29,7 +29,7 @@ class EventFeedPosition:
         self._database = database
         self._values: dict[str, Any] = {"name": name, "holder": uuid4(), "lease": lease_seconds}
 
-    async def hold(self, start: int) -> Standing:
+    async def hold(self, start: int) -> FeedLease:
         """Take or keep the lease where nobody else has it. A feed that is new begins after `start`."""
         row = await self._database.fetch_one(
             "select held, last_sequence from superstoryboard.hold_event_feed_v1("
@@ -37,7 +37,7 @@ class EventFeedPosition:
             self._values | {"start": start},
             patience_seconds=PATIENCE_SECONDS,
         )
-        return Standing(**row)
+        return FeedLease(**row)
 
     async def advance(self, sequence: int) -> bool:
         """Record that the broker has confirmed every event up to this one. False where another holds the feed."""

@@ -37,8 +37,8 @@ class CallRefusal(StrEnum):
 
     SECOND_PAYMENT = "SECOND_PAYMENT"
     """An earlier call was paid, or perhaps for an operation, and nobody let it go."""
-    CALL_LIMIT = "CALL_LIMIT"
-    """As many calls as the job has attempts were or may have been paid since it was enqueued."""
+    CALL_LIMIT_REACHED = "CALL_LIMIT_REACHED"
+    """The number of calls that were or may have been charged since the job was enqueued has reached max_attempts."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,6 @@ class Ledger:
                 return await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
             except (DatabaseUnavailableError, psycopg.Error) as error:
                 kind = type(error).__name__
-                log.warning("The database does not take a paid call; trying on", kind=kind, **values)
+                log.warning("The database cannot record a paid call; retrying", kind=kind, **values)
                 tries += 1
                 await asyncio.sleep(backoff_seconds(tries, NAME_RETRY_MIN_SECONDS, NAME_RETRY_MAX_SECONDS))

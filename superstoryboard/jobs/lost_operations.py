@@ -19,9 +19,9 @@ class Recorded(StrEnum):
 
     RECORDED = "RECORDED"
     NOT_FOUND = "NOT_FOUND"
-    CALL_STATE = "CALL_STATE"
+    NO_OPEN_CALL = "NO_OPEN_CALL"
     """The call has ended, or has another name."""
-    NAME_TAKEN = "NAME_TAKEN"
+    OPERATION_NAME_IN_USE = "OPERATION_NAME_IN_USE"
     """The operation is another call's."""
 
 

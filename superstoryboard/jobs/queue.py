@@ -184,7 +184,7 @@ class WorkQueue:
     async def retry(self, job: ClaimedJob, delay_seconds: int, error: JobError, *, spend: bool) -> str | None:
         """End the attempt; the job comes back after the delay, or is buried where its last attempt is spent.
 
-        Answers the job's state, or None for a stale claim.
+        Returns the job's state, or None for a stale claim.
         """
         row = await self._database.fetch_one(
             "select superstoryboard.retry_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(error)s, %(spend)s) as state",
@@ -200,11 +200,11 @@ class WorkQueue:
         return row["state"]  # type: ignore[no-any-return]  # text or null
 
     async def fail(self, job: ClaimedJob, error: JobError) -> str | None:
-        """End the job as FAILED. Answers its state, or None for a stale claim."""
+        """End the job as FAILED. Returns its state, or None for a stale claim."""
         return await self._end(job, "FAILED", error)
 
     async def bury(self, job: ClaimedJob, error: JobError) -> str | None:
-        """End the job as DEAD_LETTERED. Answers its state, or None for a stale claim."""
+        """End the job as DEAD_LETTERED. Returns its state, or None for a stale claim."""
         return await self._end(job, "DEAD_LETTERED", error)
 
     async def _end(self, job: ClaimedJob, state: str, error: JobError) -> str | None:

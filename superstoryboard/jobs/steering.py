@@ -51,7 +51,7 @@ class Steering:
         self._database = database
 
     async def cancel(self, job_id: UUID, *, owner: str | None, actor: str) -> str | None:
-        """Cancel a job that has not ended. Answers its state before the call; None where the owner has no such job."""
+        """Cancel a job that has not ended. Returns its state before the call; None where the owner has no such job."""
         row = await self._database.fetch_one(
             "select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s) as state",
             {"job": job_id, "owner": owner, "actor": actor},
@@ -101,7 +101,7 @@ class Steering:
         )
 
     async def discard(self, job_ids: list[UUID], *, actor: str) -> Refused | None:
-        """Give dead letters up, all or none. None where all are."""
+        """Discard dead letters, all or none. None where all are."""
         return await self._all_or_none(
             "select * from superstoryboard.discard_dead_letters_v1(%(jobs)s::uuid[], %(actor)s)",
             {"jobs": job_ids, "actor": actor},

@@ -69,8 +69,8 @@ class Sweeper:
             if type(error) is DatabaseUnavailableError:
                 raise
             reason = f"SQLSTATE {error.sqlstate}" if isinstance(error, psycopg.Error) else str(error)
-            log.exception("A duty of the sweep failed; the others go on", duty=name)
+            log.exception("A sweep duty failed; the other duties continue", duty=name)
             return Duty(name, 0, reason)
         if row["error"]:
-            log.error("A duty of the sweep failed for a queue; the others go on", duty=name, reason=row["error"])
+            log.error("A sweep duty failed for a queue; the other queues continue", duty=name, reason=row["error"])
         return None if row["changed"] is None else Duty(name, row["changed"], row["error"] or "")

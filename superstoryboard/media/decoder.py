@@ -114,7 +114,7 @@ def _judge(child: _Child, path: Path) -> MediaShape:
             return child.ask(path)
         except _ChildGoneError as gone:
             if gone.code is not None and gone.code < 0 and -gone.code not in _FROM_OUTSIDE:
-                log.warning("A file broke the decoding process", signal=-gone.code)
+                log.warning("A file crashed the decoding process", signal=-gone.code)
                 raise _broke(-gone.code) from gone
             # A child that ends by itself never began: its set-up is broken, whatever the file.
             starts += gone.code is None or gone.code < 0
@@ -123,7 +123,7 @@ def _judge(child: _Child, path: Path) -> MediaShape:
             reason = str(error)
         if starts == MAX_STARTS:
             raise MediaError(f"the file cannot be decoded: the decoding process was stopped {starts} times")
-        log.error("Decoding is tried again", reason=reason)
+        log.error("Decoding is retried", reason=reason)
         tries += 1
         time.sleep(backoff_seconds(tries, RESTART_MIN_SECONDS, RESTART_MAX_SECONDS))
 
@@ -131,7 +131,7 @@ def _judge(child: _Child, path: Path) -> MediaShape:
 def _broke(number: int) -> MediaError:
     if number == signal.SIGXCPU:
         return MediaError(f"the file takes more than {CPU_SECONDS} s of processor time to decode")
-    return MediaError("the file is damaged: it breaks the decoder")
+    return MediaError("the file is damaged: it crashes the decoder")
 
 
 class _Child:
@@ -224,7 +224,7 @@ def _shape(answer: bytes) -> MediaShape:
         refusal, number = fields.get("refused"), int(fields.get("errno", 0))
         shape = None if refusal or number else _shape_of(fields)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise MediaError("the file is damaged: it breaks the decoder") from error
+        raise MediaError("the file is damaged: it crashes the decoder") from error
     if number:
         raise OSError(number, os.strerror(number))
     if shape is None:

@@ -65,7 +65,7 @@ async def probe_bytes(data: bytes, media: Media | None = None) -> MediaShape:
                 await asyncio.to_thread(file.write_bytes, data)
                 return await probe(file, media)
         except OSError as error:
-            log.warning("Decoding is tried again", reason=f"no file can be made: {error.strerror}")
+            log.warning("Decoding is retried", reason=f"no file can be created: {error.strerror}")
         tries += 1
         await asyncio.sleep(backoff_seconds(tries, RESTART_MIN_SECONDS, RESTART_MAX_SECONDS))
 

@@ -72,4 +72,4 @@ def _duration_ms(container: Any, stream: Any) -> int:
         return round(int(container.duration) / _MICROSECONDS_PER_MS)
     if stream.duration is not None:
         return round(Fraction(stream.duration) * Fraction(stream.time_base) * 1000)
-    raise MediaError("the video does not tell its length")
+    raise MediaError("the video has no duration")

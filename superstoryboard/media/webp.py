@@ -26,7 +26,7 @@ def check_webp(data: bytes, max_pixels: int) -> tuple[int, int]:
     if width * height > max_pixels:
         raise MediaError(f"the image has {width} x {height} pixels, more than {max_pixels}")
     if _decoded_size(data, max_pixels) != (width, height):
-        raise DamagedWebpError("the picture has another size than the header says")
+        raise DamagedWebpError("the image size differs from its header")
     return width, height
 
 

@@ -59,7 +59,7 @@ async def _to_its_end(service: Coroutine[Any, Any, bool]) -> bool:
     except OSError as error:
         log.critical("The process cannot start", reason=str(error))
     except Exception as error:
-        log.critical("The process stops: it failed at its start or its end", exc_info=error)
+        log.critical("The process stops after an error at start or shutdown", exc_info=error)
     # A pool of connections that is left open may swallow its cancel, and asyncio would wait for it for ever.
     logging.shutdown()
     sys.stdout.flush()
@@ -107,7 +107,7 @@ class Duties:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("Duty failed; the process stops", duty=task.get_name(), exc_info=task.exception())
+            log.error("A background task failed; the process stops", duty=task.get_name(), exc_info=task.exception())
             self.failed = True
             self._stop.asked.set()
 

@@ -94,7 +94,7 @@ class Model:
         """What a caller reads when the model is refused or no longer answers."""
         if self.refuse or self.retirement_date or self.replacement:
             return f"model {self.name} is no longer available{self._successor}"
-        return f"the provider does not know model {self.name}, or does not offer it to this installation"
+        return f"the provider does not offer model {self.name} to this API key"
 
     @property
     def _successor(self) -> str:

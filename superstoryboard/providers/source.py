@@ -40,7 +40,7 @@ _HEADERS = {
     "user-agent": "superstoryboard",
 }
 _ERROR_BODY_BYTES = 4096
-_NEEDS_SIGNATURE = ": a picture in a private bucket needs a signed URL that has not expired, since workers send no key"
+_NEEDS_SIGNATURE = "; an image in a private bucket needs a signed URL that has not expired"
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ class SourceFetcher:
             async with asyncio.timeout(self._timeout_seconds):
                 data, content_type = await self._follow(url)
         except TimeoutError as error:
-            raise _unavailable("did not answer in time", own=own) from error
+            raise _unavailable("did not respond in time", own=own) from error
         except (httpx.HTTPError, OSError) as error:
             raise _unavailable("could not be reached", own=own) from error
         try:
             shape = await probe_bytes(data, Media.IMAGE)
         except MediaError as error:
-            came = f" (it answered {content_type})" if content_type else ""
+            came = f" (content type {content_type})" if content_type else ""
             raise _invalid("SOURCE_NOT_IMAGE", f"must be a readable image: {error}{came}") from error
         return SourceImage(shape.media_type, data)
 
@@ -130,14 +130,17 @@ class SourceFetcher:
             url = base.join(text) if base is not None else httpx.URL(text)
             problem = url_problem(str(url) if base is not None else text)
         except (httpx.InvalidURL, ValueError) as error:
-            raise _invalid("SOURCE_NOT_ALLOWED", "is not a URL that can be fetched") from error
+            raise _invalid("SOURCE_NOT_ALLOWED", "is not a valid URL") from error
         if problem or url.userinfo:
-            raise _invalid("SOURCE_NOT_ALLOWED", problem or "must not carry a user name or password")
+            raise _invalid("SOURCE_NOT_ALLOWED", problem or "must not contain a user name or password")
         if self._is_own(url):
             return _Target(url)
         host = _ascii_host(url)
         if url.scheme != "https" or not any(_matches(host, allowed) for allowed in self._allowed_hosts):
-            raise _invalid("SOURCE_NOT_ALLOWED", "must be in the own Storage, or https on an allowed host")
+            raise _invalid(
+                "SOURCE_NOT_ALLOWED",
+                "must be in this installation's Storage, or an https URL of a host in SOURCE_URL_ALLOWED_HOSTS",
+            )
         addresses = await _resolve(host, url.port or 443)
         if not all(self._address_allowed(address) for address in addresses):
             raise _invalid("SOURCE_NOT_ALLOWED", "must be on a public address")
@@ -191,9 +194,9 @@ async def _resolve(host: str, port: int) -> tuple[Address, ...]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise _invalid("SOURCE_NOT_ALLOWED", "is not a URL that can be fetched") from error
+        raise _invalid("SOURCE_NOT_ALLOWED", "is not a valid URL") from error
     except OSError as error:
-        raise _unavailable("names a host that cannot be found") from error
+        raise _unavailable("has a host name that cannot be resolved") from error
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
     return tuple(ipaddress.ip_address(text) for text in texts)
 
@@ -204,12 +207,12 @@ async def _refused(response: httpx.Response, *, own: bool) -> JobFailure:
     if status == 400 and own:
         status = await _real_status(response)
     if status in {404, 410}:
-        return _invalid("SOURCE_NOT_FOUND", f"answered 404{_NEEDS_SIGNATURE if own else ''}")
+        return _invalid("SOURCE_NOT_FOUND", f"returned HTTP 404{_NEEDS_SIGNATURE if own else ''}")
     if status >= 500 or status in _PASSING:
         wait = parse_seconds(response.headers.get("retry-after"))
-        return _unavailable(f"answered {status}", own=own, retry_after_seconds=wait)
+        return _unavailable(f"returned HTTP {status}", own=own, retry_after_seconds=wait)
     advice = _NEEDS_SIGNATURE if own and status in {400, 401, 403} else ""
-    return _invalid("SOURCE_NOT_READABLE", f"answered {status}{advice}")
+    return _invalid("SOURCE_NOT_READABLE", f"returned HTTP {status}{advice}")
 
 
 async def _real_status(response: httpx.Response) -> int:

@@ -20,13 +20,13 @@ def url_problem(text: str) -> str | None:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        return "is not a URL that can be fetched"
+        return "is not a valid URL"
     return _host_problem(parts, port)
 
 
 def _host_problem(parts: SplitResult, port: int | None) -> str | None:
     if "@" in parts.netloc:
-        return "must not carry a user name or password"
+        return "must not contain a user name or password"
     if port == 0 or parts.netloc.endswith(":"):
         return "must have a port from 1 to 65535, or none"
     if not _is_host(parts.hostname or "", bracketed=parts.netloc.startswith("[")):

@@ -237,7 +237,7 @@ def _model_violations(message: Generation, catalogue: Catalogue, default_model: 
         # The default's limits stand in, so that the caller learns of the other mistakes too.
         model = catalogue.get(catalogue.default_name(kind))
     elif model.refuse:
-        yield Violation("model", f"names a model that is no longer available: {model.refusal}", MODEL_RETIRED)
+        yield Violation("model", f"names an unavailable model: {model.refusal}", MODEL_RETIRED)
     length = len(message.prompt)
     if length > model.prompt_max_characters:
         yield Violation("prompt", f"must be at most {model.prompt_max_characters} characters, is {length}")
@@ -260,7 +260,7 @@ def _video_violations(message: VideoGeneration, model: Model) -> Iterator[Violat
 
 def _choice(field: str, value: str, allowed: Sequence[str]) -> Iterator[Violation]:
     if value and value not in allowed:
-        yield Violation(field, f"must be one of {', '.join(allowed)}" if allowed else "is not a choice of this model")
+        yield Violation(field, f"must be one of {', '.join(allowed)}" if allowed else "is not supported by this model")
 
 
 def _styled(violation: Violation, message: Message, style: Style) -> Violation:

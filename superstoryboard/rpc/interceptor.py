@@ -82,7 +82,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
                 await _abort(context, method, refusal)
             else:
                 code = grpc.StatusCode.OK
-                log.info("Call answered", method=method, milliseconds=round((time.monotonic() - started) * 1000, 1))
+                log.info("Call completed", method=method, milliseconds=round((time.monotonic() - started) * 1000, 1))
                 return answer
             finally:
                 self._metrics.answered(method, code.name, time.monotonic() - started)
@@ -157,7 +157,7 @@ async def _until_token_ends(principal: Principal) -> AsyncIterator[None]:
 
 
 async def _abort(context: Context, method: str, refusal: ApiError) -> None:
-    log.info("Call refused", method=method, code=refusal.code.name, reason=refusal.reason)
+    log.info("Call rejected", method=method, code=refusal.code.name, reason=refusal.reason)
     await context.abort_with_status(rpc_status.to_status(refusal.to_status()))  # type: ignore[attr-defined]  # not in grpc-stubs
 
 
@@ -165,11 +165,11 @@ def _as_api_error(method: str, error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, NotImplementedError):
-        return ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"{method} is not offered by this server")
+        return ApiError(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", f"{method} is not implemented by this server")
     if isinstance(error, DatabaseUnavailableError):
         return unavailable(str(error))
     if refuses_a_value(error):
-        log.error("The database refused a value of a request", method=method, exc_info=error)
-        return invalid([("request", "holds a value that the database cannot keep")])
+        log.error("The database rejected a value of a request", method=method, exc_info=error)
+        return invalid([("request", "contains a value that the database cannot store")])
     log.error("Call failed", method=method, exc_info=error)
     return ApiError(grpc.StatusCode.INTERNAL, "INTERNAL", "internal error")

@@ -78,11 +78,11 @@ def _identity(role: object, subject: object) -> tuple[str, Role]:
     try:
         known = Role(str(role))
     except ValueError:
-        raise InvalidTokenError("the token's role may not call this service") from None
+        raise InvalidTokenError("the token's role is not allowed to call this service") from None
     if known is Role.SERVICE_ROLE and (subject is None or subject == ""):
         return Role.SERVICE_ROLE.value, known
     if not isinstance(subject, str) or not subject.strip():
-        raise InvalidTokenError("the token has no sub, or one that is not a text")
+        raise InvalidTokenError("the token's sub is missing or not a string")
     if len(subject) > LONGEST_SUBJECT or not subject.isprintable():
         raise InvalidTokenError(f"the token's sub must be at most {LONGEST_SUBJECT} printable characters")
     if subject in RESERVED_SUBJECTS:

@@ -47,7 +47,7 @@ def parse(raw: bytes, deserialize: Callable[[bytes], Message], limit_bytes: int)
         raise invalid([("request", f"is not a valid {name} in protobuf encoding: {reason}")]) from None
     field = descriptor.fields_by_number.get(crowded) if descriptor is not None else None
     raise invalid(
-        [(field.name if field is not None else f"field {crowded}", f"must hold at most {MAX_ELEMENTS} items")]
+        [(field.name if field is not None else f"field {crowded}", f"must contain at most {MAX_ELEMENTS} items")]
     )
 
 

@@ -76,26 +76,26 @@ def misfits(wanted: BucketDefinition, found: BucketRules) -> list[str]:
     sentences = []
     if wanted.public and not found.public:
         sentences.append(
-            f"The bucket {wanted.id} is private, so that the public URLs of its objects answer 404:"
+            f"The bucket {wanted.id} is private, so the public URLs of its objects return 404:"
             " make it public, or set its URLs to signed"
         )
     if found.public and not wanted.public:
         sentences.append(
-            f"The bucket {wanted.id} is public, so that anyone reads its objects without a key or a signed URL:"
+            f"The bucket {wanted.id} is public, so anyone can read its objects without a key or a signed URL:"
             " make it private" + (", or set its URLs to public" if wanted.allowed_mime_types else "")
         )
     # Staging holds whatever goes into the final buckets.
     needed = wanted.file_size_limit or (None if wanted.allowed_mime_types else VIDEOS.file_size_limit)
     if found.file_size_limit is not None and needed is not None and found.file_size_limit < needed:
         sentences.append(
-            f"The bucket {wanted.id} takes objects of at most {found.file_size_limit} bytes:"
-            f" raise its limit to {needed}, or larger results become dead letters"
+            f"The bucket {wanted.id} accepts objects of at most {found.file_size_limit} bytes:"
+            f" raise its limit to {needed}; jobs with larger results become dead letters"
         )
     refused = _refused_types(wanted, found)
     if refused:
         sentences.append(
-            f"The bucket {wanted.id} does not take {', '.join(refused)}:"
-            " add them to its allowed types, or such results become dead letters"
+            f"The bucket {wanted.id} does not accept {', '.join(refused)}:"
+            " add them to its allowed types; jobs with such results become dead letters"
         )
     return sentences
 

@@ -9,10 +9,12 @@ from enum import StrEnum
 class Cause(StrEnum):
     """What is wrong with a key. The value says what happened and what to do, as the end of a sentence."""
 
-    EXPIRED = "the key has expired: mint or copy a new one"
+    EXPIRED = "the key has expired: create or copy a new one"
     SIGNATURE = "the key is not signed by this project: sign it with the JWT secret or signing key of that project"
     ROLE = "the database has no such role as the key names: run `storyboard migrate`, or correct the key's role"
-    NO_API_KEY = "the gateway wants an API key of the project too: set SUPABASE_ANON_KEY to the publishable or anon key"
+    NO_API_KEY = (
+        "the gateway also requires an API key of the project: set SUPABASE_ANON_KEY to the publishable or anon key"
+    )
 
 
 _WORDS = (

@@ -25,17 +25,17 @@ class StorageErrorKind(StrEnum):
     """Sort of a failure. Permanent: the same call fails again until a person changes something."""
 
     MISSING = "MISSING"
-    """The object is not there. Permanent for this key."""
+    """The object does not exist. Permanent for this key."""
     EXISTS = "EXISTS"
-    """The key or bucket is taken, and the call was not to replace it. Permanent for this key."""
+    """The key or bucket already exists, and the call may not replace it. Permanent for this key."""
     TOO_LARGE = "TOO_LARGE"
     """Larger than the bucket, the server or the caller allows. Permanent."""
     WRONG_MEDIA_TYPE = "WRONG_MEDIA_TYPE"
-    """The bucket does not take this media type. Permanent."""
+    """The bucket does not accept this media type. Permanent."""
     CONFIG = "CONFIG"
-    """Bad key, missing bucket, refused by a policy, invalid name. Permanent until the set-up changes."""
+    """Invalid key, missing bucket, rejected by a policy, or invalid name. Permanent until the configuration changes."""
     UNAVAILABLE = "UNAVAILABLE"
-    """Storage is away, busy, locked or too slow. Passing: try again later."""
+    """Storage is unavailable, busy, locked or too slow. Temporary: try again later."""
 
 
 class StorageError(Exception):
@@ -53,19 +53,21 @@ class StorageError(Exception):
 
 
 _SENTENCES = {
-    StorageErrorKind.MISSING: "Storage has no such object",
-    StorageErrorKind.EXISTS: "Storage already has this name",
+    StorageErrorKind.MISSING: "the object does not exist in Storage",
+    StorageErrorKind.EXISTS: "the name already exists in Storage",
     StorageErrorKind.TOO_LARGE: "the object is larger than Storage allows: raise the bucket's file size limit, and the"
     " project's global one where that is lower",
-    StorageErrorKind.WRONG_MEDIA_TYPE: "the bucket does not take this media type: add it to the bucket's allowed types",
-    StorageErrorKind.CONFIG: "Storage refused the call",
-    StorageErrorKind.UNAVAILABLE: "Storage cannot answer now",
+    StorageErrorKind.WRONG_MEDIA_TYPE: "the bucket does not accept this media type: add it to its allowed types",
+    StorageErrorKind.CONFIG: "Storage rejected the call",
+    StorageErrorKind.UNAVAILABLE: "Storage is unavailable",
 }
 _NO_BUCKET = (
     "Storage shows this key no such bucket: create it, or restart the asset_writer, which creates its buckets at start."
     " If it is there, the key is signed for another project: Storage says the same then"
 )
-_BAD_KEY = "Storage does not know this key: check that it is whole, not revoked, and of the project of SUPABASE_URL"
+_BAD_KEY = (
+    "Storage does not know this key: check that it is complete, not revoked, and belongs to the project of SUPABASE_URL"
+)
 _NO_RIGHT = (
     "Storage does not let this key do that: the asset_writer needs a secret key, workers one that may use the staging"
     " bucket and has not expired"
@@ -94,10 +96,10 @@ def storage_error(error: Exception) -> StorageError:
         # Annotated as texts, yet taken from the answer as they are.
         return refusal(error.status, str(error.code), str(error.message))
     if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return StorageError(StorageErrorKind.UNAVAILABLE, "Storage did not answer in time")
+        return StorageError(StorageErrorKind.UNAVAILABLE, "Storage did not respond in time")
     if isinstance(error, httpx.HTTPError):
         return StorageError(StorageErrorKind.UNAVAILABLE, f"Storage is not reachable ({type(error).__name__})")
-    return StorageError(StorageErrorKind.UNAVAILABLE, "Storage gave an answer that cannot be read")
+    return StorageError(StorageErrorKind.UNAVAILABLE, "Storage returned an unreadable response")
 
 
 def refusal(status: int | str, code: str, message: str = "") -> StorageError:
@@ -113,7 +115,7 @@ def refusal(status: int | str, code: str, message: str = "") -> StorageError:
     cause = cause_of(message)
     if cause is not None:
         # Also where the status is 500: a role that does not exist stays away.
-        return StorageError(StorageErrorKind.CONFIG, f"Storage refused the call because {cause} ({detail})")
+        return StorageError(StorageErrorKind.CONFIG, f"Storage rejected the call because {cause} ({detail})")
     return StorageError(kind, f"{_sentence(kind, number, code)} ({detail})")
 
 

@@ -85,11 +85,11 @@ def key_problem(key: str, remedy: str, *, now: float | None = None) -> str | Non
     """
     seen = Key.read(key)
     if not key.isascii() or not key.isprintable() or " " in key:
-        return f"holds characters that no key has; set {remedy}"
+        return f"contains invalid characters; set {remedy}"
     if seen.public:
-        return f"is a publishable or anon key, which may write nothing; set {remedy}"
+        return f"is a publishable or anon key, which cannot write; set {remedy}"
     if seen.form is KeyForm.JWT and seen.role is None:
-        return f"is a token without a role, which Storage refuses; set {remedy}"
+        return f"is a token without a role, which Storage rejects; set {remedy}"
     if seen.expires_at is not None and seen.expires_at <= (time.time() if now is None else now):
         return f"has expired; set {remedy}"
     return None
@@ -100,11 +100,11 @@ def staging_warnings(key: str, api_key: str | None, *, now: float | None = None)
     seen = Key.read(key)
     found = []
     if seen.reaches_everything:
-        found.append("This key can write every bucket and table: mint one for staging alone (docs/STAGING-KEY.md)")
+        found.append("This key can write every bucket and table: create a staging key (docs/STAGING-KEY.md)")
     if seen.own_role and api_key is None:
-        found.append("A hosted project wants its publishable key beside the staging key: set SUPABASE_ANON_KEY")
+        found.append("A hosted project also needs its publishable key with the staging key: set SUPABASE_ANON_KEY")
     if seen.expires_at is not None:
         days = (seen.expires_at - (time.time() if now is None else now)) / _DAY_SECONDS
         if days < 30:
-            found.append(f"The staging key expires in {max(0, int(days))} days: mint a new one")
+            found.append(f"The staging key expires in {max(0, int(days))} days: create a new one")
     return found

@@ -286,4 +286,4 @@ class ObjectStore:
 def _check_key(key: str) -> None:
     parts = key.split("/")
     if not _KEY.fullmatch(key) or "." in parts or ".." in parts:
-        raise StorageError(StorageErrorKind.CONFIG, "Storage does not take this object key")
+        raise StorageError(StorageErrorKind.CONFIG, "Storage does not accept this object key")

@@ -30,7 +30,7 @@ class RpcMetrics:
         )
         self._seconds = Histogram(
             "superstoryboard_rpc_call_seconds",
-            "Time of calls with one answer",
+            "Time of calls with one response",
             ["method"],
             buckets=CALL_BUCKETS,
             registry=registry,
@@ -75,12 +75,15 @@ class DependencyMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._outages = Counter(
             "superstoryboard_dependency_outages_total",
-            "Times that it stopped to answer",
+            "Times that the dependency became unavailable",
             ["dependency"],
             registry=registry,
         )
         self._away = Gauge(
-            "superstoryboard_dependency_away", "1 while it does not answer", ["dependency"], registry=registry
+            "superstoryboard_dependency_away",
+            "1 while the dependency is unavailable",
+            ["dependency"],
+            registry=registry,
         )
 
     def of(self, name: str) -> Dependency:

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 QUEUE_GAUGES = {
     "depth": ("depth_messages", "Messages in the queue"),
-    "due": ("due_messages", "Messages that a worker could take now"),
-    "oldest_age_seconds": ("oldest_message_age_seconds", "Age of the oldest message, 0 where there is none"),
+    "due": ("due_messages", "Messages that a worker could claim now"),
+    "oldest_age_seconds": ("oldest_message_age_seconds", "Age of the oldest message, 0 if there is none"),
     "in_flight": ("in_flight_jobs", "Jobs that workers hold"),
     "staged": ("staged_jobs", "Jobs that wait for the asset_writer"),
     "dead_lettered": ("dead_letter_jobs", "Jobs in the dead letters"),

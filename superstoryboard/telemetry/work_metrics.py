@@ -36,13 +36,13 @@ class WorkerMetrics:
         )
         self._lost = Counter(
             "superstoryboard_worker_lost_leases_total",
-            "Leases that ended under this process",
+            "Leases that this process lost",
             ["kind"],
             registry=registry,
         )
         self._releases = Counter(
             "superstoryboard_worker_releases_total",
-            "Jobs given back without an attempt spent",
+            "Jobs released without an attempt spent",
             ["kind", "reason"],
             registry=registry,
         )
@@ -89,20 +89,20 @@ class CallMetrics:
         self._models = frozenset(models)
         self._calls = Counter(
             "superstoryboard_provider_calls_total",
-            "Calls by what is known of them: ACCEPTED, UNPAID, PAID for nothing, UNKNOWN",
+            "Calls by outcome: ACCEPTED, UNPAID, PAID without a result, UNKNOWN",
             ["model", "outcome"],
             registry=registry,
         )
         self._seconds = Histogram(
             "superstoryboard_provider_call_seconds",
-            "Time until a call was answered or given up",
+            "Time until a call got a response or was given up",
             ["model"],
             buckets=WORK_BUCKETS,
             registry=registry,
         )
         self._operations = Histogram(
             "superstoryboard_provider_operation_seconds",
-            "Time from the acceptance of an operation until it was seen to be done",
+            "Time from the acceptance of an operation until it was done",
             ["model"],
             buckets=OPERATION_BUCKETS,
             registry=registry,
@@ -127,7 +127,7 @@ class LostNameMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._names = Counter(
             "superstoryboard_lost_names_total",
-            "Submits without an answer by what the search for their operations found: yes or no",
+            "Submits without a response by whether the search found their operations: yes or no",
             ["route", "found"],
             registry=registry,
         )
@@ -181,7 +181,7 @@ class WriterMetrics:
         )
         self._cleaned = Counter(
             "superstoryboard_writer_cleaned_artifacts_total",
-            "Artifacts whose objects of no more use were removed",
+            "Artifacts whose unused objects were removed",
             registry=registry,
         )
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class GenerationServiceStub:
-    """For backends: ask for images and videos, follow and steer their jobs.
+    """For backends: create, follow, cancel and retry image and video jobs.
     """
 
     def __init__(self, channel):
@@ -78,25 +78,25 @@ class GenerationServiceStub:
 
 
 class GenerationServiceServicer:
-    """For backends: ask for images and videos, follow and steer their jobs.
+    """For backends: create, follow, cancel and retry image and video jobs.
     """
 
     def CreateImageJob(self, request, context):
-        """Accepts one image job and answers at once. INVALID_ARGUMENT lists every wrong field.
+        """Accepts one image job and returns at once. INVALID_ARGUMENT lists every wrong field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateVideoJob(self, request, context):
-        """Accepts one video job and answers at once. INVALID_ARGUMENT lists every wrong field.
+        """Accepts one video job and returns at once. INVALID_ARGUMENT lists every wrong field.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchCreateJobs(self, request, context):
-        """Accepts up to 1,000 jobs; each item has its own result, and a bad one does not stop the others.
+        """Accepts up to 1,000 jobs; each item has its own result, and an invalid item does not stop the others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +189,7 @@ def add_GenerationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GenerationService:
-    """For backends: ask for images and videos, follow and steer their jobs.
+    """For backends: create, follow, cancel and retry image and video jobs.
     """
 
     @staticmethod

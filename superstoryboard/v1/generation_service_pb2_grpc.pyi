@@ -27,18 +27,18 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GenerationServiceStub:
-    """For backends: ask for images and videos, follow and steer their jobs."""
+    """For backends: create, follow, cancel and retry image and video jobs."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     CreateImageJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.CreateImageJobRequest, _generation_service_pb2.CreateImageJobResponse]
-    """Accepts one image job and answers at once. INVALID_ARGUMENT lists every wrong field."""
+    """Accepts one image job and returns at once. INVALID_ARGUMENT lists every wrong field."""
     CreateVideoJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.CreateVideoJobRequest, _generation_service_pb2.CreateVideoJobResponse]
-    """Accepts one video job and answers at once. INVALID_ARGUMENT lists every wrong field."""
+    """Accepts one video job and returns at once. INVALID_ARGUMENT lists every wrong field."""
     BatchCreateJobs: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.BatchCreateJobsRequest, _generation_service_pb2.BatchCreateJobsResponse]
-    """Accepts up to 1,000 jobs; each item has its own result, and a bad one does not stop the others."""
+    """Accepts up to 1,000 jobs; each item has its own result, and an invalid item does not stop the others."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetJobRequest, _generation_service_pb2.GetJobResponse]
     """One job. NOT_FOUND also where it belongs to someone else."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ListJobsRequest, _generation_service_pb2.ListJobsResponse]
@@ -52,15 +52,15 @@ class GenerationServiceStub:
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
-    """For backends: ask for images and videos, follow and steer their jobs."""
+    """For backends: create, follow, cancel and retry image and video jobs."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateImageJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.CreateImageJobRequest, _generation_service_pb2.CreateImageJobResponse]  # type: ignore[assignment]
-    """Accepts one image job and answers at once. INVALID_ARGUMENT lists every wrong field."""
+    """Accepts one image job and returns at once. INVALID_ARGUMENT lists every wrong field."""
     CreateVideoJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.CreateVideoJobRequest, _generation_service_pb2.CreateVideoJobResponse]  # type: ignore[assignment]
-    """Accepts one video job and answers at once. INVALID_ARGUMENT lists every wrong field."""
+    """Accepts one video job and returns at once. INVALID_ARGUMENT lists every wrong field."""
     BatchCreateJobs: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.BatchCreateJobsRequest, _generation_service_pb2.BatchCreateJobsResponse]  # type: ignore[assignment]
-    """Accepts up to 1,000 jobs; each item has its own result, and a bad one does not stop the others."""
+    """Accepts up to 1,000 jobs; each item has its own result, and an invalid item does not stop the others."""
     GetJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetJobRequest, _generation_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """One job. NOT_FOUND also where it belongs to someone else."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListJobsRequest, _generation_service_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -73,28 +73,28 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Starts a failed, dead-lettered or cancelled job again with attempt 0."""
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For backends: ask for images and videos, follow and steer their jobs."""
+    """For backends: create, follow, cancel and retry image and video jobs."""
 
     def CreateImageJob(
         self,
         request: _generation_service_pb2.CreateImageJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.CreateImageJobResponse, _abc.Awaitable[_generation_service_pb2.CreateImageJobResponse]]:
-        """Accepts one image job and answers at once. INVALID_ARGUMENT lists every wrong field."""
+        """Accepts one image job and returns at once. INVALID_ARGUMENT lists every wrong field."""
 
     def CreateVideoJob(
         self,
         request: _generation_service_pb2.CreateVideoJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.CreateVideoJobResponse, _abc.Awaitable[_generation_service_pb2.CreateVideoJobResponse]]:
-        """Accepts one video job and answers at once. INVALID_ARGUMENT lists every wrong field."""
+        """Accepts one video job and returns at once. INVALID_ARGUMENT lists every wrong field."""
 
     def BatchCreateJobs(
         self,
         request: _generation_service_pb2.BatchCreateJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.BatchCreateJobsResponse, _abc.Awaitable[_generation_service_pb2.BatchCreateJobsResponse]]:
-        """Accepts up to 1,000 jobs; each item has its own result, and a bad one does not stop the others."""
+        """Accepts up to 1,000 jobs; each item has its own result, and an invalid item does not stop the others."""
 
     def GetJob(
         self,

@@ -36,19 +36,19 @@ class QueueServiceStub:
     ListQueues: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListQueuesRequest, _queue_service_pb2.ListQueuesResponse]
     """Depth, age, work in flight and dead letters of each queue."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ListDeadLettersRequest, _queue_service_pb2.ListDeadLettersResponse]
-    """Jobs that wait for a person."""
+    """Jobs that need a decision by an operator."""
     RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.RedriveDeadLettersRequest, _queue_service_pb2.RedriveDeadLettersResponse]
-    """Sends dead letters into the queue again."""
+    """Starts dead letters again."""
     DiscardDeadLetters: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.DiscardDeadLettersRequest, _queue_service_pb2.DiscardDeadLettersResponse]
-    """Gives dead letters up."""
+    """Discards dead letters: they become CANCELLED."""
     RecordOperation: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.RecordOperationRequest, _queue_service_pb2.RecordOperationResponse]
-    """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call."""
+    """Records the operation name of a job whose submit got no response: its video is polled, without another call."""
     Sweep: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.SweepRequest, _queue_service_pb2.SweepResponse]
-    """Runs the periodic duties once; safe to run twice at once."""
+    """Runs the periodic maintenance once; safe to run twice at once."""
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]
     """Workers stop claiming from the queue; ProcessQueue still works."""
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]
-    """Workers claim again."""
+    """Workers claim from the queue again."""
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -58,19 +58,19 @@ class QueueServiceAsyncStub(QueueServiceStub):
     ListQueues: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListQueuesRequest, _queue_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
     """Depth, age, work in flight and dead letters of each queue."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ListDeadLettersRequest, _queue_service_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Jobs that wait for a person."""
+    """Jobs that need a decision by an operator."""
     RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.RedriveDeadLettersRequest, _queue_service_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
-    """Sends dead letters into the queue again."""
+    """Starts dead letters again."""
     DiscardDeadLetters: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.DiscardDeadLettersRequest, _queue_service_pb2.DiscardDeadLettersResponse]  # type: ignore[assignment]
-    """Gives dead letters up."""
+    """Discards dead letters: they become CANCELLED."""
     RecordOperation: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.RecordOperationRequest, _queue_service_pb2.RecordOperationResponse]  # type: ignore[assignment]
-    """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call."""
+    """Records the operation name of a job whose submit got no response: its video is polled, without another call."""
     Sweep: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.SweepRequest, _queue_service_pb2.SweepResponse]  # type: ignore[assignment]
-    """Runs the periodic duties once; safe to run twice at once."""
+    """Runs the periodic maintenance once; safe to run twice at once."""
     PauseQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.PauseQueueRequest, _queue_service_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """Workers stop claiming from the queue; ProcessQueue still works."""
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
-    """Workers claim again."""
+    """Workers claim from the queue again."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     """For operators: needs role service_role."""
@@ -87,35 +87,35 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.ListDeadLettersResponse]]:
-        """Jobs that wait for a person."""
+        """Jobs that need a decision by an operator."""
 
     def RedriveDeadLetters(
         self,
         request: _queue_service_pb2.RedriveDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.RedriveDeadLettersResponse]]:
-        """Sends dead letters into the queue again."""
+        """Starts dead letters again."""
 
     def DiscardDeadLetters(
         self,
         request: _queue_service_pb2.DiscardDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.DiscardDeadLettersResponse, _abc.Awaitable[_queue_service_pb2.DiscardDeadLettersResponse]]:
-        """Gives dead letters up."""
+        """Discards dead letters: they become CANCELLED."""
 
     def RecordOperation(
         self,
         request: _queue_service_pb2.RecordOperationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.RecordOperationResponse, _abc.Awaitable[_queue_service_pb2.RecordOperationResponse]]:
-        """Enters the name of an operation for a job whose submit has no answer: its video is polled, without another call."""
+        """Records the operation name of a job whose submit got no response: its video is polled, without another call."""
 
     def Sweep(
         self,
         request: _queue_service_pb2.SweepRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.SweepResponse, _abc.Awaitable[_queue_service_pb2.SweepResponse]]:
-        """Runs the periodic duties once; safe to run twice at once."""
+        """Runs the periodic maintenance once; safe to run twice at once."""
 
     def PauseQueue(
         self,
@@ -129,6 +129,6 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _queue_service_pb2.ResumeQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.ResumeQueueResponse, _abc.Awaitable[_queue_service_pb2.ResumeQueueResponse]]:
-        """Workers claim again."""
+        """Workers claim from the queue again."""
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

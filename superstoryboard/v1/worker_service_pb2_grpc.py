@@ -52,7 +52,7 @@ class WorkerServiceServicer:
     """
 
     def ProcessQueue(self, request, context):
-        """Processes up to N messages now, also of a paused queue, and answers when each is terminal or its attempt failed.
+        """Processes up to N messages now, also of a paused queue, and returns when each is terminal or its attempt failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

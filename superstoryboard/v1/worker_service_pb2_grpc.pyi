@@ -34,7 +34,7 @@ class WorkerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     ProcessQueue: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ProcessQueueRequest, _worker_service_pb2.ProcessQueueResponse]
-    """Processes up to N messages now, also of a paused queue, and answers when each is terminal or its attempt failed."""
+    """Processes up to N messages now, also of a paused queue, and returns when each is terminal or its attempt failed."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.GetStatusRequest, _worker_service_pb2.GetStatusResponse]
     """What the process does now."""
 
@@ -44,7 +44,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ProcessQueue: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ProcessQueueRequest, _worker_service_pb2.ProcessQueueResponse]  # type: ignore[assignment]
-    """Processes up to N messages now, also of a paused queue, and answers when each is terminal or its attempt failed."""
+    """Processes up to N messages now, also of a paused queue, and returns when each is terminal or its attempt failed."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.GetStatusRequest, _worker_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """What the process does now."""
 
@@ -56,7 +56,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ProcessQueueRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ProcessQueueResponse, _abc.Awaitable[_worker_service_pb2.ProcessQueueResponse]]:
-        """Processes up to N messages now, also of a paused queue, and answers when each is terminal or its attempt failed."""
+        """Processes up to N messages now, also of a paused queue, and returns when each is terminal or its attempt failed."""
 
     def GetStatus(
         self,

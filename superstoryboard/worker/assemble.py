@@ -77,7 +77,7 @@ class Connections:
 def warn_at_start(*sentences: str | None) -> None:
     """Log what will trouble the jobs of this installation's default model."""
     for sentence in filter(None, sentences):
-        log.warning("The default model needs attention", reason=sentence)
+        log.warning("The default model is retired or about to retire", reason=sentence)
 
 
 async def run_once(worker: Worker, connections: Connections, quantity: int, staging: Staging) -> bool:

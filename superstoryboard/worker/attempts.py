@@ -29,8 +29,8 @@ CLOSED_MAX_SECONDS = 86_400.0
 CLOSING = {ErrorClass.RATE_LIMITED: 30.0, ErrorClass.QUOTA_EXHAUSTED: 3600.0, ErrorClass.CONFIG: 60.0}
 """Classes that close the gate of a model for everyone, and for how many seconds where the provider does not say."""
 
-STOPS = "given back to the queue: the worker stops"
-GATE_CLOSED = "given back to the queue: the model takes no more calls now"
+STOPS = "released to the queue: the worker is shutting down"
+GATE_CLOSED = "released to the queue: calls to the model are paused"
 
 log = get_logger("worker")
 
@@ -61,7 +61,7 @@ class AttemptEndings:
     async def left(self, attempt: Attempt) -> None:
         """The attempt was cancelled: by a lost lease, where the release changes nothing, or at the end of the drain."""
         try:
-            attempt.state = await self._release(attempt, 0, "Released: its worker stopped", "drained", STOPS)
+            attempt.state = await self._release(attempt, 0, "Released: the worker stopped", "drained", STOPS)
         except DatabaseUnavailableError:
             attempt.state = None
 
@@ -69,13 +69,13 @@ class AttemptEndings:
         """These were claimed, and whoever wanted them is gone, or the worker drains."""
         for job in jobs:
             try:
-                if await self._work.release(job, 0, "Released: its worker did not start it"):
+                if await self._work.release(job, 0, "Released: the worker did not start the job"):
                     self._metrics.released(job.kind, "not_started")
             except DatabaseUnavailableError:
-                log.warning("A job could not be given back; it comes back when its lease ends", job_id=str(job.id))
+                log.warning("A job could not be released; it becomes due again when its lease ends", job_id=str(job.id))
 
     async def _release(self, attempt: Attempt, seconds: int, message: str, reason: str, given_back: str) -> str | None:
-        """The job goes back without an attempt spent. Answers its state, or None for a stale claim."""
+        """The job goes back without an attempt spent. Returns its state, or None for a stale claim."""
         self._leases.forget(attempt.job)
         if not await self._work.release(attempt.job, seconds, message):
             return None
@@ -92,7 +92,7 @@ class AttemptEndings:
         try:
             attempt.state = await self._transition(attempt, error)
         except DatabaseUnavailableError:
-            log.warning("The end of the attempt could not be recorded; the job comes back when its lease ends")
+            log.warning("The end of the attempt could not be recorded; the job becomes due again when its lease ends")
 
     async def _transition(self, attempt: Attempt, error: Exception) -> str | None:
         job = attempt.job
@@ -102,11 +102,11 @@ class AttemptEndings:
         if isinstance(error, DatabaseUnavailableError):
             raise error
         if isinstance(error, ReleasedError):
-            return await self._release(attempt, 0, "Released: its worker drains", "drained", STOPS)
+            return await self._release(attempt, 0, "Released: the worker is shutting down", "drained", STOPS)
         if isinstance(error, GateClosedError):
             wait = math.ceil(error.wait_seconds)
             return await self._release(
-                attempt, wait, "Waits: the model takes no more calls now", "gate_closed", GATE_CLOSED
+                attempt, wait, "Waiting: calls to the model are paused", "gate_closed", GATE_CLOSED
             )
         if isinstance(error, WaitsError):
             attempt.error = error.error
@@ -124,7 +124,7 @@ class AttemptEndings:
         if error.error_class in CLOSING:
             wait = min(CLOSED_MAX_SECONDS, asked_seconds or CLOSING[error.error_class])
             if error.error_class is not ErrorClass.RATE_LIMITED:
-                log.error("Submits stop until somebody or the day helps", code=error.code, seconds=round(wait))
+                log.error("Calls to the model are paused", code=error.code, seconds=round(wait))
             await self._work.close_gate(await self._work.model_of(job), wait, error.code)
             self._metrics.gate_closed(job.kind, error.error_class)
             return await self._work.retry(job, math.ceil(wait), error, spend=False)
@@ -140,6 +140,6 @@ def _job_error(error: Exception) -> JobError:
     if isinstance(error, OSError):
         # A full disk, no temporary folder, no more open files: of this worker, and not of the job.
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        message = f"The worker's own system refused to work ({reason}). The job waits."
-        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WORKER_SYSTEM", message)
-    return JobError(ErrorClass.TRANSIENT, "INTERNAL", "the worker failed unexpectedly; see its log")
+        message = f"The worker's operating system reported an error ({reason}). The job waits."
+        return JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "WORKER_SYSTEM_ERROR", message)
+    return JobError(ErrorClass.TRANSIENT, "INTERNAL", "The worker failed unexpectedly. See the worker's log")

@@ -55,7 +55,7 @@ class LeaseKeeper:
         except DatabaseUnavailableError:
             age = time.monotonic() - self._extended
             if age > self.lease_seconds:  # fenced steps find out what that means, so only warn
-                log.warning("Leases could not be extended in time", jobs=len(self._held), age_seconds=round(age, 1))
+                log.warning("Leases were not extended in time", jobs=len(self._held), age_seconds=round(age, 1))
 
     async def _extend(self) -> None:
         asked = [job for job, _ in self._held.values()]
@@ -68,6 +68,6 @@ class LeaseKeeper:
             held = self._held.get(job.id)
             if held is not None and held[0].claim == job.claim:
                 del self._held[job.id]
-                log.warning("Lease lost; the job is left to its new holder", job_id=str(job.id), claim=job.claim)
+                log.warning("Lease lost; another worker has the job", job_id=str(job.id), claim=job.claim)
                 self._metrics.lease_lost(job.kind)
                 held[1]()

@@ -38,7 +38,7 @@ class Limits:
 
 
 Generate = Callable[[ClaimedJob], Awaitable[str]]
-"""Does one attempt; answers the job's state after the hand-off. Raises JobFailure, StaleClaimError, ReleasedError,
+"""Does one attempt; returns the job's state after the hand-off. Raises JobFailure, StaleClaimError, ReleasedError,
 GateClosedError, WaitsError."""
 Ready = Callable[[], Awaitable[None]]
 """Returns once new jobs may be taken."""

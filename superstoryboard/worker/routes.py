@@ -31,7 +31,7 @@ class Routes(Generic[AnyRoute]):
         try:
             route = self._catalogue.get(model).route
         except UnknownModel as error:
-            raise _unusable("MODEL_NOT_IN_CATALOGUE", f"the catalogue of this worker has no model {model}") from error
+            raise _unusable("MODEL_NOT_IN_CATALOGUE", f"the worker's model catalogue has no model {model}") from error
         self.provider(route)
         return route
 

@@ -25,9 +25,9 @@ from superstoryboard.worker.loop import Worker
 LONGEST_SECONDS = 3600.0
 ANSWER_RESERVE_SECONDS = 0.5
 POLL_SECONDS = 0.5
-DRAINING = "the worker stops and takes no more messages"
+DRAINING = "the worker is shutting down and claims no more messages"
 STILL_RUNNING = "still running"
-BUSY = "no message could be taken in time: the worker is busy with other jobs, or waits for staging or the database"
+BUSY = "no message could be claimed in time: the worker is busy with other jobs, or waits for staging or the database"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Row = dict[str, Any]
@@ -101,7 +101,7 @@ class WorkerService(WorkerServiceServicer):
 def _result(attempt: Attempt, row: Row | None) -> api.ProcessResult:
     result = api.ProcessResult(msg_id=attempt.job.msg_id, job_id=str(attempt.job.id))
     if row is None:
-        result.error = "the job is gone"
+        result.error = "the job no longer exists"
         return result
     result.scene_id = row["scene_id"] or ""
     result.character_id = row["character_id"] or ""

@@ -21,7 +21,7 @@ def outlasting(drain_seconds: float, call_seconds: float, call: str) -> float:
     """
     if drain_seconds < call_seconds + DRAIN_MARGIN_SECONDS:
         raise ValueError(
-            f"must be {call} ({call_seconds:g} s) and {DRAIN_MARGIN_SECONDS} s more: a stop would cut a paid call"
+            f"must be {call} ({call_seconds:g} s) and {DRAIN_MARGIN_SECONDS} s more, or a stop interrupts paid calls"
         )
     return drain_seconds
 

@@ -16,7 +16,7 @@ from tests.emulators.google_fixture import KEY
 
 GOOGLE_URI = "https://generativelanguage.googleapis.com/v1beta/files/abc123:download?alt=media"
 FILE = "/v1beta/files/abc123:download"
-NO_ADDRESS = ("VIDEO_WITHOUT_ADDRESS", CallOutcome.PAID)
+NO_ADDRESS = ("VIDEO_URL_MISSING", CallOutcome.PAID)
 
 
 def is_absent(file: Path) -> bool:

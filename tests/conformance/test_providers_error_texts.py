@@ -51,7 +51,7 @@ def test_what_was_never_sent_is_unpaid(error: Exception) -> None:
 def test_what_may_have_been_sent_is_unknown(error: Exception) -> None:
     assert submit_errors.is_transport_error(error)
     failure = submit_errors.submit_interrupted(error)
-    assert facts(failure) == ("UNKNOWN_OUTCOME", "NO_ANSWER", UNKNOWN)
+    assert facts(failure) == ("UNKNOWN_OUTCOME", "NO_RESPONSE", UNKNOWN)
     assert "10.1.2.3" not in failure.error.message
     assert facts(poll_errors.read_interrupted(error, PAID)) == ("TRANSIENT", "PROVIDER_UNREACHABLE", PAID)
 

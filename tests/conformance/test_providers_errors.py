@@ -38,7 +38,12 @@ SUBMITS = [
     (429, google(429, "slow", "RESOURCE_EXHAUSTED", quota("RequestsPerMinute"), RETRY), "RATE_LIMITED", "RATE_LIMITED"),
     (429, google(429, "Resource has been exhausted (e.g. check quota)"), "RATE_LIMITED", "RATE_LIMITED"),
     (429, "<html>", "RATE_LIMITED", "RATE_LIMITED"),
-    (429, google(429, "x", "X", quota("PerMinute", "RequestsPerDay"), RETRY), "QUOTA_EXHAUSTED", "DAILY_QUOTA"),
+    (
+        429,
+        google(429, "x", "X", quota("PerMinute", "RequestsPerDay"), RETRY),
+        "QUOTA_EXHAUSTED",
+        "DAILY_QUOTA_EXHAUSTED",
+    ),
     (429, google(429, "* limit: 0, model: m", "X", quota("PerDay")), "CONFIG", "PROVIDER_NO_QUOTA"),
     (429, google(429, "x", "X", quota("PerDay", value="0")), "CONFIG", "PROVIDER_NO_QUOTA"),
     (429, google(429, "limit: 0.5, limit: 05", "X", quota("PerMinute")), "RATE_LIMITED", "RATE_LIMITED"),
@@ -49,12 +54,12 @@ SUBMITS = [
     (400, "nonsense", "INVALID", "PROVIDER_INVALID_ARGUMENT"),
     (400, google(400, "API key not valid. Please pass a valid API key."), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (400, google(400, "x", "X", reason("API_KEY_INVALID")), "CONFIG", "PROVIDER_ACCESS_DENIED"),
-    (400, google(400, "not in your country", "FAILED_PRECONDITION"), "CONFIG", "PROVIDER_PRECONDITION"),
+    (400, google(400, "not in your country", "FAILED_PRECONDITION"), "CONFIG", "PROVIDER_ACCOUNT_REJECTED"),
     (400, google(400, "It violates Google's Responsible AI practices. Support codes: 58061214"), "REFUSED", "SAFETY"),
-    (429, {"error": {"code": "quota_exceeded", "message": "today"}}, "QUOTA_EXHAUSTED", "DAILY_QUOTA"),
+    (429, {"error": {"code": "quota_exceeded", "message": "today"}}, "QUOTA_EXHAUSTED", "DAILY_QUOTA_EXHAUSTED"),
     (429, {"error": {"code": "rate_limit_exceeded", "message": "slow"}}, "RATE_LIMITED", "RATE_LIMITED"),
     (400, {"error": {"code": "prohibited_content", "message": "no"}}, "REFUSED", "PROMPT_BLOCKED"),
-    (400, {"error": {"code": "failed_precondition", "message": "no"}}, "CONFIG", "PROVIDER_PRECONDITION"),
+    (400, {"error": {"code": "failed_precondition", "message": "no"}}, "CONFIG", "PROVIDER_ACCOUNT_REJECTED"),
     (401, google(401), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (403, google(403), "CONFIG", "PROVIDER_ACCESS_DENIED"),
     (404, google(404, "models/x is no longer available"), "INVALID", "MODEL_RETIRED"),
@@ -242,7 +247,7 @@ def test_results_that_are_refusals(finish_reason: str) -> None:
     failure = results.no_image(finish_reason, "why", "", {})
     assert facts(failure) == ("REFUSED", "SAFETY", UNPAID)
     assert failure.error.provider_codes == (finish_reason,)
-    assert failure.error.message == f"The provider made no picture ({finish_reason}): why"
+    assert failure.error.message == f"The provider generated no image ({finish_reason}): why"
 
 
 @pytest.mark.parametrize("finish_reason", ["NO_IMAGE", "IMAGE_OTHER", "OTHER", "MALFORMED_RESPONSE"])
@@ -253,7 +258,7 @@ def test_results_worth_another_attempt(finish_reason: str) -> None:
 @pytest.mark.parametrize("finish_reason", ["BRAND_NEW", "MAX_TOKENS", "STOP", "", "\x00", "x" * 10_000])
 def test_a_reason_that_says_nothing_of_the_payment_is_unknown_and_kept(finish_reason: str) -> None:
     failure = results.no_image(finish_reason, "", "", {"candidates": [{"finishReason": finish_reason}]})
-    assert facts(failure) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", UNKNOWN)
+    assert facts(failure) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", UNKNOWN)
     assert "finishReason" in failure.raw_answer
     assert len(failure.raw_answer) < 1000
 

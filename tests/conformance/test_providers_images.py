@@ -98,7 +98,7 @@ async def test_the_environment_cannot_send_the_call_elsewhere(
     ("entry", "expected"),
     [
         ({"kind": "rate_limited_minute"}, ("RATE_LIMITED", "RATE_LIMITED", CallOutcome.UNPAID)),
-        ({"kind": "quota_day"}, ("QUOTA_EXHAUSTED", "DAILY_QUOTA", CallOutcome.UNPAID)),
+        ({"kind": "quota_day"}, ("QUOTA_EXHAUSTED", "DAILY_QUOTA_EXHAUSTED", CallOutcome.UNPAID)),
         ({"kind": "limit_zero"}, ("CONFIG", "PROVIDER_NO_QUOTA", CallOutcome.UNPAID)),
         ({"kind": "overloaded"}, ("RATE_LIMITED", "CAPACITY_EXHAUSTED", CallOutcome.UNPAID)),
         ({"kind": "internal"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN)),
@@ -109,9 +109,9 @@ async def test_the_environment_cannot_send_the_call_elsewhere(
         ({"kind": "image_safety"}, ("REFUSED", "SAFETY", CallOutcome.UNPAID)),
         ({"kind": "no_image_text"}, ("REFUSED", "NO_IMAGE", CallOutcome.UNPAID)),
         ({"kind": "no_image"}, ("TRANSIENT", "EMPTY_RESULT", CallOutcome.UNPAID)),
-        ({"status": 200, "body": "not json"}, ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)),
-        ({"drop": "before_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)),
-        ({"drop": "after_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)),
+        ({"status": 200, "body": "not json"}, ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", CallOutcome.UNKNOWN)),
+        ({"drop": "before_accept"}, ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN)),
+        ({"drop": "after_accept"}, ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN)),
     ],
 )
 async def test_failures_are_told_apart_and_never_repeated(
@@ -155,7 +155,7 @@ async def test_a_wrong_key_is_the_installations_fault(emulator: GoogleEmulator, 
 
 async def test_a_late_answer_has_an_unknown_outcome(images: GeminiImages, client: httpx.Client) -> None:
     script(client, {"on": "image", "hold": True})
-    assert facts(await failure(images, seconds=1.0)) == ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)
+    assert facts(await failure(images, seconds=1.0)) == ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN)
     release(client)
     assert report(client)["accepted"]["image"] == 1
 
@@ -234,7 +234,7 @@ def test_a_picture_that_is_no_base64_was_paid_for(data: str) -> None:
 def test_answers_of_another_shape_are_of_unknown_outcome_and_kept(body: str) -> None:
     with pytest.raises(ProviderFailure) as caught:
         read_image(body)
-    assert facts(caught.value) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+    assert facts(caught.value) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", CallOutcome.UNKNOWN)
     assert caught.value.raw_answer.startswith("{")
 
 
@@ -286,7 +286,7 @@ async def test_an_answer_that_never_ends_is_given_up_before_it_fills_the_memory(
         adapter = GeminiImages(api_key=KEY, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         failed = await failure(adapter, seconds=60)
         await adapter.aclose()
-    assert facts(failed) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+    assert facts(failed) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", CallOutcome.UNKNOWN)
     assert sent < ANSWER_BYTES + 20_000_000
 
 
@@ -295,6 +295,6 @@ async def test_an_answer_that_would_unfold_in_memory_is_not_read() -> None:
         body = gzip.compress(bytes(50_000_000))
         stub.answers[PATH] = Answer(body=body, headers={"content-encoding": "gzip", "content-type": "application/json"})
         adapter = GeminiImages(api_key=KEY, base_url=stub.url)
-        assert facts(await failure(adapter)) == ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+        assert facts(await failure(adapter)) == ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", CallOutcome.UNKNOWN)
         await adapter.aclose()
         assert stub.asked[0].headers["accept-encoding"] == "identity"

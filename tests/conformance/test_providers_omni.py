@@ -71,7 +71,7 @@ async def test_what_is_not_ended_runs(stub: Stub, omni: Omni, status: str) -> No
         ("completed", {"steps": output(WORDS)}, ("REFUSED", "NO_VIDEO")),
         ("requires_action", {}, ("REFUSED", "NO_VIDEO")),
         ("requires_continuation", {}, ("REFUSED", "NO_VIDEO")),
-        ("budget_exceeded", {}, ("QUOTA_EXHAUSTED", "PROVIDER_BUDGET")),
+        ("budget_exceeded", {}, ("QUOTA_EXHAUSTED", "PROVIDER_BUDGET_EXHAUSTED")),
         ("failed", {}, ("TRANSIENT", "EMPTY_RESULT")),
         ("failed", {"errors": [{"message": "?"}]}, ("TRANSIENT", "OPERATION_FAILED")),
         ("failed", {"errors": [{"code": "a/PERMISSION_DENIED"}]}, ("INVALID", "PROVIDER_PERMISSION_DENIED")),
@@ -153,7 +153,7 @@ async def test_a_file_that_cannot_be_asked_for_is_asked_for_again_unless_it_is_g
 async def test_a_video_in_a_bucket_is_a_clear_error(stub: Stub, omni: Omni) -> None:
     says(stub, "completed", steps=output(MADE | {"uri": "gs://bucket/film.mp4"}))
     failed = await failure(omni)
-    assert (failed.error.code, failed.outcome) == ("VIDEO_IN_BUCKET", CallOutcome.PAID)
+    assert (failed.error.code, failed.outcome) == ("VIDEO_IN_CLOUD_STORAGE", CallOutcome.PAID)
 
 
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
@@ -167,5 +167,5 @@ async def test_a_small_video_may_come_inside_the_answer(stub: Stub, omni: Omni, 
     with pytest.raises(ProviderFailure, match="VIDEO_TOO_LARGE"):
         await omni.download(done.location, tmp_path / "small", 3)
     says(stub, "completed", steps=output({"type": "video", "data": "?"}))
-    with pytest.raises(ProviderFailure, match="UNREADABLE_ANSWER"):
+    with pytest.raises(ProviderFailure, match="UNREADABLE_RESPONSE"):
         await omni.download(done.location, tmp_path / "rubbish", 100)

@@ -104,7 +104,7 @@ async def test_a_first_frame_is_understood(veo: VeoGemini, client: httpx.Client)
     ("entry", "expected", "accepted"),
     [
         ({"kind": "rate_limited_minute"}, ("RATE_LIMITED", "RATE_LIMITED", CallOutcome.UNPAID), 0),
-        ({"kind": "quota_day"}, ("QUOTA_EXHAUSTED", "DAILY_QUOTA", CallOutcome.UNPAID), 0),
+        ({"kind": "quota_day"}, ("QUOTA_EXHAUSTED", "DAILY_QUOTA_EXHAUSTED", CallOutcome.UNPAID), 0),
         ({"kind": "limit_zero"}, ("CONFIG", "PROVIDER_NO_QUOTA", CallOutcome.UNPAID), 0),
         ({"kind": "overloaded"}, ("RATE_LIMITED", "CAPACITY_EXHAUSTED", CallOutcome.UNPAID), 0),
         ({"status": 503}, ("TRANSIENT", "PROVIDER_UNAVAILABLE", CallOutcome.UNPAID), 0),
@@ -112,10 +112,10 @@ async def test_a_first_frame_is_understood(veo: VeoGemini, client: httpx.Client)
         ({"kind": "internal"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN), 0),
         ({"status": 503, "body": "<html>"}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN), 0),
         ({"status": 500, "accept": True}, ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", CallOutcome.UNKNOWN), 1),
-        ({"status": 200, "body": "rubbish"}, ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN), 0),
-        ({"status": 200, "body": {"name": ""}}, ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", CallOutcome.UNKNOWN), 0),
-        ({"drop": "before_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN), 0),
-        ({"drop": "after_accept"}, ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN), 1),
+        ({"status": 200, "body": "rubbish"}, ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", CallOutcome.UNKNOWN), 0),
+        ({"status": 200, "body": {"name": ""}}, ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", CallOutcome.UNKNOWN), 0),
+        ({"drop": "before_accept"}, ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN), 0),
+        ({"drop": "after_accept"}, ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN), 1),
     ],
 )
 async def test_submits_that_fail_are_sent_once(
@@ -135,7 +135,7 @@ async def test_submits_that_fail_are_sent_once(
 async def test_a_submit_without_an_answer_in_time_is_unknown(emulator: GoogleEmulator, client: httpx.Client) -> None:
     script(client, {"on": "submit", "hold": True})
     adapter = VeoGemini(api_key=KEY, base_url=emulator.url, timeouts=Timeouts(submit=1.0))
-    assert facts(await submit_failure(adapter)) == ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)
+    assert facts(await submit_failure(adapter)) == ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN)
     await adapter.aclose()
     release(client)
     assert report(client)["accepted"]["video"] == 1
@@ -192,8 +192,8 @@ async def test_operations_that_end_without_a_video_are_settled(
     [
         ({"kind": "internal"}, "TRANSIENT", "PROVIDER_UNAVAILABLE"),
         ({"kind": "rate_limited_minute"}, "RATE_LIMITED", "RATE_LIMITED"),
-        ({"status": 200, "body": "rubbish"}, "TRANSIENT", "UNREADABLE_ANSWER"),
-        ({"status": 200, "body": []}, "TRANSIENT", "UNREADABLE_ANSWER"),
+        ({"status": 200, "body": "rubbish"}, "TRANSIENT", "UNREADABLE_RESPONSE"),
+        ({"status": 200, "body": []}, "TRANSIENT", "UNREADABLE_RESPONSE"),
         ({"drop": "before_accept"}, "TRANSIENT", "PROVIDER_UNREACHABLE"),
     ],
 )
@@ -218,7 +218,7 @@ async def test_a_name_that_is_no_path_is_not_asked_for(stub: Stub, stubbed: VeoG
 async def test_a_video_without_an_address_is_paid_and_lost(stub: Stub, stubbed: VeoGemini) -> None:
     body = b'{"name":"x","done":true,"response":{"generateVideoResponse":{"generatedSamples":[{"video":{}}]}}}'
     stub.answers[f"/v1beta/{OPERATION}"] = Answer(body=body)
-    assert facts(await poll_failure(stubbed)) == ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS", CallOutcome.PAID)
+    assert facts(await poll_failure(stubbed)) == ("UNKNOWN_OUTCOME", "VIDEO_URL_MISSING", CallOutcome.PAID)
 
 
 async def test_a_filter_that_leaves_a_video_is_no_failure(stub: Stub, stubbed: VeoGemini) -> None:

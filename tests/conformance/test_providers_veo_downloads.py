@@ -83,8 +83,8 @@ async def test_the_key_does_not_follow_to_another_host(stub: Stub, stubbed: VeoG
         (Answer(cut=True), ("TRANSIENT", "PROVIDER_UNREACHABLE")),
         (Answer(404, b'{"error":{"code":404,"message":"gone"}}'), ("UNKNOWN_OUTCOME", "VIDEO_GONE")),
         (Answer(body=bytes(2000)), ("INVALID", "VIDEO_TOO_LARGE")),
-        (Answer(302, headers={"location": FILE}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
-        (Answer(302, headers={"location": "ftp://host/x"}), ("UNKNOWN_OUTCOME", "VIDEO_WITHOUT_ADDRESS")),
+        (Answer(302, headers={"location": FILE}), ("UNKNOWN_OUTCOME", "VIDEO_URL_MISSING")),
+        (Answer(302, headers={"location": "ftp://host/x"}), ("UNKNOWN_OUTCOME", "VIDEO_URL_MISSING")),
     ],
 )
 async def test_downloads_that_fail_leave_no_file_and_stay_paid(

@@ -92,7 +92,10 @@ async def test_credentials_that_are_missing_or_refused_cost_nothing(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "absent.json"))
     failed = await failure(in_project(stub))
     assert (failed.error.error_class.value, failed.error.code) == ("CONFIG", "PROVIDER_ACCESS_DENIED")
-    assert (failed.error.message, failed.outcome) == ("the environment names no Google credentials", CallOutcome.UNPAID)
+    assert (failed.error.message, failed.outcome) == (
+        "no Google credentials are configured. Set GOOGLE_APPLICATION_CREDENTIALS",
+        CallOutcome.UNPAID,
+    )
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", service_account(tmp_path, f"{stub.url}/token"))
     stub.answers["/token"] = Answer(400, b'{"error":"invalid_grant"}', {"content-type": "application/json"})
     failed = await failure(in_project(stub))
@@ -154,7 +157,7 @@ async def test_a_video_in_a_bucket_is_a_clear_error(stub: Stub) -> None:
     stub.answers[VERTEX_POLL] = Answer(body=encoded({"name": VERTEX_NAME, "done": True, "response": response}))
     with pytest.raises(ProviderFailure, match="stored the video in a Cloud Storage bucket") as caught:
         await vertex.poll(VERTEX_NAME)
-    assert (caught.value.error.code, caught.value.outcome) == ("VIDEO_IN_BUCKET", CallOutcome.PAID)
+    assert (caught.value.error.code, caught.value.outcome) == ("VIDEO_IN_CLOUD_STORAGE", CallOutcome.PAID)
     await vertex.aclose()
 
 
@@ -163,7 +166,7 @@ async def test_a_large_answer_that_is_no_video_says_nothing(stub: Stub) -> None:
     stub.answers[VERTEX_POLL] = Answer(body=b'{"name":"' + b"x" * 200_000 + b'"}')
     with pytest.raises(ProviderFailure) as caught:
         await vertex.poll(VERTEX_NAME)
-    assert (caught.value.error.code, caught.value.outcome) == ("UNREADABLE_ANSWER", CallOutcome.UNKNOWN)
+    assert (caught.value.error.code, caught.value.outcome) == ("UNREADABLE_RESPONSE", CallOutcome.UNKNOWN)
     await vertex.aclose()
 
 
@@ -173,7 +176,7 @@ async def test_a_download_that_holds_no_video_is_tried_again(stub: Stub, tmp_pat
     stub.answers[VERTEX_POLL] = Answer(body=body)
     with pytest.raises(ProviderFailure) as caught:
         await vertex.download(VERTEX_NAME, tmp_path / "film", 100)
-    assert (caught.value.error.code, caught.value.outcome) == ("UNREADABLE_ANSWER", CallOutcome.PAID)
+    assert (caught.value.error.code, caught.value.outcome) == ("UNREADABLE_RESPONSE", CallOutcome.PAID)
     assert not (tmp_path / "film").exists()
     assert not (tmp_path / "film.json").exists()
     await vertex.aclose()

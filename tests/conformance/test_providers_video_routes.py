@@ -79,20 +79,20 @@ async def test_from_prompt_to_film_by_another_object(
         (Answer(500, error_body(500, "INTERNAL")), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
         (Answer(502, b""), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
         (Answer(302, headers={"location": "/elsewhere"}), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
-        (Answer(cut=True), ("UNKNOWN_OUTCOME", "NO_ANSWER", "UNKNOWN")),
-        (Answer(body=b"half", length=100, cut=True), ("UNKNOWN_OUTCOME", "NO_ANSWER", "UNKNOWN")),
-        (Answer(body=b"rubbish"), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b"[]"), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b'{"name":"","id":""}'), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b'{"name":"a\\u0000b","id":"a\\u0000b"}'), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b'{"name":"\\ud800","id":"\\ud800"}'), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b"[" * 100_000), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
-        (Answer(body=b'{"name":' + b"9" * 5000 + b"}"), ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN")),
+        (Answer(cut=True), ("UNKNOWN_OUTCOME", "NO_RESPONSE", "UNKNOWN")),
+        (Answer(body=b"half", length=100, cut=True), ("UNKNOWN_OUTCOME", "NO_RESPONSE", "UNKNOWN")),
+        (Answer(body=b"rubbish"), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
+        (Answer(body=b"[]"), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
+        (Answer(body=b'{"name":"","id":""}'), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
+        (Answer(body=b'{"name":"a\\u0000b","id":"a\\u0000b"}'), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
+        (Answer(body=b'{"name":"\\ud800","id":"\\ud800"}'), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
+        (Answer(body=b"[" * 100_000), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
+        (Answer(body=b'{"name":' + b"9" * 5000 + b"}"), ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN")),
         (Answer(500, b'{"error":' * 20_000), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
         (Answer(408, b"<html>"), ("UNKNOWN_OUTCOME", "PROVIDER_ERROR", "UNKNOWN")),
         (
             Answer(body=gzip.compress(bytes(50_000_000)), headers={"content-encoding": "gzip"}),
-            ("UNKNOWN_OUTCOME", "UNREADABLE_ANSWER", "UNKNOWN"),
+            ("UNKNOWN_OUTCOME", "UNREADABLE_RESPONSE", "UNKNOWN"),
         ),
     ],
 )
@@ -128,7 +128,7 @@ async def test_a_submit_without_an_answer_in_time_is_unknown(route: VideoRoute) 
     async with server:
         port = server.sockets[0].getsockname()[1]
         provider = route.make(f"http://127.0.0.1:{port}", Timeouts(submit=0.5))
-        expected = ("UNKNOWN_OUTCOME", "NO_ANSWER", CallOutcome.UNKNOWN)
+        expected = ("UNKNOWN_OUTCOME", "NO_RESPONSE", CallOutcome.UNKNOWN)
         assert await failure(provider.submit(call(route))) == expected
         await provider.aclose()
         await left.wait()

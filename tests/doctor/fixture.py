@@ -36,9 +36,9 @@ class Examined:
         return self.of(name)["state"]
 
     def sentence(self, name: str) -> str:
-        """What was found and how to mend it."""
-        found = self.of(name)
-        return f"{found['found']}. {found.get('mend', '')}"
+        """What was found and what to do."""
+        finding = self.of(name)
+        return f"{finding['message']}. {finding.get('action', '')}"
 
     @property
     def failed(self) -> list[str]:

@@ -59,8 +59,8 @@ def test_an_expired_token(doctor: Doctor, ingest: Service) -> None:
     give(doctor, token(exp=time.time() - 3600))
     result = doctor()
     assert (result.code, result.failed) == (1, ["token"])
-    assert "STORYBOARD_TOKEN is refused: the token has expired" in result.sentence("token")
-    assert "Mint a new one" in result.sentence("token")
+    assert "STORYBOARD_TOKEN was rejected: the token has expired" in result.sentence("token")
+    assert "Create a new token" in result.sentence("token")
 
 
 def test_a_token_of_another_installation(doctor: Doctor, ingest: Service) -> None:
@@ -74,7 +74,7 @@ def test_no_token_where_one_is_asked_for(doctor: Doctor, ingest: Service) -> Non
     del ingest
     result = doctor()
     assert (result.code, result.state("token")) == (0, "not set")
-    assert "ingest asks for one" in result.sentence("token")
+    assert "ingest requires a token" in result.sentence("token")
 
 
 def test_nobody_there_exits_3(doctor: Doctor) -> None:
@@ -92,7 +92,7 @@ def test_an_ingest_without_its_schema_cannot_work(doctor: Doctor, empty_database
         doctor.set(INGEST_ADDRESS=service.address)
         result = doctor()
         assert (result.code, result.failed) == (3, ["ingest"])
-        assert "cannot work now" in result.sentence("ingest")
+        assert "is not ready" in result.sentence("ingest")
     finally:
         service.stop()
 

@@ -43,7 +43,7 @@ async def examine(doctor: Doctor) -> Examined:
 
 
 def queue_lines(result: Examined) -> list[str]:
-    return [check["found"] for check in result.checks if check["name"] == "broker queue"]
+    return [check["message"] for check in result.checks if check["name"] == "broker queue"]
 
 
 async def test_a_good_broker_passes(doctor: Doctor, amqp_url: str, channel: aio_pika.abc.AbstractChannel) -> None:
@@ -64,7 +64,7 @@ async def test_queues_that_nobody_declared_stay_undeclared(
     doctor.set(AMQP_URL=amqp_url)
     result = await examine(doctor)
     assert result.code == 0
-    assert all("is not there yet" in line for line in queue_lines(result))
+    assert all("does not exist yet" in line for line in queue_lines(result))
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
         await channel.declare_queue(READY_QUEUE, passive=True)
 
@@ -75,8 +75,8 @@ async def test_a_queue_of_another_type(doctor: Doctor, amqp_url: str, channel: a
     result = await examine(doctor)
     assert (result.code, result.failed) == (1, ["broker queue"])
     [broken] = [check for check in result.checks if check["state"] == "failed"]
-    assert broken["found"] == f"{READY_QUEUE} has another type or other arguments than services declare"
-    assert "Delete that queue in RabbitMQ" in broken["mend"]
+    assert broken["message"] == f"{READY_QUEUE} has a different type or different arguments than the services declare"
+    assert "Delete that queue in RabbitMQ" in broken["action"]
 
 
 async def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, amqp_url: str) -> None:
@@ -84,7 +84,7 @@ async def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, amqp_
     doctor.set(AMQP_URL=f"amqp://guest:wrong-password@{amqp_url.rpartition('@')[2]}")
     result = await examine(doctor)
     assert result.code == 1
-    assert result.sentence("broker").startswith("the user or password is refused. Put the right user")
+    assert result.sentence("broker").startswith("the user or password was rejected. Correct user and password")
 
 
 async def test_a_virtual_host_that_is_not_there(doctor: Doctor, amqp_url: str) -> None:

@@ -39,7 +39,7 @@ def test_a_good_database_passes_and_is_described(doctor: Doctor, database_url: s
     result = doctor()
     assert (result.code, result.failed) == (0, [])
     assert "without TLS, direct connection" in result.sentence("database")
-    assert "every function that is used" in result.sentence("pgmq")
+    assert "all required functions" in result.sentence("pgmq")
     assert result.sentence("migrations").startswith("all ")
     assert "image_generation_queue" in result.sentence("queues")
     assert "only service_role reads" in result.sentence("roles and rights")
@@ -82,7 +82,7 @@ def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, guarded: st
     result = doctor()
     assert result.code == 1
     assert result.sentence("database") == (
-        "the user or password is refused. Put the right user and password into DATABASE_URL."
+        "the user or password was rejected. Put the right user and password into DATABASE_URL."
     )
     assert [check["name"] for check in result.checks if check["name"] == "pgmq"] == []
 
@@ -105,7 +105,7 @@ def test_a_url_that_is_none_exits_2_and_is_not_quoted(doctor: Doctor) -> None:
 
 def test_a_database_that_is_not_there(doctor: Doctor, postgres: Postgres) -> None:
     doctor.set(DATABASE_URL=postgres.url_of("nowhere"))
-    assert "the server has no such database" in doctor().sentence("database")
+    assert "the database does not exist" in doctor().sentence("database")
 
 
 def test_tls_that_the_server_lacks(doctor: Doctor, database_url: str) -> None:
@@ -143,7 +143,7 @@ def test_a_pgmq_that_lacks_a_function(doctor: Doctor, database_url: str, sql: ps
     sql.execute("drop function pgmq.set_vt(text, bigint, integer)")
     doctor.set(DATABASE_URL=database_url)
     sentence = doctor().sentence("pgmq")
-    assert "without pgmq.set_vt(text, bigint, integer)" in sentence
+    assert "missing functions: pgmq.set_vt(text, bigint, integer)" in sentence
     assert "alter extension pgmq update" in sentence
 
 
@@ -196,7 +196,7 @@ def test_a_kv_table_of_another_form(
 @pytest.mark.parametrize(
     ("statements", "words"),
     [
-        ("grant all on other_kv to anon", "open to whoever holds the publishable key"),
+        ("grant all on other_kv to anon", "can be accessed with the publishable key"),
         ("grant select on other_kv to public", "anon may select and authenticated may select"),
         ("alter table other_kv enable row level security; grant all on other_kv to authenticated", "only row-level"),
         ("select 1", "row-level security of other_kv is off"),
@@ -210,8 +210,8 @@ def test_a_kv_table_that_browsers_could_reach(
     result = doctor()
     assert (result.code, result.state("kv table")) == (0, "warning")
     assert words in result.sentence("kv table")
-    mend = result.of("kv table")["mend"].partition("by SQL: ")[2]
-    sql.execute(mend.encode())
+    action = result.of("kv table")["action"].partition("by SQL: ")[2]
+    sql.execute(action.encode())
     assert doctor().state("kv table") == "ok"
 
 
@@ -224,7 +224,7 @@ def test_listening_to_another_database(doctor: Doctor, database_url: str, empty_
     doctor.set(DATABASE_URL=database_url, DATABASE_LISTEN_URL=empty_database_url)
     result = doctor()
     assert result.failed == ["listen"]
-    assert "another database than DATABASE_URL" in result.sentence("listen")
+    assert "name different databases" in result.sentence("listen")
 
 
 def test_a_user_without_rights(doctor: Doctor, database_url: str, sql: psycopg.Connection) -> None:

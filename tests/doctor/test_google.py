@@ -60,8 +60,8 @@ def test_a_wrong_key(doctor: Doctor, google: GoogleEmulator) -> None:
     result = doctor()
     assert (result.code, result.failed) == (1, ["google key"])
     assert result.sentence("google key") == (
-        "GOOGLE_GENERATIVE_AI_API_KEY is refused."
-        " Make a key in Google AI Studio and put it into GOOGLE_GENERATIVE_AI_API_KEY."
+        "GOOGLE_GENERATIVE_AI_API_KEY was rejected."
+        " Create a key in Google AI Studio and set GOOGLE_GENERATIVE_AI_API_KEY to it."
     )
 
 
@@ -94,7 +94,7 @@ def test_a_model_that_is_gone_before_the_catalogue_knows(doctor: Doctor, google:
     doctor.set(IMAGE_MODEL=RETIRED_TODAY)
     result = doctor()
     assert result.failed == ["image model"]
-    assert f"{RETIRED_TODAY} does not answer to this key" in result.sentence("image model")
+    assert f"{RETIRED_TODAY} is not available to this key" in result.sentence("image model")
 
 
 def test_a_model_of_another_size_says_its_own_default(doctor: Doctor, google: GoogleEmulator, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_spending_straight_from_google(doctor: Doctor, google: GoogleEmulator) -
     before = bought(google)
     assert doctor.run("--spend", "--yes") == 0
     assert "about $0.0336" in doctor.err
-    assert "straight from Google" in doctor.err
+    assert "directly from Google" in doctor.err
     assert "ok       image " in doctor.out
     assert "image/png, 1024x1024" in doctor.out
     assert bought(google) == {**before, "image": before["image"] + 1}
@@ -173,13 +173,13 @@ def test_a_yes_is_taken_as_one(doctor: Doctor, google: GoogleEmulator, monkeypat
 def test_spending_needs_somebody_to_buy_from(doctor: Doctor) -> None:
     result = doctor("--spend", "--yes")
     assert (result.code, result.failed) == (1, ["image"])
-    assert "neither ingest nor Google is there" in result.sentence("image")
+    assert "neither ingest nor Google is reachable" in result.sentence("image")
 
 
 @pytest.mark.parametrize(
     ("model", "options", "told"),
     [
-        (VIDEO_MODEL, (), f"Google lists 1 operations of {VIDEO_MODEL}; a lost one can be found there"),
+        (VIDEO_MODEL, (), f"Google lists 1 operations of {VIDEO_MODEL}; a lost one can be found"),
         (VIDEO_MODEL, ("--no-listing",), f"Google lists no operations of {VIDEO_MODEL}"),
         ("gemini-omni-1.1-flash", (), "route interactions of gemini-omni-1.1-flash has none"),
     ],

@@ -85,7 +85,7 @@ def test_a_wrong_key(doctor: Doctor, storage: httpx.Client, setting: str, name: 
     doctor.set(**{setting: "of-another-project"})
     result = doctor()
     assert (result.code, result.failed) == (1, [name])
-    assert f"{setting} (opaque key) is refused" in result.sentence(name)
+    assert f"{setting} (opaque key) was rejected" in result.sentence(name)
     assert "this project" in result.sentence(name)
 
 
@@ -94,16 +94,16 @@ def test_the_anon_key_is_no_secret_key(doctor: Doctor, storage: httpx.Client) ->
     key = jwt.encode({"role": "anon", "exp": 2_000_000_000}, "x" * 32)
     doctor.hide(key)
     doctor.set(SUPABASE_SECRET_KEY=key)
-    assert "no secret key but a JWT of role anon" in doctor().sentence("secret key")
+    assert "not a secret key but a JWT of role anon" in doctor().sentence("secret key")
     doctor.set(SUPABASE_SECRET_KEY="sb_publishable_abcdefgh")
-    assert "no secret key but a publishable key" in doctor().sentence("secret key")
+    assert "not a secret key but a publishable key" in doctor().sentence("secret key")
 
 
 def test_a_missing_bucket(doctor: Doctor, storage: httpx.Client) -> None:
     remove(storage, IMAGES)
     result = doctor()
     assert (result.code, result.failed) == (1, [f"bucket {IMAGES}"])
-    assert result.sentence(f"bucket {IMAGES}").startswith("it is missing. Start the asset_writer, which makes")
+    assert result.sentence(f"bucket {IMAGES}").startswith("it is missing. Start the asset_writer, which creates")
 
 
 def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None:
@@ -116,17 +116,17 @@ def test_a_missing_staging_bucket(doctor: Doctor, storage: httpx.Client) -> None
 @pytest.mark.parametrize(
     "case",
     [
-        (IMAGES, {"public": False}, "failed", "it is private, so nobody can read"),
+        (IMAGES, {"public": False}, "failed", "it is private, so its public asset URLs"),
         (IMAGES, {"allowed_mime_types": ["image/png"]}, "failed", "Allow image/jpeg, image/webp in it"),
-        (IMAGES, {"allowed_mime_types": None}, "warning", "it takes every media type"),
-        (IMAGES, {"file_size_limit": 1000}, "warning", "it takes at most 1000 bytes"),
+        (IMAGES, {"allowed_mime_types": None}, "warning", "it accepts every media type"),
+        (IMAGES, {"file_size_limit": 1000}, "warning", "it accepts at most 1000 bytes"),
         (VIDEOS, {"file_size_limit": 52428800}, "warning", "Raise its limit to 104857600 bytes"),
-        (VIDEOS, {"file_size_limit": None}, "warning", "it has no limit of its own"),
+        (VIDEOS, {"file_size_limit": None}, "warning", "it has no file size limit"),
         (VIDEOS, {"allowed_mime_types": ["video/*"]}, "ok", "video/*"),
         (STAGING_BUCKET, {"public": True}, "warning", "Make it private"),
         (STAGING_BUCKET, {"file_size_limit": 104857599}, "warning", "Raise its limit to 104857600 bytes"),
         (STAGING_BUCKET, {"file_size_limit": 104857600}, "ok", "104857600 bytes"),
-        (STAGING_BUCKET, {"allowed_mime_types": ["image/*"]}, "failed", "it does not take video/mp4, video/webm"),
+        (STAGING_BUCKET, {"allowed_mime_types": ["image/*"]}, "failed", "it does not accept video/mp4, video/webm"),
     ],
 )
 def test_a_bucket_with_other_rules(
@@ -142,7 +142,7 @@ def test_a_bucket_with_other_rules(
 
 def test_a_staging_bucket_that_takes_no_pictures(doctor: Doctor, storage: httpx.Client) -> None:
     remake(storage, STAGING_BUCKET, public=False, allowed_mime_types=["video/*"])
-    assert "does not take a small PNG" in doctor().sentence("staging key")
+    assert "rejects a small PNG" in doctor().sentence("staging key")
 
 
 def test_a_staging_key_that_may_not_write(doctor: Doctor, storage: httpx.Client) -> None:
@@ -221,13 +221,13 @@ STAGING_CLAIMS = {"role": "superstoryboard_staging", "exp": 2_000_000_000}
     ("key", "api_key", "words"),
     [
         (jwt.encode(STAGING_CLAIMS, "x" * 32), ANON_KEY, "the key is not signed by this project. Sign it"),
-        (jwt.encode(STAGING_CLAIMS | {"exp": 1_000_000_000}, JWT_SECRET), ANON_KEY, "the key has expired. Mint or"),
+        (jwt.encode(STAGING_CLAIMS | {"exp": 1_000_000_000}, JWT_SECRET), ANON_KEY, "the key has expired. Create or"),
         (
             jwt.encode(STAGING_CLAIMS | {"role": "nobody"}, JWT_SECRET),
             ANON_KEY,
             "key names. Run `storyboard migrate`",
         ),
-        (jwt.encode(STAGING_CLAIMS, JWT_SECRET), "", "an API key of the project too. Set SUPABASE_ANON_KEY"),
+        (jwt.encode(STAGING_CLAIMS, JWT_SECRET), "", "requires an API key of the project. Set SUPABASE_ANON_KEY"),
     ],
     ids=["signature", "expired", "role", "apikey"],
 )
@@ -247,7 +247,7 @@ def test_the_true_cause_of_a_refused_secret_key(doctor: Doctor, project: Running
     key = jwt.encode({"role": "service_role", "exp": 1_000_000_000}, JWT_SECRET)
     doctor.hide(key)
     doctor.set(SUPABASE_URL=project.url, SUPABASE_SECRET_KEY=key)
-    assert "is refused: the key has expired" in doctor().sentence("secret key")
+    assert "was rejected: the key has expired" in doctor().sentence("secret key")
 
 
 def test_nobody_there_exits_3(doctor: Doctor, storage: httpx.Client) -> None:
@@ -269,7 +269,7 @@ def test_a_public_url_that_leads_nowhere(doctor: Doctor, storage: httpx.Client) 
 def test_something_else_answers(doctor: Doctor, tmp_path: Path) -> None:
     with GoogleEmulator(tmp_path).running() as google:
         doctor.set(SUPABASE_URL=google.url)
-        assert "it is not Supabase Storage" in doctor().sentence("storage")
+        assert "is not Supabase Storage" in doctor().sentence("storage")
 
 
 def test_storage_that_stumbles_is_not_called_a_wrong_key(
@@ -281,4 +281,4 @@ def test_storage_that_stumbles_is_not_called_a_wrong_key(
     httpx.post(f"{emulator.url}/_emulator/script", json=script).raise_for_status()
     result = doctor()
     assert result.code == 3
-    assert "Storage cannot answer now (HTTP 544)" in " ".join(check["found"] for check in result.checks)
+    assert "Storage is unavailable (HTTP 544)" in " ".join(check["message"] for check in result.checks)

@@ -18,7 +18,7 @@ from tests.emulators.google_fixture import wait_for
 
 WAIT_SECONDS = 90.0
 
-KEPT_WAITING = "Staging does not take the artifact; it is kept and tried again"
+KEPT_WAITING = "Staging upload failed; retrying"
 
 
 @dataclass

@@ -28,11 +28,11 @@ from tests.running import Service
 
 MAX_LINES = 60
 """More than this in one log, for a few seconds and a few jobs, would be a loop that does not wait."""
-AWAY = "The database does not answer; waiting for it"
-NOT_LISTENING = "Nothing listens for wake-ups; polling until it does"
-BROKER_AWAY = "RabbitMQ does not answer; trying on"
+AWAY = "The database is unavailable; waiting for it"
+NOT_LISTENING = "LISTEN is unavailable; polling until it is restored"
+BROKER_AWAY = "RabbitMQ is unavailable; retrying"
 BROKER_BACK = "Connected to RabbitMQ"
-NOT_PUBLISHED = "ArtifactReady was not published; the row will be polled"
+NOT_PUBLISHED = "ArtifactReady was not published; the asset_writer polls for the artifact"
 USES_BROKER = ("image_worker", "video_worker", "asset_writer")
 
 pytestmark = pytest.mark.timeout(300)
@@ -194,7 +194,7 @@ def test_storage_is_away_while_images_are_made(world: World) -> None:
         jobs = world.hold_images(3)
         world.stop_storage()
         world.release(3)
-        world.logs["image_worker"].wait("Staging does not take the artifact; it is kept and tried again")
+        world.logs["image_worker"].wait("Staging upload failed; retrying")
         world.start_storage()
         assert [job.attempt for job in running.succeeded(*jobs)] == [1, 1, 1]
 

@@ -71,12 +71,12 @@ def test_nothing_is_paid_while_staging_refuses_everything(stage: Stage, before: 
     )
     start = running.services["image_worker"].log.stat().st_size
     stage.release()
-    until(lambda: logged(running, "image_worker", "No job is taken: staging does not work", start))
+    until(lambda: logged(running, "image_worker", "No jobs are claimed: staging cannot be used", start))
     waiting = running.get(job.id)
     assert (waiting.state, waiting.error.code) == (job_pb2.JOB_STATE_RUNNING, "STORAGE_CONFIG")
     others = [running.image("waits") for _ in range(3)]
     start = running.services["image_worker"].log.stat().st_size  # a proof after these were asked for
-    until(lambda: logged(running, "image_worker", "No job is taken: staging does not work", start))
+    until(lambda: logged(running, "image_worker", "No jobs are claimed: staging cannot be used", start))
     assert stage.accepted_since(before) == (1, 0)
     stage.unstaged()
     made = running.succeeded(job, *others)

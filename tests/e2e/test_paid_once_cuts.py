@@ -38,7 +38,7 @@ def test_a_worker_killed_with_bytes_in_hand_while_storage_is_away_pays_nothing_m
     running.storage_emulator = start_emulator(old.database_url, old.state_dir, "--port", port)
     stage.stack.callback(stop_emulator, running.storage_emulator)
     (dead,) = running.finished(job)
-    assert (dead.state, dead.error.code) == (job_pb2.JOB_STATE_DEAD_LETTERED, "PAID_FOR_NOTHING")
+    assert (dead.state, dead.error.code) == (job_pb2.JOB_STATE_DEAD_LETTERED, "PAID_RESULT_LOST")
     assert stage.accepted_since(before) == (1, 0)
 
 

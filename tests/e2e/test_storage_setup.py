@@ -106,7 +106,7 @@ def test_nothing_is_paid_with_a_staging_key_that_is_refused(running: Pipeline, k
     before = running.accepted()[kind]
     worker.start(SUPABASE_STAGING_KEY="a-key-of-nobody")
     job = running.image("refused") if kind == "image" else running.video("refused")
-    while "No job is taken: staging does not work" not in worker.log.read_text():
+    while "No jobs are claimed: staging cannot be used" not in worker.log.read_text():
         assert worker.pid
     assert running.get(job.id).state == job_pb2.JOB_STATE_QUEUED
     assert running.accepted()[kind] == before

@@ -38,7 +38,7 @@ Real processes on a real Postgres and RabbitMQ, against emulators of Google and 
 three quarters images and the rest videos, while one thing breaks. Leases are {lease_seconds} s long. In every row an
 older job of a scene ends after a newer one and must not be shown.
 
-Nothing is counted from what the system says of itself: paid calls are those in the emulator's own journal, every asset
+No count relies on the system's own records: paid calls are those in the emulator's own journal, every asset
 is fetched over HTTP and its SHA-256 compared with the database and with what Google gave out, and so is every link of
 the kv rows.
 
@@ -46,27 +46,28 @@ Command: `make faults` · {date} · seed {seed}
 
 {rows}
 
-- **paid**: calls that Google accepted, whether or not their answer arrived
-- **stored**: assets whose object is there and right
+- **paid**: calls that Google accepted, whether or not their response arrived
+- **stored**: assets whose object exists and is correct
 - **paid, not stored**: accepted calls of jobs that ended without an asset, as a dead letter or cancelled
-- **unknown outcomes**: calls that the ledger shows as perhaps paid; a video is never repeated after one, an image is
+- **unknown outcomes**: calls that the ledger shows as possibly charged; a video is never repeated after one, an image
+  is
 - **good answers discarded**: pictures beyond the first of a job, lost with the process that held them
 - **names lost**: operations of Google whose names the ledger does not have; **found**: those that a search brought back
-- **second payments**: accepted calls of a video beyond the first; repeated calls of an image whose first was answered
-  well by Google to a process that did not die, or was not answered and is not shown as unknown, or whose bytes Storage
-  had taken; calls for which there is no job
+- **second payments**: accepted calls of a video beyond the first; repeated calls of an image whose first call
+  succeeded in a process that survived, or got no response and is not shown as unknown, or whose bytes were already in
+  Storage; calls for which there is no job
 - **lost**: jobs that did not end, ended FAILED, or ended without their asset, link or archived message
 - **doubled**: jobs that nobody asked for or that succeeded twice
 - **leaks**: jobs shown to another user, and secrets in a log
 - **seconds to recover**: from the end of the fault until the last job that had been started by then has ended;
   **allowed**: what follows from the leases, and twice what the same jobs took without a fault in the same minute
-- **struck nothing**: how often everything had ended before the fault; such a run does not count and is repeated
+- **struck nothing**: how often all jobs had ended before the fault; such a run is not counted and is repeated
 
 What some rows show:
 
 - **staging answers 413, 415**: once it is mended, all dead letters are redriven without agreeing to a second payment.
   Videos are fetched again from Google. A picture that a worker gave up was in its memory alone: the redrive finds
-  nothing of it in staging, and it stays a dead letter, PAID_FOR_NOTHING.
+  nothing of it in staging, and it stays a dead letter, PAID_RESULT_LOST.
 - **kill -9 image_worker while staging is away**: what the first worker held dies with it, at most one picture for each
   of its five places. Those who start later prove staging before they take a job: no further restart costs a picture.
 - **Veo**: the videos of all rows are Veo's on the Gemini API, which lists operations, so a name that was lost can be

@@ -26,7 +26,7 @@ def _refused_staging(name: str, answer: dict[str, Any], pictures: int) -> Row:
         f"staging answers {name} until it is mended",
         people.mend_staging_and_redrive,
         partial(answers.refuse_staging, answer=answer),
-        dead=frozenset({"PAID_FOR_NOTHING"}) if pictures else frozenset(),
+        dead=frozenset({"PAID_RESULT_LOST"}) if pictures else frozenset(),
         most_dead=pictures,
         extra_seconds=90,
     )

@@ -82,7 +82,7 @@ async def begin(database: Database, job: ClaimedJob) -> NewArtifact:
 async def give_up_answer(database: Database, job: ClaimedJob) -> None:
     """As a worker does that was told often enough that nothing of an earlier call is in staging; the job goes back."""
     assert job.upload is not None
-    artifacts, lost = Artifacts(database), JobError(ErrorClass.UNKNOWN_OUTCOME, "ANSWER_LOST", "lost")
+    artifacts, lost = Artifacts(database), JobError(ErrorClass.UNKNOWN_OUTCOME, "CALL_INTERRUPTED", "lost")
     assert await artifacts.miss(job.upload.artifact_id, job, patience_seconds=0, error=lost) == 0
     assert await image_queue(database).retry(job, 0, lost, spend=False) == "RETRYING"
 

@@ -48,6 +48,6 @@ async def lose_answer(database: Database, stub: Stub, patch: pytest.MonkeyPatch)
     job_id = await ask_for(database, VEO)
     stub.answers[VEO.submit_path] = CUT
     done = await attempt(database, routes_with(stub.url, patch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     await expire_lease(database, VIDEO_QUEUE)
     return job_id

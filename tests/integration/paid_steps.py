@@ -18,7 +18,7 @@ from tests.integration.helpers import (
 
 FAULT = JobError(ErrorClass.TRANSIENT, "INTERNAL", "it broke")
 
-LOST = JobError(ErrorClass.UNKNOWN_OUTCOME, "ANSWER_LOST", "lost")
+LOST = JobError(ErrorClass.UNKNOWN_OUTCOME, "CALL_INTERRUPTED", "lost")
 
 
 async def ledger(database: Database) -> list[tuple[str, bool | None, str | None]]:

@@ -25,7 +25,7 @@ ssl_options.certfile = {certificate}
 ssl_options.keyfile = {key}
 """
 READY = ArtifactReady(artifact_id="a-1")
-AWAY = "RabbitMQ does not answer; trying on"
+AWAY = "RabbitMQ is unavailable; retrying"
 REFUSED = "SSLCertVerificationError"
 
 pytestmark = pytest.mark.timeout(300)

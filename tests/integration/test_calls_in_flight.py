@@ -25,7 +25,7 @@ from tests.integration.test_video_routes import GEMINI, routes_with
 from tests.integration.workers import BUCKET, image_worker, video_worker
 
 NO_DRAIN = Limits(concurrency=1, lease_seconds=60, drain_seconds=0, retry_delay_seconds=30)
-PUT_OFF = "Asked to stop during a paid call; it goes on to its end"
+PUT_OFF = "Stop requested during a paid call; the call continues to its end"
 CALLS = "select state, operation_name from superstoryboard.provider_calls"
 WAYS = ("the lease is lost", "the drain ends", "the owner cancels")
 

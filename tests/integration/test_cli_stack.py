@@ -181,7 +181,7 @@ async def test_a_wait_survives_the_death_of_ingest(cli: Cli) -> None:
         (await client.post("/_emulator/release")).raise_for_status()
     done = await ended(waiting)
     assert done.code == 0, done.err
-    assert "The connection broke; resuming after event" in done.err
+    assert "The connection was lost; resuming after event" in done.err
     assert done.out.startswith("SUCCEEDED ")
 
 

@@ -85,7 +85,7 @@ async def test_a_transaction_that_watchers_do_not_wait_for_is_waited_for(
             await watchers_go_on(database, feed)
             await open_long.commit()
         await backend.has(await log_of(database))
-    assert [event.message for event in backend.events] == ["Adopted from the queue", *["Accepted"] * 5]
+    assert [event.message for event in backend.events] == ["Accepted from the queue", *["Accepted"] * 5]
 
 
 async def test_the_broker_admits_one_publisher(amqp_url: str) -> None:

@@ -13,14 +13,14 @@ from devstack.stack.postgres import Postgres
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed, Tail
-from superstoryboard.jobs.events import EventLog, EventsPrunedError, Wanted
+from superstoryboard.jobs.events import EventLog, EventSelection, EventsPrunedError
 from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.telemetry.feed_metrics import GapMetrics
 from superstoryboard.telemetry.metrics import new_registry
 from tests.conftest import admin
 from tests.integration.helpers import accept, claim_one, image_queue
 
-BOARD = Wanted([], "board", None)
+BOARD = EventSelection([], "board", None)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_a_transaction_that_rolls_back_leaves_a_hole_that_is_passed(
 async def test_watchers_see_only_their_owner(database: Database, log: EventLog) -> None:
     await accept(database, owner="bob")
     await accept(database)
-    async for page in log.follow(Wanted([], "board", "alice"), 0):
+    async for page in log.follow(EventSelection([], "board", "alice"), 0):
         if page.rows:
             assert {row["owner"] for row in page.rows} == {"alice"}
             return
@@ -189,7 +189,7 @@ async def test_who_may_miss_nothing_begins_after_a_writer_that_stays_open(
         given = await feed.wait_past(1, 60)
         await accept(database)
         assert given is not None
-        assert await feed.wait_past(given, 60) is not None, "watchers go on"
+        assert await feed.wait_past(given, 60) is not None, "watchers continue"
         assert not starting.done()
         await open_long.commit()
     assert await starting >= given

@@ -50,13 +50,13 @@ async def test_a_last_look_that_finds_nothing_is_the_last(
     sql.execute(DOWN)
     lists(stub)
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     assert looks(stub) == 1
     await expire_lease(database, VIDEO_QUEUE)
     assert await video_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
-    assert (dead["state"], dead["error"]["code"], dead["attempt"]) == ("DEAD_LETTERED", "NO_ANSWER", 1)
-    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_ANSWER")]
+    assert (dead["state"], dead["error"]["code"], dead["attempt"]) == ("DEAD_LETTERED", "NO_RESPONSE", 1)
+    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_RESPONSE")]
 
 
 async def test_a_worker_that_is_lost_in_the_last_look_gets_no_other(
@@ -90,6 +90,6 @@ async def test_an_operation_that_became_another_calls_since_it_was_listed_is_not
         while not await database.fetch(WAITS):
             assert not (await asyncio.wait({looking}, timeout=0.01))[0], "it found the name and waits to have it"
     done = await looking
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
-    assert sql.execute(CALLS + " limit 1").fetchall() == [("INTENT", None, None, "NO_ANSWER")]
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
+    assert sql.execute(CALLS + " limit 1").fetchall() == [("INTENT", None, None, "NO_RESPONSE")]
     assert VEO.poll_path not in {asked.target for asked in stub.asked}

@@ -149,7 +149,7 @@ async def test_a_name_is_kept_while_somebody_locks_its_job(database: Database, d
     assert (resumed.id, resumed.operation.name) == (job_id, "op")
 
 
-@pytest.mark.parametrize("code", ["OPERATION_GONE", "VIDEO_GONE", "UNREADABLE_RESULT", "VIDEO_WITHOUT_ADDRESS"])
+@pytest.mark.parametrize("code", ["OPERATION_GONE", "VIDEO_GONE", "UNREADABLE_RESULT", "VIDEO_URL_MISSING"])
 async def test_an_operation_that_was_said_to_be_gone_is_polled_again_before_a_new_call(
     database: Database, code: str
 ) -> None:

@@ -50,7 +50,7 @@ async def test_an_operation_of_another_call_is_never_taken(
     (call_hash,) = sql.execute(twin).fetchone() or ("",)
     sql.execute(taken, (other, call_hash, "UNKNOWN", None))
     assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
-    assert sql.execute(CALLS).fetchall()[0] == ("INTENT", None, None, "NO_ANSWER")
+    assert sql.execute(CALLS).fetchall()[0] == ("INTENT", None, None, "NO_RESPONSE")
     assert VEO.poll_path not in {asked.target for asked in stub.asked}
 
 

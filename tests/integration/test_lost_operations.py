@@ -1,4 +1,4 @@
-"""A submit whose answer was lost: its operation is looked for at the provider, and never sent a second time (I2)."""
+"""A submit whose answer was lost: searching for its operation, and never sent a second time (I2)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_a_submit_without_an_answer_is_found_in_the_providers_list(
     database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = await lose_answer(database, stub, monkeypatch)
-    assert sql.execute(CALLS).fetchall() == [("INTENT", None, None, "NO_ANSWER")]
+    assert sql.execute(CALLS).fetchall() == [("INTENT", None, None, "NO_RESPONSE")]
     old = entry("old", created=datetime.now(UTC) - timedelta(minutes=2))
     lists(stub, entry("other", prompt="a hare"), entry("abc"), old, entry("odd") | {"name": "odd"}, {})
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
@@ -86,14 +86,14 @@ async def test_the_search_is_repeated_spends_nothing_and_ends_as_a_dead_letter(
     for answer in routes.values():
         stub.answers[LIST_PATH] = answer
         done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-        assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+        assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
         await expire_lease(database, VIDEO_QUEUE)
     assert (await row(database, job_id))["attempt"] == 1
     sql.execute("update superstoryboard.provider_calls set search_over = true")
     assert await video_queue(database).claim(1, 60) == []
     kept = await row(database, job_id)
-    assert (kept["state"], kept["error"]["code"]) == ("DEAD_LETTERED", "NO_ANSWER")
-    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_ANSWER")]
+    assert (kept["state"], kept["error"]["code"]) == ("DEAD_LETTERED", "NO_RESPONSE")
+    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_RESPONSE")]
     assert submits(stub, VEO) == 1
 
 
@@ -108,7 +108,7 @@ async def test_where_nothing_is_listed_the_search_ends_at_once_and_is_not_begun_
     assert routes.provider(VEO.name).lists is False
     await expire_lease(database, VIDEO_QUEUE)
     assert await video_queue(database).claim(1, 60) == []
-    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_ANSWER")]
+    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_RESPONSE")]
 
 
 @pytest.mark.parametrize("route", [OMNI, VERTEX], ids=lambda route: route.name)
@@ -118,8 +118,8 @@ async def test_a_route_without_a_list_and_a_webhook_is_a_dead_letter_at_once(
     await ask_for(database, route)
     stub.answers[route.submit_path] = CUT
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "NO_ANSWER")
-    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_ANSWER")]
+    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "NO_RESPONSE")
+    assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_RESPONSE")]
 
 
 @pytest.mark.parametrize("route", [VEO, OMNI], ids=lambda route: route.name)
@@ -130,7 +130,7 @@ async def test_with_a_webhook_the_submit_carries_its_ledger_row_and_waits_for_tw
     job_id = await ask_for(database, route)
     stub.answers[route.submit_path] = CUT
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     call = sql.execute(
         "select id, search_until - created_at > '19 minutes' from superstoryboard.provider_calls"
     ).fetchone()
@@ -168,5 +168,5 @@ async def test_a_list_without_an_end_is_left(database: Database, stub: Stub, mon
     await lose_answer(database, stub, monkeypatch)
     stub.answers[LIST_PATH] = Answer(body=encoded({"operations": [], "nextPageToken": "more"}))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_SEARCHED")
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     assert len([asked for asked in stub.asked if asked.target.startswith(LIST_PATH)]) == 10

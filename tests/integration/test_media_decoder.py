@@ -115,7 +115,7 @@ async def test_a_process_that_is_killed_from_outside_is_started_again(decoder: D
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [(signal.SIGSEGV, "breaks the decoder"), (signal.SIGXCPU, "processor time")]
+    ("number", "message"), [(signal.SIGSEGV, "crashes the decoder"), (signal.SIGXCPU, "processor time")]
 )
 async def test_a_file_that_breaks_the_process_is_refused_and_the_next_one_read(
     decoder: Decoder, pipe: Path, number: signal.Signals, message: str
@@ -238,7 +238,7 @@ async def test_bytes_wait_for_a_system_that_is_out_of_files() -> None:
             line = await lines.first()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert line["event"] == "Decoding is tried again"
+    assert line["event"] == "Decoding is retried"
     assert (await task).width == 3
 
 

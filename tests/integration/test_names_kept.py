@@ -97,7 +97,7 @@ async def test_a_name_is_not_recorded_for_a_call_that_was_settled_meanwhile(data
     assert call is not None
     unpaid = ProviderFailure(JobError(ErrorClass.INVALID, "PROVIDER_INVALID_ARGUMENT", "no"), CallOutcome.UNPAID)
     await Ledger(database).settle(call, unpaid)
-    assert await LostOperations(database).record(job_id, call, "op", actor="operator") is Recorded.CALL_STATE
+    assert await LostOperations(database).record(job_id, call, "op", actor="operator") is Recorded.NO_OPEN_CALL
     assert await database.fetch(NAMED) == []
 
 

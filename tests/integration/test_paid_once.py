@@ -48,7 +48,7 @@ async def test_a_mistake_that_spends_nothing_pays_no_more_than_the_attempts(data
         await work.retry(job, 0, FAULT, spend=False)
     job = await claim_one(work)
     opened = await open_call(database, job)
-    assert (opened.call_id, opened.refused) == (None, CallRefusal.CALL_LIMIT)
+    assert (opened.call_id, opened.refused) == (None, CallRefusal.CALL_LIMIT_REACHED)
     await work.bury(job, FAULT)
     assert await Steering(database).redrive([job_id], actor="operator") is None
     assert (await open_call(database, await claim_one(work))).call_id is not None, "a person said so"
@@ -69,7 +69,7 @@ async def test_a_job_at_its_limit_of_calls_is_a_dead_letter(database: Database) 
     worker = Worker(work, generate, Wakeups(None, QUEUE_CHANNEL), Limits(1, 60, 5, 30))
     (attempt,) = await worker.process(1, force=False)
     assert attempt.state == "DEAD_LETTERED"
-    assert (await row(database, job_id))["error"]["code"] == "CALL_LIMIT"
+    assert (await row(database, job_id))["error"]["code"] == "CALL_LIMIT_REACHED"
 
 
 @pytest.mark.parametrize("trouble", ["cancelled", "database away"])
@@ -155,7 +155,7 @@ async def test_bytes_that_were_paid_and_are_gone_wait_for_a_person(database: Dat
     await give_up_answer(database, await claim_one(image_queue(database)))
     assert await image_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
-    assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "PAID_FOR_NOTHING")
+    assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "PAID_RESULT_LOST")
     assert await as_owner(database, job_id) is Refusal.SECOND_PAYMENT
 
 

@@ -148,7 +148,7 @@ async def test_a_job_that_met_a_closed_gate_is_not_said_to_run(database: Databas
     async with served(database, worker) as stub:
         answer = await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=60)
     assert answer.message == "Processed 1 messages"
-    assert [result.error for result in answer.results] == ["given back to the queue: the model takes no more calls now"]
+    assert [result.error for result in answer.results] == ["released to the queue: calls to the model are paused"]
 
 
 async def test_a_worker_that_drains_does_not_say_that_the_queue_is_empty(database: Database) -> None:

@@ -11,7 +11,7 @@ import pytest
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
 from superstoryboard.jobs.event_feed import EventFeed
-from superstoryboard.jobs.events import EventLog, Wanted
+from superstoryboard.jobs.events import EventLog, EventSelection
 from superstoryboard.jobs.recent_events import RecentEvents
 from tests.integration.helpers import accept
 
@@ -37,9 +37,9 @@ async def counting(database_url: str) -> AsyncIterator[CountingDatabase]:
     await opened.aclose()
 
 
-async def collect(log: EventLog, wanted: Wanted, quantity: int) -> list[int]:
+async def collect(log: EventLog, selection: EventSelection, quantity: int) -> list[int]:
     sequences: list[int] = []
-    async for page in log.follow(wanted, 0):
+    async for page in log.follow(selection, 0):
         sequences += [row["sequence"] for row in page.rows]
         if len(sequences) >= quantity:
             return sequences
@@ -52,8 +52,8 @@ async def test_many_watchers_share_one_read(database: Database, database_url: st
     log = EventLog(counting, feed)
     duties = [asyncio.create_task(wakeups.run()), asyncio.create_task(feed.run())]
     await feed.start()
-    boards = [Wanted([], f"board-{number % 2}", None) for number in range(WATCHERS)]
-    watchers = [asyncio.create_task(collect(log, wanted, JOBS // 2)) for wanted in boards]
+    boards = [EventSelection([], f"board-{number % 2}", None) for number in range(WATCHERS)]
+    watchers = [asyncio.create_task(collect(log, selection, JOBS // 2)) for selection in boards]
     for number in range(JOBS):
         await accept(database, generation={"storyboardId": f"board-{number % 2}"})
         await feed.wait_past(number, 30)

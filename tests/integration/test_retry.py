@@ -132,7 +132,7 @@ async def test_a_perhaps_paid_video_starts_again_only_where_a_second_payment_is_
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
-async def test_what_was_paid_for_nothing_starts_again_only_where_a_second_payment_is_accepted(
+async def test_what_was_paid_result_lost_starts_again_only_where_a_second_payment_is_accepted(
     database: Database, steering: Steering, kind: str
 ) -> None:
     job_id = await accept(database, kind=kind)
@@ -207,7 +207,7 @@ async def test_an_edited_generation_replaces_what_was_asked_for_and_reuses_nothi
     edited = await row(database, job_id)
     assert (edited["state"], edited["generation"], edited["model"]) == ("QUEUED", EDIT.generation, "m2")
     assert (edited["scene_id"], edited["warnings"]) == ("scene-2", ["m2 is old"])
-    assert await last_event(database, job_id) == ("QUEUED", "Started again by operator, edited")
+    assert await last_event(database, job_id) == ("QUEUED", "Started again by operator with an edited request")
     assert await finish(database, artifact) == ("QUEUED", False)
     again = await claim_one(image_queue(database))
     assert (again.generation, again.upload) == (EDIT.generation, None)

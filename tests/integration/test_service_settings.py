@@ -33,7 +33,7 @@ def run(folder: Path, *arguments: str, **environment: str) -> subprocess.Complet
 def test_services_read_it(folder: Path, service: str) -> None:
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in COMPLETE.items()))
     good = run(folder, f"superstoryboard.services.{service}", "--check-config")
-    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n"), good.stderr
+    assert (good.returncode, good.stdout) == (0, "The settings are valid.\n"), good.stderr
     wrong = run(folder, f"superstoryboard.services.{service}", "--check-config", LOG_LEVEL="loud")
     assert wrong.returncode == 2
     assert f"from the environment and {folder / '.env'}" in wrong.stderr
@@ -58,7 +58,7 @@ def test_the_example_can_be_copied_as_it_is(folder: Path) -> None:
 def test_check_config_says_yes_or_names_what_is_wrong(service: str) -> None:
     command = [sys.executable, "-m", f"services.{service}", "--check-config"]
     good = subprocess.run(command, env=base_env() | COMPLETE, capture_output=True, text=True, timeout=60, check=False)
-    assert (good.returncode, good.stdout) == (0, "Settings are usable.\n")
+    assert (good.returncode, good.stdout) == (0, "The settings are valid.\n")
     bad = subprocess.run(command, env=base_env(), capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode == 2
     assert "DATABASE_URL" in bad.stderr

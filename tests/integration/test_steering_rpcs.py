@@ -259,10 +259,10 @@ def test_a_name_from_a_log_lets_the_job_go_on_and_says_who(
     calls = "select state, operation_name, paid from superstoryboard.provider_calls where job_id = %s"
     assert sql.execute(calls, (job_id,)).fetchall() == [("ACCEPTED", OPERATION, None)]
     events = "select message from superstoryboard.job_events where job_id = %s and message like '%%recorded%%'"
-    assert sql.execute(events, (job_id,)).fetchall() == [("The operation was recorded by backend",)]
+    assert sql.execute(events, (job_id,)).fetchall() == [("Operation name recorded by backend",)]
     again = queue_api.RecordOperationRequest(job_id=other, operation_name=OPERATION)
     error = refused(lambda: queues.RecordOperation(again, metadata=SERVICE))
-    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "NAME_TAKEN")
+    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "OPERATION_NAME_IN_USE")
     assert sql.execute(calls, (other,)).fetchall() == [("UNKNOWN", None, None)]
 
 
@@ -285,7 +285,7 @@ def test_a_name_is_recorded_only_for_a_call_that_lacks_one(
 
     job_id = make("video")
     error = ask(job_id)
-    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "CALL_STATE")
+    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_OPEN_CALL")
     assert ask(str(uuid4())).code() is grpc.StatusCode.NOT_FOUND
     assert list(violations(ask("nonsense"))) == ["job_id"]
     lose(sql, job_id)

@@ -114,7 +114,7 @@ async def test_a_signed_url_opens_a_private_bucket_at_the_public_address(emulato
     [
         ("nowhere", 1, "image/png", "restart the asset_writer"),
         ("narrow", 11, "image/png", "raise the bucket's file size limit"),
-        ("narrow", 1, "text/plain", "add it to the bucket's allowed types"),
+        ("narrow", 1, "text/plain", "add it to its allowed types"),
     ],
 )
 async def test_refusals_say_what_to_do(store: ObjectStore, name: str, size: int, media_type: str, advice: str) -> None:

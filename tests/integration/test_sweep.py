@@ -39,7 +39,7 @@ async def test_a_job_that_nothing_ends_becomes_a_dead_letter(database: Database,
     assert await sweep(database) == {"bury_overdue": 2}
     for job_id in (old, hidden):
         buried = await row(database, job_id)
-        assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "MAX_AGE")
+        assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "MAX_AGE_EXCEEDED")
     assert [(await row(database, job_id))["state"] for job_id in (young, held)] == ["QUEUED", "RUNNING"]
 
 
@@ -75,7 +75,7 @@ async def test_a_job_staged_too_long_becomes_a_dead_letter_that_keeps_its_artifa
     )
     assert await sweep(database) == {"bury_staged": 1}
     buried = await row(database, stale)
-    assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "STAGED_TOO_LONG")
+    assert (buried["state"], buried["error"]["code"]) == ("DEAD_LETTERED", "STAGED_MAX_AGE_EXCEEDED")
     assert (await row(database, young))["state"] == "STAGED"
     assert sql.execute("select state from superstoryboard.artifacts where id = %s", (artifact,)).fetchone() == (
         "STAGED",
@@ -180,7 +180,7 @@ async def test_a_job_claimed_without_end_becomes_a_dead_letter(database: Databas
 async def test_only_claims_in_a_row_that_nobody_ended_count_as_without_end(
     database: Database, sql: psycopg.Connection
 ) -> None:
-    """A dead letter that is started again is no dead letter at the next sweep; a wait may be repeated for days."""
+    """A dead letter that is started again is not a dead letter at the next sweep; a wait may be repeated for days."""
     job_id = await accept(database)
     sql.execute("update superstoryboard.jobs set claim = 1001")
     assert await sweep(database) == {"bury_overdue": 1}

@@ -141,7 +141,7 @@ async def test_workers_that_vanish_after_their_calls_bury_the_job_in_the_end(dat
         await give_up_answer(database, await claim_one(image_queue(database)))
     assert await image_queue(database).claim(1, 60) == []
     dead = await row(database, job_id)
-    assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "ANSWER_LOST")
+    assert (dead["state"], dead["error"]["code"]) == ("DEAD_LETTERED", "CALL_INTERRUPTED")
 
 
 async def test_workers_that_vanish_before_their_calls_spend_nothing_and_bury_the_job_in_the_end(

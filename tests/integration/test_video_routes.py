@@ -228,7 +228,7 @@ async def test_a_worker_that_can_write_no_file_spends_nothing_and_keeps_the_oper
     route.holds(stub, b"film")
     monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "WORKER_SYSTEM")
+    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "WORKER_SYSTEM_ERROR")
     assert (await row(database, job_id))["error"]["class"] == "UNAVAILABLE_DEPENDENCY"
     assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
 

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from services.image_worker.generate import ImageGenerator
 from services.video_worker.generate import VideoGenerator
 from services.video_worker.polling import Times
-from services.video_worker.search import LostNames
+from services.video_worker.search import OperationSearch
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.media import Media
@@ -57,7 +57,9 @@ async def video_worker(
         ledger=ledger,
         sources=sources,
         routes=routes,
-        lost_names=LostNames(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS),
+        operation_search=OperationSearch(
+            LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS
+        ),
         hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
         times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),

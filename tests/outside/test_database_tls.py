@@ -17,7 +17,7 @@ from tests.authority import Authority
 from tests.conftest import KV_TABLE, TEMPLATE, admin
 from tests.outside.conftest import DebianPostgres
 
-AWAY = "The database does not answer; waiting for it"
+AWAY = "The database is unavailable; waiting for it"
 ONLY_TLS = "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"
 
 
@@ -81,10 +81,13 @@ async def test_the_wrong_authority_is_refused_and_said(url: str, folder: Path) -
 
 async def test_the_wrong_name_is_refused_and_said(url: str, authority: Authority) -> None:
     other = verified(url, authority.certificate).replace("127.0.0.1", "localhost")
-    assert await refused(other) == "its certificate is for another host name"
+    assert await refused(other) == "its certificate names a different host"
 
 
 async def test_a_connection_without_tls_is_refused_and_said(url: str) -> None:
-    assert await refused(f"{url}?sslmode=disable") == "it refuses this user, address or connection without TLS"
+    assert (
+        await refused(f"{url}?sslmode=disable")
+        == "it rejects this user, address or connection without TLS (pg_hba.conf)"
+    )
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(f"{url}?sslmode=disable").close()

@@ -78,7 +78,7 @@ def test_a_transaction_pooler_works_but_loses_listen(doctor: Doctor, database_ur
         doctor.set(DATABASE_LISTEN_URL=through)
         broken = doctor()
         assert (broken.code, broken.failed) == (1, ["listen"])
-        assert "goes through a transaction pooler, which loses LISTEN" in broken.sentence("listen")
+        assert "goes through a transaction pooler, which does not support LISTEN" in broken.sentence("listen")
         assert "port 5432" in broken.sentence("listen")
 
 

@@ -150,7 +150,7 @@ def test_sweeps_at_once_do_the_work_once_and_failures_are_shown(cron: psycopg.Co
         until_ended(cron, 4)
         assert last_runs(cron)["superstoryboard-sweep"][:2] == ("succeeded", "0 rows")
     events = cron.execute("select message, job_id from superstoryboard.job_events").fetchall()
-    assert Counter(message for message, _ in events) == {"Adopted from the queue": 20}
+    assert Counter(message for message, _ in events) == {"Accepted from the queue": 20}
     assert len({job_id for _, job_id in events}) == 20
     ((_, failed, reason),) = cron.execute(statements("return_message")).fetchall()
     assert failed == command

@@ -59,7 +59,7 @@ def test_events_come_once_over_broken_streams_and_the_break_is_told() -> None:
         follow.follow_jobs(service, [job.id], shown)
     assert shown.events == [1, 2, 3]
     assert [watch.after_sequence for watch in script.of_type(api.WatchJobsRequest)] == [0, 1, 2, 3]
-    assert shown.notes[0] == "The connection broke; resuming after event 1."
+    assert shown.notes[0] == "The connection was lost; resuming after event 1."
 
 
 def test_a_refused_watch_ends_at_once() -> None:
@@ -81,7 +81,7 @@ def test_a_service_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(CommandError) as raised, waiting.jobs_go_on([job_id(1)]):
             follow.follow_jobs(service, [job_id(1)], Shown())
     assert raised.value.exit_code is ExitCode.UNREACHABLE
-    assert raised.value.lines[-1] == f"The job goes on. Watch: storyboard watch {job_id(1)}"
+    assert raised.value.lines[-1] == f"The job continues. Follow: storyboard watch {job_id(1)}"
 
 
 def test_bars_name_the_entity_and_the_state() -> None:

@@ -167,7 +167,7 @@ def test_a_service_that_is_up_but_cannot_work_says_why(cli: Cli) -> None:
     cli.script.error = ApiError(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", "the database is away")
     result = cli("image", "x")
     assert result.code == 3
-    assert "cannot work now: the database is away" in result.err
+    assert "is running but not ready: the database is away" in result.err
 
 
 def test_other_errors_exit_1_with_reason_and_advice(cli: Cli) -> None:
@@ -206,5 +206,5 @@ def test_interrupted_wait_says_that_the_job_goes_on(cli: Cli) -> None:
         rest = process.stderr.read()
         cli.script.hold.set()
         assert process.wait(timeout=90) == 130
-    assert f"The job goes on. Watch: storyboard watch {job_id(1)}" in rest
+    assert f"The job continues. Follow: storyboard watch {job_id(1)}" in rest
     assert "Traceback" not in rest

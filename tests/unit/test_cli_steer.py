@@ -74,7 +74,7 @@ def test_a_dead_letter_is_shown(cli: Cli) -> None:
     assert lines["calls"] == "2, of unknown outcome: 1"
     assert cli("dead-letters", "show", SECOND, "--json").json["unknownOutcomes"] == 1
     missing = cli("dead-letters", "show", DONE)
-    assert (missing.code, missing.err) == (1, f"job {DONE} is no dead letter\n")
+    assert (missing.code, missing.err) == (1, f"job {DONE} is not a dead letter\n")
 
 
 def test_dead_letters_are_redriven_in_one_call(cli: Cli) -> None:

@@ -172,7 +172,7 @@ def test_a_project_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SettingsError, match="SUPABASE_PUBLIC_URL"):
         AssetWriterSettings.read()
     monkeypatch.setenv("SUPABASE_PUBLIC_URL", "no-url")
-    with pytest.raises(SettingsError, match="no http or https URL"):
+    with pytest.raises(SettingsError, match="not an http or https URL"):
         AssetWriterSettings.read()
 
 

@@ -38,18 +38,18 @@ def test_a_minted_key_is_no_api_key() -> None:
 @pytest.mark.parametrize("key", ["sb_publishable_x", ANON, minted("authenticated")])
 def test_keys_of_browsers_write_nothing(key: str) -> None:
     assert key_problem(key, "the secret key") == (
-        "is a publishable or anon key, which may write nothing; set the secret key"
+        "is a publishable or anon key, which cannot write; set the secret key"
     )
 
 
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        (minted(None), "is a token without a role, which Storage refuses"),
+        (minted(None), "is a token without a role, which Storage rejects"),
         (minted(STAGING_ROLE, exp=int(NOW)), "has expired"),
-        ("sb_secret_ä", "holds characters that no key has"),
-        ('"sb_secret_x"\n', "holds characters that no key has"),
-        ("Bearer x", "holds characters that no key has"),
+        ("sb_secret_ä", "contains invalid characters"),
+        ('"sb_secret_x"\n', "contains invalid characters"),
+        ("Bearer x", "contains invalid characters"),
     ],
 )
 def test_keys_that_cannot_work_say_why(key: str, problem: str) -> None:
@@ -67,7 +67,7 @@ def test_a_staging_key_is_praised_or_warned_of() -> None:
     (alone,) = staging_warnings(fresh, None, now=NOW)
     assert "SUPABASE_ANON_KEY" in alone
     (soon,) = staging_warnings(minted(STAGING_ROLE, exp=int(NOW) + 3 * DAY), "sb_publishable_x", now=NOW)
-    assert soon == "The staging key expires in 3 days: mint a new one"
+    assert soon == "The staging key expires in 3 days: create a new one"
     for mighty in ("sb_secret_x", SERVICE):
         (sentence,) = staging_warnings(mighty, None)
         assert "docs/STAGING-KEY.md" in sentence
@@ -93,8 +93,8 @@ def test_each_misfit_says_what_to_do() -> None:
     assert "make it private, or set its URLs to public" in public
     small, narrow = misfits(VIDEOS, rules(limit=52_428_800, types=("video/mp4",)))
     assert "raise its limit to 104857600" in small
-    assert "does not take video/webm" in narrow
+    assert "does not accept video/webm" in narrow
     (staging_small,) = misfits(staging_bucket("s"), rules(public=False, limit=10))
-    assert "The bucket s takes objects of at most 10 bytes" in staging_small
+    assert "The bucket s accepts objects of at most 10 bytes" in staging_small
     (staging_narrow,) = misfits(staging_bucket("s"), rules(public=False, types=("image/png",)))
     assert "application/octet-stream" in staging_narrow

@@ -65,7 +65,7 @@ class GoogleLogin:
                     async with asyncio.timeout(TOKEN_SECONDS):
                         self._credentials = await asyncio.to_thread(_refreshed, self._credentials)
                 except TimeoutError as error:
-                    raise AccessError("Google's token service did not answer in time", lasting=False) from error
+                    raise AccessError("Google's token service did not respond in time", lasting=False) from error
             self._credentials.apply(headers)  # type: ignore[no-untyped-call]  # google-auth annotates little
         return headers
 
@@ -82,9 +82,13 @@ def _refreshed(credentials: Credentials | None) -> Credentials:
         if not credentials.valid:
             credentials.refresh(Request())  # type: ignore[no-untyped-call]
     except exceptions.DefaultCredentialsError as error:
-        raise AccessError("the environment names no Google credentials", lasting=True) from error
+        raise AccessError(
+            "no Google credentials are configured. Set GOOGLE_APPLICATION_CREDENTIALS", lasting=True
+        ) from error
     except exceptions.TransportError as error:
-        raise AccessError("Google's token service was not reached", lasting=False) from error
+        raise AccessError("Google's token service is not reachable", lasting=False) from error
     except exceptions.GoogleAuthError as error:
-        raise AccessError("Google refuses the credentials of this installation", lasting=not error.retryable) from error
+        raise AccessError(
+            "Google rejected the credentials. Check GOOGLE_APPLICATION_CREDENTIALS", lasting=not error.retryable
+        ) from error
     return credentials

@@ -52,9 +52,9 @@ def _read_failure(
     error_class, code, text = classify(status, error, "", "")
     if status == 429:
         error_class, code, text = BY_STATUS[429]
-    elif error_class is not ErrorClass.CONFIG or status == 404 or code == "PROVIDER_PRECONDITION":
+    elif error_class is not ErrorClass.CONFIG or status == 404 or code == "PROVIDER_ACCOUNT_REJECTED":
         # A precondition of a read is a file that is not ready.
-        error_class, code, text = _TRANSIENT, "PROVIDER_UNAVAILABLE", f"The provider answered {status}"
+        error_class, code, text = _TRANSIENT, "PROVIDER_UNAVAILABLE", f"The provider returned HTTP {status}"
     return failure(error_class, code, text, outcome, words_of(error), wait=wait_of(error_class, error, headers))
 
 

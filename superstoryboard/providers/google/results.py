@@ -65,11 +65,11 @@ def blocked_prompt(reason: str, message: str, *, secret: str = "") -> ProviderFa
 def no_image(finish_reason: str, message: str, words: str, answer: object, *, secret: str = "") -> ProviderFailure:
     """An answer without a picture: `message` is the provider's explanation, `words` what the model wrote instead."""
     if finish_reason == "STOP" and words:
-        return refusal("NO_IMAGE", "The model answered in words instead of a picture", words, ("STOP",), secret)
+        return refusal("NO_IMAGE", "The model returned text instead of an image", words, ("STOP",), secret)
     error_class = _BY_FINISH_REASON.get(finish_reason)
     if error_class is None:
         return unreadable_answer(answer, secret=secret)
-    sentence = f"The provider made no picture ({finish_reason})"
+    sentence = f"The provider generated no image ({finish_reason})"
     if error_class is _REFUSED:
         return refusal("SAFETY", sentence, message, (finish_reason,), secret)
     code = "EMPTY_RESULT" if error_class is _TRANSIENT else "PROVIDER_INVALID_ARGUMENT"
@@ -84,7 +84,7 @@ def refuses(finish_reason: str) -> bool:
 def damaged_image(answer: object = "", *, secret: str = "") -> ProviderFailure:
     """A picture came and was paid for, but it is not readable."""
     raw = kept(answer, secret=secret)
-    return failure(_TRANSIENT, "DAMAGED_RESULT", "Charged, but the picture cannot be decoded", _PAID, raw=raw)
+    return failure(_TRANSIENT, "DAMAGED_RESULT", "Charged, but the image cannot be decoded", _PAID, raw=raw)
 
 
 def operation_failure(error: object, *, secret: str = "") -> ProviderFailure:
@@ -104,7 +104,7 @@ def filtered_video(reasons: Sequence[str], *, secret: str = "") -> ProviderFailu
     """A video operation ended with its result filtered: a refusal, except for its sound, which often passes later."""
     message = " ".join(reasons)
     if "audio" in message.lower() and not support_codes(message):
-        sentence = with_detail("The provider filtered the video's sound", message, secret)
+        sentence = with_detail("The provider filtered the video's audio", message, secret)
         return failure(_TRANSIENT, "AUDIO_FILTERED", sentence, _UNPAID)
     return refusal("SAFETY", "The provider filtered the video", message, (), secret)
 
@@ -116,14 +116,14 @@ def empty_operation() -> ProviderFailure:
 
 def unknown_result(answer: object, *, secret: str = "") -> ProviderFailure:
     """An operation reports something that is not known here, and may be the video: nothing is made again by itself."""
-    sentence = "The provider's result could not be understood. The video may have been charged"
+    sentence = "The provider's result could not be read. The video may have been charged"
     return failure(_UNKNOWN, "UNREADABLE_RESULT", sentence, _PAID, raw=kept(answer, secret=secret))
 
 
 def unreachable_video(answer: object = "", *, secret: str = "") -> ProviderFailure:
     """A video was made, but its address is of no use to us: paid, so nothing may be made again by itself."""
-    sentence = "Charged, but the provider named no address from which the video may be downloaded"
-    return failure(_UNKNOWN, "VIDEO_WITHOUT_ADDRESS", sentence, _PAID, raw=kept(answer, secret=secret))
+    sentence = "Charged, but the provider returned no URL for the download"
+    return failure(_UNKNOWN, "VIDEO_URL_MISSING", sentence, _PAID, raw=kept(answer, secret=secret))
 
 
 def interaction_ended(
@@ -137,9 +137,9 @@ def interaction_ended(
     if status == "budget_exceeded":
         sentence = with_detail("The account's budget at the provider is exhausted", message, secret)
         wait = seconds_until_quota_reset()
-        return failure(ErrorClass.QUOTA_EXHAUSTED, "PROVIDER_BUDGET", sentence, _UNPAID, (status,), wait=wait)
+        return failure(ErrorClass.QUOTA_EXHAUSTED, "PROVIDER_BUDGET_EXHAUSTED", sentence, _UNPAID, (status,), wait=wait)
     if status in {"requires_action", "requires_continuation"} or (status == "completed" and words):
-        return refusal("NO_VIDEO", "The model answered in words instead of a video", words, (status,), secret)
+        return refusal("NO_VIDEO", "The model returned text instead of a video", words, (status,), secret)
     if status == "cancelled":
         sentence = "The operation was cancelled at the provider"
         return failure(_TRANSIENT, "OPERATION_CANCELLED", sentence, _UNPAID, (status,))
@@ -162,12 +162,12 @@ def video_in_bucket() -> ProviderFailure:
     sentence = (
         "Charged, but the provider stored the video in a Cloud Storage bucket (gs://). Download it from there by hand"
     )
-    return failure(_UNKNOWN, "VIDEO_IN_BUCKET", sentence, _PAID)
+    return failure(_UNKNOWN, "VIDEO_IN_CLOUD_STORAGE", sentence, _PAID)
 
 
 def unreadable_download() -> ProviderFailure:
     """An answer that should hold the video does not: try again."""
-    return failure(_TRANSIENT, "UNREADABLE_ANSWER", "The provider's answer holds no readable video", _PAID)
+    return failure(_TRANSIENT, "UNREADABLE_RESPONSE", "The provider's response contains no readable video", _PAID)
 
 
 def oversized_video(max_bytes: int) -> ProviderFailure:
@@ -177,5 +177,5 @@ def oversized_video(max_bytes: int) -> ProviderFailure:
 
 def unreadable_poll() -> ProviderFailure:
     """A poll was answered with something that is no operation: poll on."""
-    sentence = "The provider's answer is not an operation"
-    return failure(_TRANSIENT, "UNREADABLE_ANSWER", sentence, CallOutcome.UNKNOWN)
+    sentence = "The provider's response is not an operation"
+    return failure(_TRANSIENT, "UNREADABLE_RESPONSE", sentence, CallOutcome.UNKNOWN)

@@ -22,7 +22,7 @@ _BAD_KEY = (
 _NO_ACCESS = (
     "The provider denied access. Check that the API is enabled for the key's project, and the key's restrictions"
 )
-_BAD_ADDRESS = "The provider's address answered 404. Check GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION"
+_BAD_ADDRESS = "The provider's address returned HTTP 404. Check GOOGLE_GEMINI_BASE_URL and GOOGLE_API_VERSION"
 
 BY_STATUS = {
     400: (_INVALID, "PROVIDER_INVALID_ARGUMENT", "The provider rejected the request"),
@@ -43,7 +43,7 @@ def classify(status: int, error: GoogleError | None, retired: str, secret: str) 
         if special := _special(status, error):
             return special
         if status == 404:
-            return _INVALID, "MODEL_RETIRED", retired or "The model is not available, or no longer"
+            return _INVALID, "MODEL_RETIRED", retired or "The model is not available"
     error_class, code, text = BY_STATUS.get(status, BY_STATUS[400])
     if error is not None and error_class is _INVALID:
         text = with_detail(text, error.message, secret)
@@ -79,10 +79,10 @@ def _special(status: int, error: GoogleError) -> tuple[ErrorClass, str, str] | N
     if status == 400 and ("API_KEY_INVALID" in error.reasons or error.says("api key not valid", "api key expired")):
         return BY_STATUS[401]
     if status == 400 and error.status.lower() in BLOCKED:
-        return _REFUSED, "PROMPT_BLOCKED", "The provider refused the prompt"
+        return _REFUSED, "PROMPT_BLOCKED", "The provider blocked the prompt"
     if status == 400 and error.status.upper() == "FAILED_PRECONDITION":
         text = "The provider rejected the account of the API key. Check its billing and region"
-        return ErrorClass.CONFIG, "PROVIDER_PRECONDITION", text
+        return ErrorClass.CONFIG, "PROVIDER_ACCOUNT_REJECTED", text
     if status in {429, 503} and ("MODEL_CAPACITY_EXHAUSTED" in error.reasons or error.says("overloaded")):
         return ErrorClass.RATE_LIMITED, "CAPACITY_EXHAUSTED", "The model is overloaded at the provider"
     return _quota(error) if status == 429 else None
@@ -97,5 +97,9 @@ def _quota(error: GoogleError) -> tuple[ErrorClass, str, str] | None:
     if error.no_quota:
         return ErrorClass.CONFIG, "PROVIDER_NO_QUOTA", "The account of the API key has no quota for this model"
     if error.status == "quota_exceeded" or any("PerDay" in quota_id for quota_id in error.quota_ids):
-        return ErrorClass.QUOTA_EXHAUSTED, "DAILY_QUOTA", f"The daily quota is exhausted; it resets at {_reset_time()}"
+        return (
+            ErrorClass.QUOTA_EXHAUSTED,
+            "DAILY_QUOTA_EXHAUSTED",
+            f"The daily quota is exhausted; it resets at {_reset_time()}",
+        )
     return None

@@ -49,7 +49,7 @@ def submit_failure(
     settled = error is not None if status in _PERHAPS_BETWEEN else 400 <= status < 500
     if not settled:
         came = kept(body if raw is None else raw, secret=secret)
-        text = f"The provider answered {status}. The request may have been accepted and charged"
+        text = f"The provider returned HTTP {status}. The request may have been accepted and charged"
         return failure(
             ErrorClass.UNKNOWN_OUTCOME, "PROVIDER_ERROR", text, CallOutcome.UNKNOWN, words_of(error), raw=came
         )
@@ -67,14 +67,14 @@ def submit_interrupted(error: BaseException) -> ProviderFailure:
         text = f"The provider could not be reached ({name})"
         return failure(_TRANSIENT, "PROVIDER_UNREACHABLE", text, CallOutcome.UNPAID)
     text = f"The connection broke after the request was sent ({name}). The request may have been accepted and charged"
-    return failure(ErrorClass.UNKNOWN_OUTCOME, "NO_ANSWER", text, CallOutcome.UNKNOWN)
+    return failure(ErrorClass.UNKNOWN_OUTCOME, "NO_RESPONSE", text, CallOutcome.UNKNOWN)
 
 
 def unreadable_answer(answer: object = "", *, secret: str = "") -> ProviderFailure:
     """An answer of 200 to a paid call that cannot be understood; `answer` is what came."""
-    text = "The provider's answer could not be understood. The request may have been accepted and charged"
+    text = "The provider's response could not be read. The request may have been accepted and charged"
     raw = kept(answer, secret=secret)
-    return failure(ErrorClass.UNKNOWN_OUTCOME, "UNREADABLE_ANSWER", text, CallOutcome.UNKNOWN, raw=raw)
+    return failure(ErrorClass.UNKNOWN_OUTCOME, "UNREADABLE_RESPONSE", text, CallOutcome.UNKNOWN, raw=raw)
 
 
 def is_transport_error(error: BaseException) -> bool:

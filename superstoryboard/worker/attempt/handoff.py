@@ -34,10 +34,10 @@ RETRY_MAX_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 5
 OF_THE_OBJECT = {StorageErrorKind.TOO_LARGE, StorageErrorKind.WRONG_MEDIA_TYPE}
 """Refusals that say something about one object, and nothing about the next."""
-ANSWER_LOST = JobError(
+CALL_INTERRUPTED = JobError(
     ErrorClass.UNKNOWN_OUTCOME,
-    "ANSWER_LOST",
-    "The worker stopped during the call; the image may have been charged and is not in staging.",
+    "CALL_INTERRUPTED",
+    "The worker stopped during the call. The image may have been charged and is not in staging.",
 )
 
 log = get_logger("handoff")
@@ -105,7 +105,7 @@ class HandOff:
         if facts is None:
             await self._miss(job, upload)
         artifact = await self._begin(job, facts)
-        log.info("Rescued what an earlier call has left in staging")
+        log.info("Recovered the result of an earlier call from staging")
         return await self._announce(job, artifact)
 
     async def _fetch(self, upload: Upload, file: Path) -> MediaFacts | None:
@@ -116,7 +116,7 @@ class HandOff:
             return None
         got = await store.download_to(bucket, upload.staging_key, file, found.size_bytes)
         if got.size_bytes != found.size_bytes:
-            raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage sent another number of bytes than it has")
+            raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage returned an object of the wrong size")
         if upload.sha256 not in {None, got.sha256}:
             return None
         try:
@@ -130,12 +130,12 @@ class HandOff:
         if problem is not None:
             raise _waits(problem)
         seconds = await self._artifacts.miss(
-            upload.artifact_id, job, patience_seconds=self._staging.patience_seconds, error=ANSWER_LOST
+            upload.artifact_id, job, patience_seconds=self._staging.patience_seconds, error=CALL_INTERRUPTED
         )
         if seconds is None:
             raise StaleClaimError
-        log.warning("What an earlier call may have left is not in staging", look_again_seconds=round(seconds, 1))
-        raise WaitsError(ANSWER_LOST, math.ceil(seconds))
+        log.warning("Staging does not have the result of an earlier call", look_again_seconds=round(seconds, 1))
+        raise WaitsError(CALL_INTERRUPTED, math.ceil(seconds))
 
     async def _begin(self, job: ClaimedJob, facts: MediaFacts) -> NewArtifact:
         artifact = await self._artifacts.begin(
@@ -171,7 +171,7 @@ class HandOff:
         if error.permanent:
             self._staging.doubt()
         say = log.error if error.permanent else log.warning
-        say("Staging does not take the artifact; it is kept and tried again", kind=error.kind.value, reason=str(error))
+        say("Staging upload failed; retrying", kind=error.kind.value, reason=str(error))
         try:
             if call_id is not None:
                 await self._ledger.settle_paid(call_id)
@@ -180,7 +180,7 @@ class HandOff:
         except Exception as failure:
             if not isinstance(failure, DatabaseUnavailableError) and refused_state(failure) is None:
                 raise
-            log.warning("The database does not take that either; the artifact is kept", kind=type(failure).__name__)
+            log.warning("The error could not be recorded; the artifact is kept", kind=type(failure).__name__)
 
     async def _announce(self, job: ClaimedJob, artifact: NewArtifact) -> str:
         state = await self._artifacts.stage(artifact.id, job)

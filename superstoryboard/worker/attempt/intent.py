@@ -19,8 +19,8 @@ from superstoryboard.worker.attempt.paid_calls import to_the_end
 
 MIN_LEASE_SECONDS = 1
 REFUSALS = {
-    CallRefusal.SECOND_PAYMENT: "An earlier call for this job was or may have been charged. Another one is not sent.",
-    CallRefusal.CALL_LIMIT: "As many calls as the job has attempts were or may have been charged. No other is sent.",
+    CallRefusal.SECOND_PAYMENT: "An earlier call for this job was or may have been charged. No second call is sent.",
+    CallRefusal.CALL_LIMIT_REACHED: "The number of calls that were or may have been charged has reached max_attempts.",
 }
 
 

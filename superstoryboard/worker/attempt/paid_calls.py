@@ -53,9 +53,9 @@ async def recorded(ledger: Settles, call_id: int, step: Awaitable[T], unforeseen
         await ledger.settle(call_id, failure)
         raise
     except Exception as error:
-        log.exception("A paid call failed in a way that was not foreseen", call_id=call_id)
+        log.exception("A paid call failed unexpectedly", call_id=call_id)
         fault = ProviderFailure(
-            JobError(ErrorClass.UNKNOWN_OUTCOME, "INTERNAL", "the worker failed unexpectedly during a paid call"),
+            JobError(ErrorClass.UNKNOWN_OUTCOME, "INTERNAL", "The worker failed during a call that may be charged"),
             unforeseen,
         )
         await ledger.settle(call_id, fault)
@@ -73,7 +73,7 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            log.warning("Asked to stop during a paid call; it goes on to its end")
+            log.warning("Stop requested during a paid call; the call continues to its end")
             current = asyncio.current_task()
             if current is not None:
                 current.uncancel()

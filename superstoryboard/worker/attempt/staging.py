@@ -79,7 +79,7 @@ class Staging:
                 self._proven.set()
                 return
             if tries > QUIET_TRIES:
-                log.error("No job is taken: staging does not work", reason=problem, bucket=self.bucket)
+                log.error("No jobs are claimed: staging cannot be used", reason=problem, bucket=self.bucket)
             await asyncio.sleep(backoff_seconds(tries, RETRY_MIN_SECONDS, RETRY_MAX_SECONDS))
 
     async def problem(self) -> str | None:
@@ -93,9 +93,9 @@ class Staging:
         except StorageError as error:
             return str(error)
         if found is None:
-            return "Storage does not show this key what it has uploaded: allow it to select from the staging bucket"
+            return "This key cannot read its own uploads: allow its role to select from the staging bucket"
         try:
             await self.store.remove(self.bucket, [self._proof_key])
         except StorageError as error:
-            log.warning("The proof could not be removed from staging", kind=error.kind.value)
+            log.warning("The test object could not be removed from staging", kind=error.kind.value)
         return None
