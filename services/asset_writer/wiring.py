@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from prometheus_client import CollectorRegistry
+
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
@@ -63,24 +65,14 @@ async def run(settings: AssetWriterSettings) -> bool:
     duties = Duties(stop)
     registry = new_registry()
     dependencies, metrics = DependencyMetrics(registry), WriterMetrics(registry)
-    database = await Database.connect(
-        settings.database_url.get_secret_value(),
-        name="asset-writer",
-        pool_size=settings.database_pool_size,
-        seen=dependencies.of("database"),
-    )
+    database = await _database(settings, dependencies)
     store = await _store(settings, dependencies)
     broker = _broker(settings, dependencies)
     wakeups = Wakeups(settings.listen_url(), ARTIFACTS_CHANNEL)
     buckets = Buckets(store, settings.staging_bucket, final_buckets(settings.images_url, settings.videos_url))
     consumer = _consumer(settings, Artifacts(database), store, wakeups=wakeups, broker=broker, metrics=metrics)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = Server.of(settings, RpcMetrics(registry))
-    server.add(
-        "superstoryboard.v1.WorkerService",
-        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
-        WriterStatus(consumer, new_worker_id("asset-writer"), settings.writer_concurrency),
-    )
+    server = _server(settings, registry, consumer)
 
     async def healthy() -> bool:
         return buckets.ready and await schema_answers(database)
@@ -104,6 +96,25 @@ async def run(settings: AssetWriterSettings) -> bool:
     await database.aclose()
     await page.aclose()
     return not duties.failed
+
+
+async def _database(settings: AssetWriterSettings, dependencies: DependencyMetrics) -> Database:
+    return await Database.connect(
+        settings.database_url.get_secret_value(),
+        name="asset-writer",
+        pool_size=settings.database_pool_size,
+        seen=dependencies.of("database"),
+    )
+
+
+def _server(settings: AssetWriterSettings, registry: CollectorRegistry, consumer: Consumer) -> Server:
+    server = Server.of(settings, RpcMetrics(registry))
+    server.add(
+        "superstoryboard.v1.WorkerService",
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
+        WriterStatus(consumer, new_worker_id("asset-writer"), settings.writer_concurrency),
+    )
+    return server
 
 
 async def _store(settings: AssetWriterSettings, dependencies: DependencyMetrics) -> ObjectStore:

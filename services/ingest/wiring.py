@@ -52,9 +52,32 @@ async def run(settings: IngestSettings) -> bool:
     feed = EventFeed(database, wakeups, GapMetrics(registry))
     publisher = _publisher(settings, database, feed, registry, dependencies)
     store = JobStore(database)
+    page = MetricsPage(settings.metrics_listen, registry)
+    server = _server(settings, registry, database, feed, store)
+    await page.start()
+    await server.start(reflect=settings.grpc_reflection)
+    duties.start("wakeups", wakeups.run())
+    duties.start("events", feed.run())
+    duties.start("health", watch_health(server, lambda: schema_answers(database)))
+    if publisher is not None:
+        duties.start("publish", publisher.run())
+    if settings.metrics_listen is not None:
+        duties.start("gauges", keep_gauges(store, QueueMetrics(registry)))
+    await stop.asked.wait()
+    await server.stop(min(settings.drain_seconds, STREAM_GRACE_SECONDS))
+    await duties.aclose()
+    if publisher is not None:
+        await publisher.aclose()
+    await database.aclose()
+    await page.aclose()
+    return not duties.failed
+
+
+def _server(
+    settings: IngestSettings, registry: CollectorRegistry, database: Database, feed: EventFeed, store: JobStore
+) -> Server:
     steering = Steering(database)
     submissions = Submissions(settings.catalogue(), settings)
-    page = MetricsPage(settings.metrics_listen, registry)
     server = Server.of(settings, RpcMetrics(registry))
     server.add(
         "superstoryboard.v1.GenerationService",
@@ -73,23 +96,7 @@ async def run(settings: IngestSettings) -> bool:
             sweeps=SweepMetrics(registry),
         ),
     )
-    await page.start()
-    await server.start(reflect=settings.grpc_reflection)
-    duties.start("wakeups", wakeups.run())
-    duties.start("events", feed.run())
-    duties.start("health", watch_health(server, lambda: schema_answers(database)))
-    if publisher is not None:
-        duties.start("publish", publisher.run())
-    if settings.metrics_listen is not None:
-        duties.start("gauges", keep_gauges(store, QueueMetrics(registry)))
-    await stop.asked.wait()
-    await server.stop(min(settings.drain_seconds, STREAM_GRACE_SECONDS))
-    await duties.aclose()
-    if publisher is not None:
-        await publisher.aclose()
-    await database.aclose()
-    await page.aclose()
-    return not duties.failed
+    return server
 
 
 def _publisher(

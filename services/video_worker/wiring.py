@@ -6,22 +6,16 @@ import asyncio
 
 from superstoryboard.domain.kinds import VIDEO
 from superstoryboard.domain.media import Media
-from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.queue import Gate, GateLimits, WorkQueue
+from superstoryboard.jobs.queue import Gate, GateLimits
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google.omni import Omni
 from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.providers.google.veo_vertex import VeoVertex
 from superstoryboard.providers.routes import OperationRoute
-from superstoryboard.providers.source import SourceFetcher
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics, WorkerMetrics
-from superstoryboard.worker.assemble import Connections, run_once, run_worker, warn_at_start
-from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff
-from superstoryboard.worker.attempt.staging import Staging, open_staging
-from superstoryboard.worker.loop import Limits, Worker, new_worker_id
+from superstoryboard.telemetry.work_metrics import LostNameMetrics
+from superstoryboard.worker.loop import Limits, Worker
+from superstoryboard.worker.parts import Parts
 from superstoryboard.worker.routes import Routes
 
 from .generate import VideoGenerator
@@ -29,78 +23,56 @@ from .polling import Times
 from .search import OperationSearch
 from .settings import VideoWorkerSettings
 
-QUEUE = "video_generation_queue"
-
 
 async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
-    connections = await Connections.open(settings, "video-worker")
     catalogue = settings.catalogue()
     model = settings.video_model or catalogue.default_name(VIDEO.name)
     calls = GateLimits(
         settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
     )
-    gate = Gate(catalogue.get(model).provider, model, calls)
-    work = WorkQueue(connections.database, QUEUE, new_worker_id("video-worker"), gate)
-    store = await open_staging(settings, connections.dependencies.of("storage"))
-    staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
-    ledger = Ledger(connections.database, settings.staging_bucket)
     routes = Routes(Media.VIDEO, catalogue, providers(settings, catalogue))
-    warn_at_start(catalogue.get(model).retirement_warning(), routes.problem(model))
-    sources = SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts())
+    parts = await Parts.open(settings, VIDEO, Gate(catalogue.get(model).provider, model, calls), routes)
     draining = asyncio.Event()
-    generator = VideoGenerator(
-        work=work,
-        adoption=Adoption(work, catalogue, model),
-        ledger=ledger,
-        sources=sources,
-        routes=routes,
-        operation_search=OperationSearch(
-            LostOperations(connections.database),
-            ledger,
-            routes,
-            LostNameMetrics(connections.registry),
-            settings.lost_operation_search_seconds,
-        ),
-        hand_off=HandOff(
-            Artifacts(connections.database),
-            ledger,
-            staging,
-            connections.broker,
-            HintMetrics(connections.registry),
-        ),
-        metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),
-        times=times(settings),
-        draining=draining,
-    )
+    generator = _generator(settings, parts, draining)
     limits = Limits(
         settings.video_concurrency,
         settings.video_lease_seconds,
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    metrics = WorkerMetrics(VIDEO.name, connections.registry)
     worker = Worker(
-        work,
+        parts.work,
         generator.generate,
-        connections.queue_wakeups,
+        parts.connections.queue_wakeups,
         limits,
         draining,
-        metrics=metrics,
-        ready=staging.wait_proven,
+        metrics=parts.metrics,
+        ready=parts.staging.wait_proven,
     )
+    return await parts.run(worker, once)
 
-    async def close() -> None:
-        await routes.aclose()
-        await sources.aclose()
-        await store.aclose()
 
-    if once is None:
-        return await run_worker(worker, connections, settings, VIDEO, staging=staging, close=close)
-    done = await run_once(worker, connections, once, staging)
-    await close()
-    await connections.aclose()
-    return done
+def _generator(settings: VideoWorkerSettings, parts: Parts[OperationRoute], draining: asyncio.Event) -> VideoGenerator:
+    search = OperationSearch(
+        LostOperations(parts.connections.database),
+        parts.ledger,
+        parts.routes,
+        LostNameMetrics(parts.connections.registry),
+        settings.lost_operation_search_seconds,
+    )
+    return VideoGenerator(
+        work=parts.work,
+        adoption=parts.adoption,
+        ledger=parts.ledger,
+        sources=parts.sources,
+        routes=parts.routes,
+        operation_search=search,
+        hand_off=parts.hand_off,
+        metrics=parts.call_metrics,
+        times=times(settings),
+        draining=draining,
+    )
 
 
 def times(settings: VideoWorkerSettings) -> Times:

@@ -114,6 +114,10 @@ def jobs(
     )
     with connect_ingest() as ingest:
         found = ingest.list_jobs(filters, limit)
+    _show(found, as_json=as_json)
+
+
+def _show(found: list[Job], *, as_json: bool) -> None:
     if as_json:
         print_proto(ListJobsResponse(jobs=found))
     elif found:

@@ -120,8 +120,7 @@ class Database:
             psycopg.Error: the statement itself is refused.
         """
         query = _with_limits(statement, lock_timeout_seconds or LOCK_TIMEOUT_SECONDS)
-        started = time.monotonic()
-        cancels = cancel_requests()
+        started, cancels = time.monotonic(), cancel_requests()
         for tries in itertools.count(1):
             begun = time.monotonic()
             try:
@@ -129,11 +128,7 @@ class Database:
                 keep_cancel(cancels)
             except (psycopg.Error, TimeoutError) as error:
                 keep_cancel(cancels)
-                failure = database_errors.unavailable(error, connecting_fails=self._refusals.failing)
-                if failure is None:
-                    raise
-                if type(failure) is DatabaseUnavailableError:
-                    await self._note_away(error)
+                failure = await self._unavailable(error)
                 patience = 0 if lock_timeout_seconds and isinstance(failure, RowsLockedError) else patience_seconds
                 pause = _pause(error, failure, tries, time.monotonic() - started, patience)
                 if pause is None:
@@ -143,6 +138,15 @@ class Database:
                 self._note_back(begun)
                 return rows
         raise AssertionError("unreachable")
+
+    async def _unavailable(self, error: psycopg.Error | TimeoutError) -> DatabaseUnavailableError:
+        """What of the database was not available; an error of the statement itself is raised again."""
+        failure = database_errors.unavailable(error, connecting_fails=self._refusals.failing)
+        if failure is None:
+            raise error
+        if type(failure) is DatabaseUnavailableError:
+            await self._note_away(error)
+        return failure
 
     async def fetch_one(
         self,

@@ -178,8 +178,11 @@ def test_a_missing_link_is_noticed(honest: tuple[World, datetime]) -> None:
 def test_a_job_that_did_not_succeed_is_noticed(honest: tuple[World, datetime], state: str) -> None:
     running, _ = honest
     job = _one(running, "select id from superstoryboard.jobs where storyboard_id = %s and scene_id = 's1'", running.row)
-    checks = "alter table superstoryboard.jobs {} trigger jobs_check_move"
-    change = "update superstoryboard.jobs set state = '{}' where id = '{}'"
+    checks = "alter table superstoryboard.jobs {} trigger user"
+    change = (
+        "update superstoryboard.jobs set state = '{0}',"
+        " progress_percent = case '{0}' when 'SUCCEEDED' then 100 else 99 end where id = '{1}'"
+    )
     with (
         _changed(running, checks.format("disable"), checks.format("enable")),
         _changed(running, change.format(state, job), change.format("SUCCEEDED", job)),

@@ -84,7 +84,7 @@ async def run_demo(elsewhere: Elsewhere, *arguments: str, without: tuple[str, ..
     demo = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "devstack.demo",
+        "superstoryboard.devstack.demo",
         *arguments,
         cwd=elsewhere.folder,
         env={name: value for name, value in env.items() if name not in without},

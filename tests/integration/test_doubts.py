@@ -32,7 +32,7 @@ async def test_an_operation_is_not_gone_by_a_few_words_or_many_in_a_moment(
     database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute, little: tuple[int, float]
 ) -> None:
     words, seconds = little
-    monkeypatch.setattr("tests.integration.test_video_routes.GONE_SECONDS", seconds)
+    monkeypatch.setattr("tests.integration.workers.GONE_SECONDS", seconds)
     await ordered(database, route)
     stub.queued[route.poll_path] = [GONE] * words
     stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
@@ -46,7 +46,7 @@ async def test_a_video_is_not_gone_by_a_few_words_or_many_in_a_moment(
     database: Database, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute, little: tuple[int, float]
 ) -> None:
     words, seconds = little
-    monkeypatch.setattr("tests.integration.test_video_routes.GONE_SECONDS", seconds)
+    monkeypatch.setattr("tests.integration.workers.GONE_SECONDS", seconds)
     await ordered(database, route)
     route.holds(stub, b"no film")
     here = stub.answers[route.download_path]

@@ -135,7 +135,7 @@ def test_the_role_has_no_right_outside_storage(emulator: RunningEmulator, sql: p
 @pytest.mark.parametrize(
     ("key", "api_key", "words"),
     [
-        (minted(seconds=-1), ANON_KEY, "because the key has expired: mint"),
+        (minted(seconds=-1), ANON_KEY, "because the key has expired: create"),
         (minted(role="nobody_here"), ANON_KEY, "because the database has no such role as the key names"),
         (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "because the key is not signed by this"),
         (minted(), None, "set SUPABASE_ANON_KEY to the publishable or anon key"),
