@@ -25,6 +25,11 @@ def _lost_with(service: str) -> int:
     return IMAGES_AT_ONCE if service == "image_worker" else 0
 
 
+def _looked_for(service: str) -> float:
+    """Seconds for which a submit that never reached Google is looked for there before its job becomes a dead letter."""
+    return SEARCH_SECONDS if service == "video_worker" else 0.0
+
+
 def _kill_at(service: str, step: str) -> Row:
     return Row(
         f"kill -9 {service} at {step}",
@@ -33,6 +38,7 @@ def _kill_at(service: str, step: str) -> Row:
         step=step,
         dead=_interrupted(service),
         discards=_lost_with(service),
+        extra_seconds=_looked_for(service),
     )
 
 
@@ -56,7 +62,6 @@ PROCESSES = [
         name="kill -9 video_worker with the name of a Veo operation in hand",
         before=_answer_one_submit,
         finds=True,
-        extra_seconds=SEARCH_SECONDS,
         video_model=VIDEO_MODEL,
     ),
     *(
@@ -65,6 +70,7 @@ PROCESSES = [
             partial(strikes.kill, service=service),
             dead=_interrupted(service),
             discards=_lost_with(service),
+            extra_seconds=_looked_for(service),
         )
         for service in STEPS
     ),

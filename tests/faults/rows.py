@@ -255,6 +255,7 @@ ROWS = [
         most_dead=20 * VIDEOS_AT_ONCE,
         discards=20 * IMAGES_AT_ONCE,
         leases=4,
+        extra_seconds=SEARCH_SECONDS,
         factor=12.5,
     ),
 ]
