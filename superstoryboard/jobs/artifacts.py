@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 from superstoryboard.domain.errors import JobError
 from superstoryboard.domain.media import MediaFacts
 from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob
@@ -19,6 +20,21 @@ from superstoryboard.telemetry.logs import get_logger
 NO_ENTITY = "entity not found"
 
 log = get_logger("links")
+
+
+class Sql(Statements):
+    """Statements of artifacts.sql."""
+
+    begin_artifact: LiteralString
+    stage_artifact: LiteralString
+    miss_artifact: LiteralString
+    claim_artifacts: LiteralString
+    extend_artifact: LiteralString
+    return_artifact: LiteralString
+    bury_artifact: LiteralString
+    postpone_artifact: LiteralString
+    note_job_error: LiteralString
+    finish_job: LiteralString
 
 
 @dataclass(frozen=True)
@@ -68,9 +84,7 @@ class Artifacts:
         artifact gets its row here, before its bytes go up. Waits for a database that is away: the bytes are paid for.
         """
         rows = await self._database.fetch(
-            "select * from superstoryboard.begin_artifact_v1("
-            "%(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(extension)s, %(media_type)s,"
-            " %(size_bytes)s::bigint, %(sha256)s, %(width)s::int, %(height)s::int, %(duration_ms)s::int)",
+            Sql.begin_artifact,
             {
                 "job": job.id,
                 "claim": job.claim,
@@ -93,7 +107,7 @@ class Artifacts:
         database that is away.
         """
         row = await self._database.fetch_one(
-            "select superstoryboard.stage_artifact_v1(%(artifact)s, %(job)s, %(claim)s) as state",
+            Sql.stage_artifact,
             {"artifact": artifact_id, "job": job.id, "claim": job.claim},
             patience_seconds=math.inf,
         )
@@ -108,8 +122,7 @@ class Artifacts:
         None for a stale claim.
         """
         row = await self._database.fetch_one(
-            "select superstoryboard.miss_artifact_v1(%(artifact)s, %(job)s, %(claim)s, %(patience)s::float8, %(error)s)"
-            " as seconds",
+            Sql.miss_artifact,
             {
                 "artifact": artifact_id,
                 "job": job.id,
@@ -126,8 +139,7 @@ class Artifacts:
     ) -> list[StagedArtifact]:
         """Lease one artifact by id, or up to `quantity` that have been staged for `min_age_seconds`."""
         rows = await self._database.fetch(
-            "select * from superstoryboard.claim_artifacts_v1("
-            "%(artifact)s::uuid, %(quantity)s::int, %(lease)s::int, %(age)s::float8)",
+            Sql.claim_artifacts,
             {"artifact": artifact_id, "quantity": quantity, "lease": lease_seconds, "age": min_age_seconds},
         )
         return [StagedArtifact(**row) for row in rows]
@@ -135,7 +147,7 @@ class Artifacts:
     async def extend(self, artifact_id: UUID, lease_seconds: float) -> bool:
         """Set the lease of a staged artifact to end after this many seconds. False where it is no longer staged."""
         row = await self._database.fetch_one(
-            "select superstoryboard.extend_artifact_v1(%(artifact)s, %(lease)s::float8) as kept",
+            Sql.extend_artifact,
             {"artifact": artifact_id, "lease": lease_seconds},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -144,14 +156,14 @@ class Artifacts:
     async def give_back(self, artifact_id: UUID, error: JobError) -> str | None:
         """The staged bytes are gone or wrong: the job goes back to its queue. Returns the job's state."""
         return await self._call(
-            "select superstoryboard.return_artifact_v1(%(artifact)s, %(error)s) as state",
+            Sql.return_artifact,
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},
         )
 
     async def bury(self, artifact_id: UUID, error: JobError) -> str | None:
         """A permanent write error: the job is a dead letter, the artifact is kept. Returns the job's state."""
         return await self._call(
-            "select superstoryboard.bury_artifact_v1(%(artifact)s, %(error)s) as state",
+            Sql.bury_artifact,
             {"artifact": artifact_id, "error": Jsonb(error.to_json())},
         )
 
@@ -160,8 +172,7 @@ class Artifacts:
     ) -> None:
         """The write did not end: the artifact waits and the job shows why. `kind` is WAIT, REFUSED or DOUBT."""
         await self._database.fetch(
-            "select superstoryboard.postpone_artifact_v1("
-            "%(artifact)s, %(kind)s, %(delay)s::float8, %(uploaded)s, %(error)s)",
+            Sql.postpone_artifact,
             {
                 "artifact": artifact_id,
                 "kind": kind,
@@ -174,7 +185,7 @@ class Artifacts:
     async def note_error(self, job_id: UUID, error: JobError, *, claim: int | None = None) -> None:
         """Show in a job what it waits for; nothing else changes. A stale claim changes nothing at all."""
         await self._database.fetch_one(
-            "select superstoryboard.note_job_error_v1(%(job)s, %(claim)s::bigint, %(error)s) as noted",
+            Sql.note_job_error,
             {"job": job_id, "claim": claim, "error": Jsonb(error.to_json())},
         )
 
@@ -194,8 +205,7 @@ class Artifacts:
             RowsLockedError: another session held a row for longer than `lock_timeout_seconds`.
         """
         row = await self._database.fetch_one(
-            "select * from superstoryboard.finish_job_v1("
-            "%(artifact)s, %(kv)s::regclass, %(completion)s, %(url)s, %(expires)s::timestamptz)",
+            Sql.finish_job,
             {
                 "artifact": artifact_id,
                 "kv": kv_table,
@@ -216,6 +226,6 @@ class Artifacts:
             )
         return row["state"], row["won"]
 
-    async def _call(self, statement: Any, values: dict[str, Any]) -> str | None:
+    async def _call(self, statement: LiteralString, values: dict[str, Any]) -> str | None:
         row = await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
         return row["state"]  # type: ignore[no-any-return]  # text or null

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import LiteralString
 from uuid import UUID
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
+
+
+class Sql(Statements):
+    """Statements of cleanups.sql."""
+
+    claim_cleanups: LiteralString
+    end_cleanups: LiteralString
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Cleanups:
     async def claim(self, *, older_than_seconds: float, limit: int) -> list[Cleanup]:
         """Lease up to `limit` artifacts that ended at least so many seconds ago and whose objects were not removed."""
         rows = await self._database.fetch(
-            "select * from superstoryboard.claim_cleanups_v1(%(age)s::float8, %(limit)s::int)",
+            Sql.claim_cleanups,
             {"age": older_than_seconds, "limit": limit},
         )
         return [Cleanup(**row) for row in rows]
@@ -42,7 +51,7 @@ class Cleanups:
     async def end(self, cleanups: list[Cleanup]) -> None:
         """Record that their objects are gone."""
         await self._database.fetch(
-            "select superstoryboard.end_cleanups_v1(%(ids)s::uuid[])",
+            Sql.end_cleanups,
             {"ids": [cleanup.id for cleanup in cleanups]},
             patience_seconds=10,
         )

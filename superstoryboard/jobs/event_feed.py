@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import LiteralString
 
 from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.db.notify import Wakeups
+from superstoryboard.db.statements import Statements
 from superstoryboard.telemetry.feed_metrics import GapMetrics
 from superstoryboard.telemetry.logs import get_logger
 
@@ -27,6 +29,14 @@ GAP_LIMIT_SECONDS = 30.0
 Writers = frozenset[str]
 
 log = get_logger("events")
+
+
+class Sql(Statements):
+    """Statements of event_feed.sql."""
+
+    sequences_after: LiteralString
+    newest_sequence: LiteralString
+    writers: LiteralString
 
 
 class Tail:
@@ -110,8 +120,7 @@ class EventFeed:
         # Asked for before the look: who had let go by then can be seen by it.
         writers = await self._writers() if self._tail.waits or ignored else frozenset()
         rows = await self._database.fetch(
-            "select sequence from superstoryboard.job_events"
-            " where sequence > %(position)s order by sequence limit %(page)s",
+            Sql.sequences_after,
             {"position": before, "page": PAGE},
         )
         self._tail.advance([row["sequence"] for row in rows], writers)
@@ -123,9 +132,7 @@ class EventFeed:
 
     async def _start(self) -> int:
         """A position below which all is known: the newest sequence, once everyone who wrote beside it has ended."""
-        newest = await self._database.fetch_one(
-            "select coalesce(max(sequence), 0) as sequence from superstoryboard.job_events"
-        )
+        newest = await self._database.fetch_one(Sql.newest_sequence)
         since = time.monotonic()
         blockers = await self._writers()
         while blockers:
@@ -137,15 +144,10 @@ class EventFeed:
 
     async def _writers(self) -> Writers:
         """The transactions that may have drawn numbers of events, without those that were waited for long enough."""
-        rows = await self._database.fetch(
-            "select l.virtualtransaction as writer from pg_locks l"
-            " where l.locktype = 'relation' and l.relation = 'superstoryboard.job_events'::regclass and l.granted"
-            " and l.mode = 'RowExclusiveLock'"
-            " and l.database = (select oid from pg_database where datname = current_database())"
-        )
-        found = frozenset(row["writer"] for row in rows)
-        self._ignored &= found
-        return found - self._ignored
+        rows = await self._database.fetch(Sql.writers)
+        writers = frozenset(row["writer"] for row in rows)
+        self._ignored &= writers
+        return writers - self._ignored
 
     def _ignore(self, blockers: Writers) -> None:
         """Go on without them. What they commit later is in the log, and live watchers do not see it."""

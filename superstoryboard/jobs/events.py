@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 from superstoryboard.jobs.event_feed import IDLE_SECONDS, PAGE, EventFeed
 from superstoryboard.jobs.recent_events import RecentEvents
 
 WATCH_PATIENCE_SECONDS = 60.0
+
+
+class Sql(Statements):
+    """Statements of events.sql."""
+
+    pruned_sequence: LiteralString
+    is_complete: LiteralString
+    selected_events: LiteralString
 
 
 class EventsPrunedError(Exception):
@@ -59,6 +68,12 @@ class Page:
     position: int
 
 
+async def pruned_sequence(database: Database, patience_seconds: float) -> int:
+    """The sequence up to which events were deleted, their time being over; 0 where none were."""
+    row = await database.fetch_one(Sql.pruned_sequence, patience_seconds=patience_seconds)
+    return int(row["sequence"])
+
+
 class EventLog:
     """Events of some jobs, read up to the feed's position."""
 
@@ -76,15 +91,15 @@ class EventLog:
             EventsPrunedError: events after the sequence are gone, so that some might be missed.
         """
         await self._check_kept(after)
-        given = after
+        sequence = after
         while True:
-            position = await self._feed.wait_past(given, IDLE_SECONDS)
+            position = await self._feed.wait_past(sequence, IDLE_SECONDS)
             if position is None:
-                yield Page([], given)
+                yield Page([], sequence)
                 continue
-            while given < position:
-                page = await self._page(selection, given, position)
-                given = page.position
+            while sequence < position:
+                page = await self._page(selection, sequence, position)
+                sequence = page.position
                 yield page
 
     async def _page(self, selection: EventSelection, after: int, until: int) -> Page:
@@ -98,22 +113,14 @@ class EventLog:
     async def _check_kept(self, after: int) -> None:
         if after == 0:
             return
-        row = await self._database.fetch_one(
-            "select coalesce(max(pruned_sequence), 0) as oldest from superstoryboard.event_log",
-            patience_seconds=WATCH_PATIENCE_SECONDS,
-        )
-        if after < row["oldest"]:
-            raise EventsPrunedError(row["oldest"])
+        pruned = await pruned_sequence(self._database, WATCH_PATIENCE_SECONDS)
+        if after < pruned:
+            raise EventsPrunedError(pruned)
 
     async def is_complete(self, selection: EventSelection, position: int) -> bool:
         """True where every job has ended and none has an event after the position. Asked of one snapshot."""
         row = await self._database.fetch_one(
-            "select not exists (select from superstoryboard.jobs"
-            "  where (id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
-            "  and (%(owner)s::text is null or owner = %(owner)s) and ended_at is null)"
-            " and not exists (select from superstoryboard.job_events"
-            "  where (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
-            "  and (%(owner)s::text is null or owner = %(owner)s) and sequence > %(position)s) as complete",
+            Sql.is_complete,
             selection.values() | {"position": position},
             patience_seconds=WATCH_PATIENCE_SECONDS,
         )
@@ -121,11 +128,7 @@ class EventLog:
 
     async def _read(self, selection: EventSelection, after: int, until: int) -> list[dict[str, Any]]:
         return await self._database.fetch(
-            "select * from superstoryboard.job_events"
-            " where sequence > %(after)s and sequence <= %(until)s"
-            " and (job_id = any (%(jobs)s::uuid[]) or %(storyboard)s <> '' and storyboard_id = %(storyboard)s)"
-            " and (%(owner)s::text is null or owner = %(owner)s)"
-            " order by sequence limit %(page)s",
+            Sql.selected_events,
             selection.values() | {"after": after, "until": until, "page": PAGE},
             patience_seconds=WATCH_PATIENCE_SECONDS,
         )

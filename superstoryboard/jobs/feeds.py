@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 from uuid import uuid4
 
 from superstoryboard.db.database import Database
-from superstoryboard.jobs.events import Page
+from superstoryboard.db.statements import Statements
+from superstoryboard.jobs.events import Page, pruned_sequence
 
 PAGE = 200
 LEASE_SECONDS = 10.0
 PATIENCE_SECONDS = 5.0
+
+
+class Sql(Statements):
+    """Statements of feeds.sql."""
+
+    hold_event_feed: LiteralString
+    advance_event_feed: LiteralString
+    release_event_feed: LiteralString
+    events_with_kind: LiteralString
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,7 @@ class EventFeedPosition:
     async def hold(self, start: int) -> FeedLease:
         """Take or keep the lease where nobody else has it. A feed that is new begins after `start`."""
         row = await self._database.fetch_one(
-            "select held, last_sequence from superstoryboard.hold_event_feed_v1("
-            "%(name)s, %(holder)s, %(start)s, %(lease)s)",
+            Sql.hold_event_feed,
             self._values | {"start": start},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -42,7 +51,7 @@ class EventFeedPosition:
     async def advance(self, sequence: int) -> bool:
         """Record that the broker has confirmed every event up to this one. False where another holds the feed."""
         row = await self._database.fetch_one(
-            "select superstoryboard.advance_event_feed_v1(%(name)s, %(holder)s, %(sequence)s, %(lease)s) as held",
+            Sql.advance_event_feed,
             self._values | {"sequence": sequence},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -50,21 +59,17 @@ class EventFeedPosition:
 
     async def release(self) -> None:
         """Let another process go on at once."""
-        await self._database.fetch("select superstoryboard.release_event_feed_v1(%(name)s, %(holder)s)", self._values)
+        await self._database.fetch(Sql.release_event_feed, self._values)
 
     async def pruned_after(self, sequence: int) -> int | None:
         """The sequence up to which events after this one were deleted, or None where none were."""
-        row = await self._database.fetch_one(
-            "select coalesce(max(pruned_sequence), 0) as oldest from superstoryboard.event_log",
-            patience_seconds=PATIENCE_SECONDS,
-        )
-        return row["oldest"] if sequence < row["oldest"] else None
+        pruned = await pruned_sequence(self._database, PATIENCE_SECONDS)
+        return pruned if sequence < pruned else None
 
     async def read(self, after: int, until: int) -> Page:
         """Some events of every owner, each with the kind of its job."""
         rows = await self._database.fetch(
-            "select e.*, j.kind from superstoryboard.job_events e join superstoryboard.jobs j on j.id = e.job_id"
-            " where e.sequence > %(after)s and e.sequence <= %(until)s order by e.sequence limit %(page)s",
+            Sql.events_with_kind,
             {"after": after, "until": until, "page": PAGE},
             patience_seconds=PATIENCE_SECONDS,
         )

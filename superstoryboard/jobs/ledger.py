@@ -14,6 +14,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.db.statements import Statements
 from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.domain.routes import RouteShape
@@ -30,6 +31,16 @@ def call_hash(route: str, model: str, parameters: dict[str, Any], source_sha256:
     """Fingerprint of one call: route, model, frozen parameters and source bytes; SHA-256, lower-case hex."""
     text = json.dumps([route, model, parameters, source_sha256], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Sql(Statements):
+    """Statements of ledger.sql."""
+
+    open_call: LiteralString
+    keep_name: LiteralString
+    lose_call: LiteralString
+    settle_call: LiteralString
+    revive_job: LiteralString
 
 
 class CallRefusal(StrEnum):
@@ -75,9 +86,7 @@ class Ledger:
     ) -> OpenedCall:
         """Pass the gate and record that a call is about to be sent."""
         row = await self._database.fetch_one(
-            "select * from superstoryboard.open_call_v1("
-            "%(job)s, %(claim)s, %(route)s, %(shape)s, %(provider)s, %(model)s, %(hash)s, %(lease)s::int,"
-            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(staging_bucket)s)",
+            Sql.open_call,
             gate.values()
             | {
                 "job": job.id,
@@ -102,7 +111,7 @@ class Ledger:
         """
         log.info("Operation accepted", call_id=call_id, operation=operation_name)
         row = await self._insist(
-            "select superstoryboard.keep_name_v1(%(id)s::bigint, %(name)s) as kept",
+            Sql.keep_name,
             {"id": call_id, "name": operation_name},
         )
         await self._revive(call_id)
@@ -112,9 +121,7 @@ class Ledger:
         """Record how a call that gave no artifact ended: unpaid, paid, or unknown. Waits for the database."""
         values = {"id": call_id, "error": Jsonb(failure.to_json())}
         if failure.outcome is CallOutcome.UNKNOWN:
-            await self._database.fetch(
-                "select superstoryboard.lose_call_v1(%(id)s::bigint, %(error)s)", values, patience_seconds=math.inf
-            )
+            await self._database.fetch(Sql.lose_call, values, patience_seconds=math.inf)
             return
         await self._settle(values | {"paid": failure.outcome is CallOutcome.PAID})
 
@@ -132,7 +139,7 @@ class Ledger:
 
     async def _settle(self, values: dict[str, Any], patience_seconds: float = math.inf) -> None:
         row = await self._database.fetch_one(
-            "select superstoryboard.settle_call_v1(%(id)s::bigint, %(paid)s, %(error)s::jsonb) as late",
+            Sql.settle_call,
             values,
             patience_seconds=patience_seconds,
         )
@@ -141,7 +148,7 @@ class Ledger:
 
     async def _revive(self, call_id: int) -> None:
         """A job that was buried meanwhile goes on. Apart from the call's row: this waits for the locks of the job."""
-        await self._insist("select superstoryboard.revive_job_v1(%(id)s::bigint)", {"id": call_id})
+        await self._insist(Sql.revive_job, {"id": call_id})
 
     async def _insist(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any]:
         """The row of a statement that is repeated on every error of the database."""

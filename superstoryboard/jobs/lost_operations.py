@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 from superstoryboard.domain.errors import ProviderFailure
 from superstoryboard.jobs.queue import PATIENCE_SECONDS
+
+
+class Sql(Statements):
+    """Statements of lost_operations.sql."""
+
+    call_to_name: LiteralString
+    record_operation: LiteralString
+    unclaimed_operations: LiteralString
+    search_for_call: LiteralString
+    end_search: LiteralString
+    note_lost_answer: LiteralString
 
 
 class Recorded(StrEnum):
@@ -51,9 +64,7 @@ class LostOperations:
     async def open_call(self, job_id: UUID, name: str) -> OpenCall | None:
         """The call of a job that has this name or lacks one, the newest that nobody let go; else None."""
         rows = await self._database.fetch(
-            "select id, route, model from superstoryboard.provider_calls"
-            " where job_id = %(job)s and (state in ('INTENT', 'UNKNOWN') or operation_name = %(name)s)"
-            " order by operation_name is not distinct from %(name)s desc, waived_by is not null, id desc limit 1",
+            Sql.call_to_name,
             {"job": job_id, "name": name},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -62,7 +73,7 @@ class LostOperations:
     async def record(self, job_id: UUID, call_id: int, name: str, *, actor: str) -> Recorded:
         """Enter a name; the job polls on. `actor` is kept with it."""
         row = await self._database.fetch_one(
-            "select superstoryboard.record_operation_v1(%(job)s, %(call)s::bigint, %(name)s, %(actor)s) as answer",
+            Sql.record_operation,
             {"job": job_id, "call": call_id, "name": name, "actor": actor},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -71,7 +82,7 @@ class LostOperations:
     async def unclaimed(self, call_id: int, names: Sequence[str]) -> Unclaimed:
         """Which of the names belong to no call, and whether a likeness to this call proves something."""
         row = await self._database.fetch_one(
-            "select * from superstoryboard.unclaimed_operations_v1(%(call)s::bigint, %(names)s::text[])",
+            Sql.unclaimed_operations,
             {"call": call_id, "names": list(names)},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -80,7 +91,7 @@ class LostOperations:
     async def search_for(self, call_id: int, seconds: float) -> None:
         """Have the operation of a call that is about to be sent looked for, should its answer not come."""
         await self._database.fetch(
-            "select superstoryboard.search_for_call_v1(%(call)s::bigint, %(seconds)s::float8)",
+            Sql.search_for_call,
             {"call": call_id, "seconds": seconds},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -88,7 +99,7 @@ class LostOperations:
     async def end_search(self, call_id: int) -> None:
         """Look for the operation of a call no more: its next claim buries the job."""
         await self._database.fetch(
-            "select superstoryboard.end_search_v1(%(call)s::bigint)",
+            Sql.end_search,
             {"call": call_id},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -96,7 +107,7 @@ class LostOperations:
     async def note(self, call_id: int, failure: ProviderFailure) -> None:
         """Keep why a submit has no answer, for the dead letter that follows if its operation is not found."""
         await self._database.fetch(
-            "select superstoryboard.note_lost_answer_v1(%(call)s::bigint, %(error)s)",
+            Sql.note_lost_answer,
             {"call": call_id, "error": Jsonb(failure.to_json())},
             patience_seconds=PATIENCE_SECONDS,
         )

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 from superstoryboard.domain.errors import JobError
 
 PATIENCE_SECONDS = 60.0
+
+
+class Sql(Statements):
+    """Statements of queue.sql."""
+
+    claim_jobs: LiteralString
+    model_of_job: LiteralString
+    close_gate: LiteralString
+    extend_leases: LiteralString
+    holds_lease: LiteralString
+    release_job: LiteralString
+    retry_job: LiteralString
+    fail_job: LiteralString
+    freeze_generation: LiteralString
+    report_progress: LiteralString
 
 
 @dataclass(frozen=True)
@@ -72,8 +88,8 @@ class ClaimedJob:
     model: str
     traceparent: str = field(default="", repr=False)
     operation: Operation | None = None
-    upload: Upload | None = None
     lost: LostCall | None = None
+    upload: Upload | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +131,7 @@ class WorkQueue:
         Those `held` are not claimed anew; their leases are renewed.
         """
         rows = await self._database.fetch(
-            "select * from superstoryboard.claim_jobs_v1("
-            "%(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s, %(provider)s, %(gate_model)s,"
-            " row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(held)s::uuid[])",
+            Sql.claim_jobs,
             self.gate.values()
             | {
                 "queue": self.queue,
@@ -135,7 +149,7 @@ class WorkQueue:
         if job.model:
             return job.model
         rows = await self._database.fetch(
-            "select model from superstoryboard.jobs where id = %(job)s",
+            Sql.model_of_job,
             {"job": job.id},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -144,7 +158,7 @@ class WorkQueue:
     async def close_gate(self, model: str, seconds: float, reason: str) -> None:
         """Stop the submits of a model for everyone; what is already paid goes on."""
         await self._database.fetch(
-            "select superstoryboard.close_gate_v1(%(provider)s, %(model)s, %(seconds)s::float8, %(reason)s)",
+            Sql.close_gate,
             {"provider": self.gate.provider, "model": model or self.gate.model, "seconds": seconds, "reason": reason},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -152,8 +166,7 @@ class WorkQueue:
     async def extend(self, jobs: list[ClaimedJob], lease_seconds: int) -> set[UUID]:
         """Extend the leases of jobs in one round trip; those missing from the answer are lost."""
         rows = await self._database.fetch(
-            "select extend_leases_v1 as id from superstoryboard.extend_leases_v1("
-            "%(queue)s, %(jobs)s::uuid[], %(claims)s::bigint[], %(lease)s::int)",
+            Sql.extend_leases,
             {
                 "queue": self.queue,
                 "jobs": [job.id for job in jobs],
@@ -166,7 +179,7 @@ class WorkQueue:
     async def holds_lease(self, job: ClaimedJob, seconds: int) -> bool:
         """True where the claim is unchanged and its lease lasts for `seconds` more."""
         row = await self._database.fetch_one(
-            "select superstoryboard.holds_lease_v1(%(job)s, %(claim)s, %(seconds)s::int) as held",
+            Sql.holds_lease,
             {"job": job.id, "claim": job.claim, "seconds": seconds},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -175,7 +188,7 @@ class WorkQueue:
     async def release(self, job: ClaimedJob, delay_seconds: int, message: str) -> bool:
         """Give the job back and its attempt with it."""
         row = await self._database.fetch_one(
-            "select superstoryboard.release_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(message)s) as done",
+            Sql.release_job,
             {"job": job.id, "claim": job.claim, "delay": delay_seconds, "message": message},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -187,7 +200,7 @@ class WorkQueue:
         Returns the job's state, or None for a stale claim.
         """
         row = await self._database.fetch_one(
-            "select superstoryboard.retry_job_v1(%(job)s, %(claim)s, %(delay)s::int, %(error)s, %(spend)s) as state",
+            Sql.retry_job,
             {
                 "job": job.id,
                 "claim": job.claim,
@@ -209,7 +222,7 @@ class WorkQueue:
 
     async def _end(self, job: ClaimedJob, state: str, error: JobError) -> str | None:
         row = await self._database.fetch_one(
-            "select superstoryboard.fail_job_v1(%(job)s, %(claim)s, %(state)s, %(error)s) as state",
+            Sql.fail_job,
             {"job": job.id, "claim": job.claim, "state": state, "error": Jsonb(error.to_json())},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -220,8 +233,7 @@ class WorkQueue:
     ) -> bool:
         """Keep what an adopted body was found to ask for. False for a stale claim."""
         row = await self._database.fetch_one(
-            "select superstoryboard.freeze_generation_v1("
-            "%(job)s, %(claim)s, %(generation)s, %(provider)s, %(model)s, %(warnings)s::text[]) as done",
+            Sql.freeze_generation,
             {
                 "job": job.id,
                 "claim": job.claim,
@@ -237,7 +249,7 @@ class WorkQueue:
     async def report(self, job: ClaimedJob, percent: int, message: str) -> int | None:
         """Tell watchers how far the job is. Returns its percentage now, which never falls; None for a stale claim."""
         row = await self._database.fetch_one(
-            "select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as percent",
+            Sql.report_progress,
             {"job": job.id, "claim": job.claim, "percent": percent, "message": message},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -245,8 +257,8 @@ class WorkQueue:
 
 
 def _claimed(row: dict[str, Any]) -> ClaimedJob:
-    job = {each.name: row[each.name] for each in fields(ClaimedJob) if each.name not in {"operation", "upload", "lost"}}
-    return ClaimedJob(**job, operation=_operation(row), upload=_upload(row), lost=_lost(row))
+    job = {each.name: row[each.name] for each in fields(ClaimedJob) if each.name not in {"operation", "lost", "upload"}}
+    return ClaimedJob(**job, operation=_operation(row), lost=_lost(row), upload=_upload(row))
 
 
 def _operation(row: dict[str, Any]) -> Operation | None:

@@ -9,15 +9,22 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from operator import itemgetter
-from typing import Any
+from typing import Any, LiteralString
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 
 KEPT = 5000
 READ_ROWS = 1000
 PATIENCE_SECONDS = 60.0
 
 Row = dict[str, Any]
+
+
+class Sql(Statements):
+    """Statements of recent_events.sql."""
+
+    events_between: LiteralString
 
 
 class RecentEvents:
@@ -49,8 +56,7 @@ class RecentEvents:
             self._rows, self._after, self._until = [], until - self._kept, until - self._kept
         while self._until < until:
             rows = await self._database.fetch(
-                "select * from superstoryboard.job_events where sequence > %(after)s and sequence <= %(until)s"
-                " order by sequence limit %(limit)s",
+                Sql.events_between,
                 {"after": self._until, "until": until, "limit": READ_ROWS},
                 patience_seconds=PATIENCE_SECONDS,
             )

@@ -6,17 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import PATIENCE_SECONDS, FrozenGeneration
 
 ENDED_UNSTORED = ("FAILED", "DEAD_LETTERED", "CANCELLED")
 """States from which a job can be started again."""
+
+
+class Sql(Statements):
+    """Statements of steering.sql."""
+
+    cancel_job: LiteralString
+    redrive_job: LiteralString
+    redrive_dead_letters: LiteralString
+    discard_dead_letters: LiteralString
+    pause_queue: LiteralString
+    dead_letters: LiteralString
 
 
 class Way(StrEnum):
@@ -53,7 +65,7 @@ class Steering:
     async def cancel(self, job_id: UUID, *, owner: str | None, actor: str) -> str | None:
         """Cancel a job that has not ended. Returns its state before the call; None where the owner has no such job."""
         row = await self._database.fetch_one(
-            "select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s) as state",
+            Sql.cancel_job,
             {"job": job_id, "owner": owner, "actor": actor},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -64,8 +76,7 @@ class Steering:
     ) -> Way | Refusal:
         """Start a failed, dead-lettered or cancelled job again: what is paid goes on, else there is a new call."""
         row = await self._database.fetch_one(
-            "select superstoryboard.redrive_job_v1(%(job)s, %(owner)s::text, %(actor)s, %(states)s::text[],"
-            " %(accept)s, null, null, null, null) as answer",
+            Sql.redrive_job,
             {
                 "job": job_id,
                 "owner": owner,
@@ -87,8 +98,7 @@ class Steering:
     ) -> Refused | None:
         """Start dead letters again, all or none. None where all were."""
         return await self._all_or_none(
-            "select * from superstoryboard.redrive_dead_letters_v1(%(jobs)s::uuid[], %(actor)s, %(accept)s,"
-            " %(generation)s::jsonb, %(provider)s::text, %(model)s::text, %(warnings)s::text[])",
+            Sql.redrive_dead_letters,
             {
                 "jobs": job_ids,
                 "actor": actor,
@@ -103,14 +113,14 @@ class Steering:
     async def discard(self, job_ids: list[UUID], *, actor: str) -> Refused | None:
         """Discard dead letters, all or none. None where all are."""
         return await self._all_or_none(
-            "select * from superstoryboard.discard_dead_letters_v1(%(jobs)s::uuid[], %(actor)s)",
+            Sql.discard_dead_letters,
             {"jobs": job_ids, "actor": actor},
         )
 
     async def pause(self, queue: str, *, paused: bool, actor: str) -> bool:
         """Stop or allow claiming from a queue. False where there is no such queue."""
         row = await self._database.fetch_one(
-            "select superstoryboard.pause_queue_v1(%(queue)s, %(paused)s, %(actor)s) as found",
+            Sql.pause_queue,
             {"queue": queue, "paused": paused, "actor": actor},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -121,10 +131,7 @@ class Steering:
     ) -> list[dict[str, Any]]:
         """Rows of dead_letters, newest first, before a place in the list; no queue and no ids mean all."""
         rows = await self._database.fetch(
-            "select * from superstoryboard.dead_letters where (%(queue)s = '' or queue = %(queue)s)"
-            " and (%(jobs)s::uuid[] = '{}' or id = any (%(jobs)s::uuid[]))"
-            " and (%(last_time)s::timestamptz is null or (created_at, id) < (%(last_time)s, %(last_id)s::uuid))"
-            " order by created_at desc, id desc limit %(limit)s",
+            Sql.dead_letters,
             {
                 "queue": queue,
                 "jobs": list(job_ids),
@@ -136,6 +143,6 @@ class Steering:
         )
         return [read_record(row) for row in rows]
 
-    async def _all_or_none(self, statement: Any, values: dict[str, Any]) -> Refused | None:
+    async def _all_or_none(self, statement: LiteralString, values: dict[str, Any]) -> Refused | None:
         row = await self._database.fetch_one(statement, values)
         return Refused(row["refused"], Refusal(row["reason"])) if row["reason"] else None

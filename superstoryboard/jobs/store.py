@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
+from superstoryboard.db.statements import Statements
 from superstoryboard.domain.ids import new_job_id
 from superstoryboard.jobs.records import read_record
 
 PATIENCE_SECONDS = 3.0
+
+
+class Sql(Statements):
+    """Statements of store.sql."""
+
+    accept_jobs: LiteralString
+    jobs_by_id: LiteralString
+    visible_ids: LiteralString
+    search_jobs: LiteralString
+    queue_status: LiteralString
+    closed_gates: LiteralString
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,8 @@ class Accepted:
     @property
     def job_id(self) -> UUID:
         """Id of the job."""
-        found: UUID = self.record["id"]
-        return found
+        job_id: UUID = self.record["id"]
+        return job_id
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ class JobStore:
             for index, submission in enumerate(submissions)
         ]
         rows = await self._database.fetch(
-            "select outcome, (job).* from superstoryboard.accept_jobs_v1(%(items)s) order by item_index",
+            Sql.accept_jobs,
             {"items": Jsonb(items)},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -100,9 +112,7 @@ class JobStore:
     async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
         """Rows of job_records with these ids that the owner may see, in the order asked."""
         rows = await self._database.fetch(
-            "select r.* from unnest(%(ids)s::uuid[]) with ordinality as asked (id, place)"
-            " join superstoryboard.job_records r on r.id = asked.id"
-            " where %(owner)s::text is null or r.owner = %(owner)s order by asked.place",
+            Sql.jobs_by_id,
             {"ids": job_ids, "owner": owner},
             patience_seconds=PATIENCE_SECONDS,
         )
@@ -111,32 +121,21 @@ class JobStore:
     async def visible(self, job_ids: list[UUID], owner: str | None) -> set[UUID]:
         """Those of the ids that are ids of jobs which the owner may see."""
         rows = await self._database.fetch(
-            "select id from superstoryboard.jobs"
-            " where id = any (%(ids)s::uuid[]) and (%(owner)s::text is null or owner = %(owner)s)",
+            Sql.visible_ids,
             {"ids": job_ids, "owner": owner},
             patience_seconds=PATIENCE_SECONDS,
         )
         return {row["id"] for row in rows}
 
     async def search(
-        self, wanted: JobFilter, *, limit: int, before: tuple[datetime, UUID] | None
+        self, job_filter: JobFilter, *, limit: int, before: tuple[datetime, UUID] | None
     ) -> list[dict[str, Any]]:
         """Rows of job_records, newest first, after the row that `before` names by creation time and id."""
         rows = await self._database.fetch(
-            "select * from superstoryboard.job_records"
-            " where (%(owner)s::text is null or owner = %(owner)s)"
-            " and (%(storyboard_id)s = '' or storyboard_id = %(storyboard_id)s)"
-            " and (%(scene_id)s = '' or scene_id = %(scene_id)s)"
-            " and (%(character_id)s = '' or character_id = %(character_id)s)"
-            " and (%(states)s::text[] = '{}' or state = any (%(states)s::text[]))"
-            " and (%(kind)s = '' or kind = %(kind)s)"
-            " and (%(created_from)s::timestamptz is null or created_at >= %(created_from)s)"
-            " and (%(created_before)s::timestamptz is null or created_at < %(created_before)s)"
-            " and (%(last_time)s::timestamptz is null or (created_at, id) < (%(last_time)s, %(last_id)s::uuid))"
-            " order by created_at desc, id desc limit %(limit)s",
+            Sql.search_jobs,
             {
-                **vars(wanted),
-                "states": list(wanted.states),
+                **vars(job_filter),
+                "states": list(job_filter.states),
                 "limit": limit,
                 "last_time": before[0] if before else None,
                 "last_id": before[1] if before else None,
@@ -147,14 +146,11 @@ class JobStore:
 
     async def queues(self) -> list[dict[str, Any]]:
         """Depth, age and work in flight of each queue."""
-        return await self._database.fetch(
-            "select * from superstoryboard.queue_status_v1()", patience_seconds=PATIENCE_SECONDS
-        )
+        return await self._database.fetch(Sql.queue_status, patience_seconds=PATIENCE_SECONDS)
 
     async def gates(self) -> list[dict[str, Any]]:
         """The closed gates. One that is closed without end is closed until the last time that an answer can hold."""
         return await self._database.fetch(
-            "select provider, model, least(closed_until, timestamptz '9999-12-31 00:00:00+00') as closed_until, reason"
-            " from superstoryboard.gates where closed_until > clock_timestamp()",
+            Sql.closed_gates,
             patience_seconds=PATIENCE_SECONDS,
         )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
 from superstoryboard.db.database import Database, DatabaseUnavailableError
+from superstoryboard.db.statements import Statements
 from superstoryboard.telemetry.logs import get_logger
 
 log = get_logger("sweep")
+
+
+class Sql(Statements):
+    """Statements of sweeps.sql."""
+
+    sweep_duties: LiteralString
+    sweep_duty: LiteralString
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,14 @@ class Sweeper:
         Raises:
             DatabaseUnavailableError: the database is away; what was done until then stays done.
         """
-        names = await self._database.fetch("select superstoryboard.sweep_duties_v1() as name")
-        ran = [await self._run(row["name"]) for row in names]
+        rows = await self._database.fetch(Sql.sweep_duties)
+        ran = [await self._run(row["name"]) for row in rows]
         return [duty for duty in ran if duty is not None]
 
     async def _run(self, name: str) -> Duty | None:
         try:
             row = await self._database.fetch_one(
-                "select changed, error from superstoryboard.sweep_duty_v1("
-                "%(name)s, row(%(job_max_age)s::interval, %(max_claims)s::bigint,"
-                " %(events)s::interval, %(jobs)s::interval, %(archives)s::interval, %(dead_letters)s::interval"
-                ")::superstoryboard.sweep_limits)",
+                Sql.sweep_duty,
                 self._values | {"name": name},
             )
         except (psycopg.Error, DatabaseUnavailableError) as error:

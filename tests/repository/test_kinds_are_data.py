@@ -93,11 +93,11 @@ def test_no_module_asks_for_a_kind_by_its_name() -> None:
     assert not found, "\n".join(found)
 
 
-def test_no_migration_asks_for_a_kind_by_its_name() -> None:
+def test_no_file_of_sql_asks_for_a_kind_by_its_name() -> None:
+    files = [file for folder in ("migrations", *PRODUCT) for file in sorted((ROOT / folder).rglob("*.sql"))]
+    assert ROOT / "superstoryboard" / "jobs" / "queue.sql" in files
     found = [
-        f"{file.name}: {match[0]}"
-        for file in sorted((ROOT / "migrations").glob("*.sql"))
-        for match in IN_SQL.finditer(re.sub(r"--.*", "", file.read_text()))
+        f"{file.name}: {match[0]}" for file in files for match in IN_SQL.finditer(re.sub(r"--.*", "", file.read_text()))
     ]
     assert not found, "\n".join(found)
 

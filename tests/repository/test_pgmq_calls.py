@@ -14,6 +14,7 @@ SOURCES = sorted(
         ("migrations", "*.sql"),
         ("examples", "*.sql"),
         ("superstoryboard", "*.py"),
+        ("superstoryboard", "*.sql"),
         ("services", "*.py"),
         ("storyboard", "*.py"),
         ("devstack", "*.py"),

@@ -52,7 +52,8 @@ def test_every_file_that_is_read_is_in_it(alone: Installation) -> None:
     assert names(package / "migrations") == names(ROOT / "migrations") != set()
     protos = Path("proto/superstoryboard/v1")
     assert names(package / protos) == names(ROOT / protos) != set()
-    assert names(ROOT / NAME / "v1") <= names(package / "v1")
+    for source in ("v1", "jobs"):
+        assert names(ROOT / NAME / source) <= names(package / source)
 
 
 def names(folder: Path) -> set[str]:
