@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,7 +19,6 @@ STATEMENTS = {
     for file in sorted(Path(queue.__file__).parent.glob("*.sql"))
     for name, statement in read_statements(file).items()
 }
-PARTS = ("operation", "lost", "upload")
 
 
 def numbered(statement: str) -> str:
@@ -54,18 +54,21 @@ def test_a_statement_that_does_not_fit_is_refused(sql: psycopg.Connection, state
     assert reason in (refusal(sql, statement) or "")
 
 
-def columns(**absent: None) -> list[str]:
-    """The columns that the reader of claimed jobs reads, in the order of its records, where some are null."""
+class Named(dict[str, Any]):
+    """A row whose columns hold their own names, but for those that are given."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+def columns(record: Any) -> list[str]:
+    """The columns that a record was read from, in the order of its fields and of those of the records in it."""
     read: list[str] = []
-
-    class Row(dict[str, object]):
-        def __missing__(self, name: str) -> str:
-            return name
-
-    job = queue._claimed(Row(absent))
-    for each in (job, job.operation, job.lost, job.upload):
-        if each is not None:
-            read += [getattr(each, field.name) for field in fields(each) if field.name not in PARTS]
+    for value in (getattr(record, field.name) for field in fields(record)):
+        if is_dataclass(value):
+            read += columns(value)
+        elif value is not None:
+            read.append(value)
     return read
 
 
@@ -75,8 +78,8 @@ def test_claimed_jobs_are_read_as_the_database_has_them(sql: psycopg.Connection)
         " where attrelid = 'superstoryboard.claimed_job'::regclass and attnum > 0 and not attisdropped"
     ).fetchone()
     assert attributes is not None
-    known = columns(sent_at=None)
-    lost = columns()
+    known = columns(queue._claimed(Named(sent_at=None)))
+    lost = columns(queue._claimed(Named()))
     assert known == [name for name in attributes[0] if name in known]
     assert lost == [name for name in attributes[0] if name in lost]
     assert set(known) | set(lost) == set(attributes[0])
