@@ -6,19 +6,15 @@ create index provider_calls_model_created on superstoryboard.provider_calls (mod
 create type superstoryboard.gate_limits as (per_minute integer, per_day integer, running integer);
 
 -- How many more calls of a model may be sent now, and, where none, for how many seconds not, at most a day: whoever waits asks
--- again then. Times are taken first: a volatile clock inside a condition would cost the index.
+-- again then. All parts reckon from the same moment.
 create function superstoryboard.gate_room(
   p_provider text, p_model text, p_limits superstoryboard.gate_limits, out room integer, out wait_seconds double precision
 )
 language plpgsql stable as $$
 declare
   present timestamptz := clock_timestamp();
-  minute_ago timestamptz := present - interval '1 minute';
-  day_start timestamptz := superstoryboard.quota_day_start();
-  started_after timestamptz := present - interval '15 minutes';
   closed timestamptz;
-  calls integer;
-  first_call timestamptz;
+  part record;
 begin
   room := 1000000;
   wait_seconds := 0;
@@ -30,34 +26,75 @@ begin
     return;
   end if;
   if p_limits.per_minute > 0 then
-    -- The oldest of the last so many calls makes room when its minute is over.
-    select count(*), min(created_at) into calls, first_call from (
-      select created_at from superstoryboard.provider_calls
-      where model = p_model and created_at > minute_ago order by created_at desc limit p_limits.per_minute
-    ) last_calls;
-    room := least(room, p_limits.per_minute - calls);
-    if calls >= p_limits.per_minute then
-      wait_seconds := greatest(wait_seconds, 60 - extract(epoch from present - first_call));
-    end if;
+    select * into part from superstoryboard.room_of_minute(p_model, p_limits.per_minute, present);
+    room := least(room, part.room);
+    wait_seconds := greatest(wait_seconds, part.wait_seconds);
   end if;
   if p_limits.per_day > 0 then
-    select count(*) into calls from (
-      select from superstoryboard.provider_calls where model = p_model and created_at >= day_start limit p_limits.per_day
-    ) calls_of_the_day;
-    room := least(room, p_limits.per_day - calls);
-    if calls >= p_limits.per_day then
-      wait_seconds := extract(epoch from day_start + interval '1 day' - present);
-    end if;
+    select * into part from superstoryboard.room_of_day(p_model, p_limits.per_day, present);
+    room := least(room, part.room);
+    -- The wait for the next day takes the place of that for the minute.
+    wait_seconds := coalesce(part.wait_seconds, wait_seconds);
   end if;
   if p_limits.running > 0 then
-    select count(*) into calls from superstoryboard.provider_calls
-    where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > started_after;
-    room := least(room, p_limits.running - calls);
-    if calls >= p_limits.running then
-      wait_seconds := greatest(wait_seconds, 5);
-    end if;
+    select * into part from superstoryboard.room_of_running(p_model, p_limits.running, present);
+    room := least(room, part.room);
+    wait_seconds := greatest(wait_seconds, part.wait_seconds);
   end if;
   room := greatest(room, 0);
+end
+$$;
+
+-- What p_limit calls in a minute leave; `wait_seconds` is null where there is room. The oldest of the last p_limit calls makes
+-- room when its minute is over. Times are taken first: a volatile clock inside a condition would cost the index.
+create function superstoryboard.room_of_minute(
+  p_model text, p_limit integer, p_present timestamptz, out room integer, out wait_seconds double precision
+)
+language plpgsql stable as $$
+declare
+  minute_ago timestamptz := p_present - interval '1 minute';
+  first_call timestamptz;
+begin
+  select p_limit - count(*), min(created_at) into room, first_call from (
+    select created_at from superstoryboard.provider_calls
+    where model = p_model and created_at > minute_ago order by created_at desc limit p_limit
+  ) last_calls;
+  if room <= 0 then
+    wait_seconds := 60 - extract(epoch from p_present - first_call);
+  end if;
+end
+$$;
+
+-- What p_limit calls in a day of the quota leave; `wait_seconds` is null where there is room.
+create function superstoryboard.room_of_day(
+  p_model text, p_limit integer, p_present timestamptz, out room integer, out wait_seconds double precision
+)
+language plpgsql stable as $$
+declare
+  day_start timestamptz := superstoryboard.quota_day_start();
+begin
+  select p_limit - count(*) into room from (
+    select from superstoryboard.provider_calls where model = p_model and created_at >= day_start limit p_limit
+  ) calls_of_the_day;
+  if room <= 0 then
+    wait_seconds := extract(epoch from day_start + interval '1 day' - p_present);
+  end if;
+end
+$$;
+
+-- What p_limit calls at once leave; `wait_seconds` is null where there is room. A call that began long ago runs no more.
+create function superstoryboard.room_of_running(
+  p_model text, p_limit integer, p_present timestamptz, out room integer, out wait_seconds double precision
+)
+language plpgsql stable as $$
+declare
+  started_after timestamptz := p_present - interval '15 minutes';
+begin
+  select p_limit - count(*) into room from superstoryboard.provider_calls
+  where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > started_after;
+  if room <= 0 then
+    wait_seconds := 5;
+  end if;
 end
 $$;
 

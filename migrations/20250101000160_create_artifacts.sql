@@ -32,16 +32,12 @@ begin
   select * into begun from superstoryboard.artifacts
   where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) for update;
   if begun.id is null then
-    perform superstoryboard.settle_late_answer(a) from superstoryboard.artifacts a
-    where a.job_id = p_job and a.claim = p_claim and a.call_id is not null and a.state = 'DISCARDED';
+    perform superstoryboard.settle_late_answers(p_job, p_claim);
     if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found then
       return;
     end if;
-    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-    where job_id = p_job and state = 'UPLOADING';
-    begun.id := superstoryboard.uuid_v7();
-    insert into superstoryboard.artifacts (id, job_id, claim, staging_bucket, staging_key)
-    values (begun.id, p_job, p_claim, p_staging_bucket, format('%s/%s/%s', p_job, p_claim, begun.id));
+    perform superstoryboard.discard_uploads(p_job);
+    begun.id := (superstoryboard.open_upload(p_job, p_claim, null, p_staging_bucket)).artifact;
   end if;
   loop
     begin
@@ -130,6 +126,15 @@ language sql as $$
       waived_by = coalesce(c.waived_by, (select 'a later call' from superstoryboard.provider_calls n
         where n.job_id = c.job_id and n.id > c.id limit 1))
   where c.id = p_made.call_id and c.state in ('INTENT', 'UNKNOWN');
+$$;
+
+-- The same for all that a claim was to upload.
+create function superstoryboard.settle_late_answers(p_job uuid, p_claim bigint) returns void
+language plpgsql as $$
+begin
+  perform superstoryboard.settle_late_answer(a) from superstoryboard.artifacts a
+  where a.job_id = p_job and a.claim = p_claim and a.call_id is not null and a.state = 'DISCARDED';
+end
 $$;
 
 -- Storage itself says that the bytes of an earlier call are not in staging, or not what they should be. That is believed when it
