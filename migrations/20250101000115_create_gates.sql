@@ -13,6 +13,7 @@ create function superstoryboard.gate_room(
 language plpgsql stable as $$
 declare
   present timestamptz := clock_timestamp();
+  day_start timestamptz := superstoryboard.quota_day_start();
   closed timestamptz;
   part record;
 begin
@@ -31,7 +32,7 @@ begin
     wait_seconds := greatest(wait_seconds, part.wait_seconds);
   end if;
   if p_limits.per_day > 0 then
-    select * into part from superstoryboard.room_of_day(p_model, p_limits.per_day, present);
+    select * into part from superstoryboard.room_of_day(p_model, p_limits.per_day, present, day_start);
     room := least(room, part.room);
     -- The wait for the next day takes the place of that for the minute.
     wait_seconds := coalesce(part.wait_seconds, wait_seconds);
@@ -45,57 +46,37 @@ begin
 end
 $$;
 
--- What p_limit calls in a minute leave; `wait_seconds` is null where there is room. The oldest of the last p_limit calls makes
--- room when its minute is over. Times are taken first: a volatile clock inside a condition would cost the index.
-create function superstoryboard.room_of_minute(
-  p_model text, p_limit integer, p_present timestamptz, out room integer, out wait_seconds double precision
-)
-language plpgsql stable as $$
-declare
-  minute_ago timestamptz := p_present - interval '1 minute';
-  first_call timestamptz;
-begin
-  select p_limit - count(*), min(created_at) into room, first_call from (
+-- What a limit of calls in a minute leaves; `wait_seconds` is null where there is room. The oldest of the last p_limit calls
+-- makes room when its minute is over. This one and the next two are inlined: a volatile clock in them would cost that and the index.
+create function superstoryboard.room_of_minute(p_model text, p_limit integer, p_present timestamptz)
+returns table (room integer, wait_seconds double precision)
+language sql stable as $$
+  select p_limit - count(*)::integer,
+    case when count(*) >= p_limit then 60 - extract(epoch from p_present - min(created_at))::double precision end
+  from (
     select created_at from superstoryboard.provider_calls
-    where model = p_model and created_at > minute_ago order by created_at desc limit p_limit
+    where model = p_model and created_at > p_present - interval '1 minute' order by created_at desc limit p_limit
   ) last_calls;
-  if room <= 0 then
-    wait_seconds := 60 - extract(epoch from p_present - first_call);
-  end if;
-end
 $$;
 
--- What p_limit calls in a day of the quota leave; `wait_seconds` is null where there is room.
-create function superstoryboard.room_of_day(
-  p_model text, p_limit integer, p_present timestamptz, out room integer, out wait_seconds double precision
-)
-language plpgsql stable as $$
-declare
-  day_start timestamptz := superstoryboard.quota_day_start();
-begin
-  select p_limit - count(*) into room from (
-    select from superstoryboard.provider_calls where model = p_model and created_at >= day_start limit p_limit
+-- What a limit of calls in a day leaves that began at p_day_start.
+create function superstoryboard.room_of_day(p_model text, p_limit integer, p_present timestamptz, p_day_start timestamptz)
+returns table (room integer, wait_seconds double precision)
+language sql stable as $$
+  select p_limit - count(*)::integer,
+    case when count(*) >= p_limit then extract(epoch from p_day_start + interval '1 day' - p_present)::double precision end
+  from (
+    select from superstoryboard.provider_calls where model = p_model and created_at >= p_day_start limit p_limit
   ) calls_of_the_day;
-  if room <= 0 then
-    wait_seconds := extract(epoch from day_start + interval '1 day' - p_present);
-  end if;
-end
 $$;
 
--- What p_limit calls at once leave; `wait_seconds` is null where there is room. A call that began long ago runs no more.
-create function superstoryboard.room_of_running(
-  p_model text, p_limit integer, p_present timestamptz, out room integer, out wait_seconds double precision
-)
-language plpgsql stable as $$
-declare
-  started_after timestamptz := p_present - interval '15 minutes';
-begin
-  select p_limit - count(*) into room from superstoryboard.provider_calls
-  where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > started_after;
-  if room <= 0 then
-    wait_seconds := 5;
-  end if;
-end
+-- What a limit of calls at once leaves. A call that was sent long ago is no longer counted.
+create function superstoryboard.room_of_running(p_model text, p_limit integer, p_present timestamptz)
+returns table (room integer, wait_seconds double precision)
+language sql stable as $$
+  select p_limit - count(*)::integer, case when count(*) >= p_limit then 5::double precision end
+  from superstoryboard.provider_calls
+  where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > p_present - interval '15 minutes';
 $$;
 
 -- Google's days begin at midnight in California.

@@ -36,7 +36,7 @@ begin
     return;
   end if;
   update superstoryboard.provider_calls set state = 'UNKNOWN' where job_id = p_job and state = 'INTENT';
-  perform superstoryboard.discard_uploads(p_job);
+  perform superstoryboard.give_up_uploads(p_job);
   insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model)
   values (p_job, p_claim, p_call_hash, p_route, p_shape, p_model)
   returning id into call_id;
@@ -47,7 +47,7 @@ end
 $$;
 
 -- Gives up what a job has begun to upload.
-create function superstoryboard.discard_uploads(p_job uuid) returns void
+create function superstoryboard.give_up_uploads(p_job uuid) returns void
 language plpgsql as $$
 begin
   update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()

@@ -36,7 +36,7 @@ begin
     if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found then
       return;
     end if;
-    perform superstoryboard.discard_uploads(p_job);
+    perform superstoryboard.give_up_uploads(p_job);
     begun.id := (superstoryboard.open_upload(p_job, p_claim, null, p_staging_bucket)).artifact;
   end if;
   loop
