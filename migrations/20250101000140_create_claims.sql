@@ -191,11 +191,19 @@ begin
   execute format('select exists (select from (
       select from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked
     ) message)', 'q_' || p_job.queue) into locked using p_job.msg_id, p_job.enqueued_at;
-  held := false;
-  if not locked then
-    execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || p_job.queue)
-      into held using p_job.msg_id, p_job.enqueued_at;
-  end if;
+  held := not locked and superstoryboard.has_message(p_job);
+end
+$$;
+
+-- True where the message of a job is in its queue.
+create function superstoryboard.has_message(p_job superstoryboard.jobs) returns boolean
+language plpgsql as $$
+declare
+  is_there boolean;
+begin
+  execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || p_job.queue)
+    into is_there using p_job.msg_id, p_job.enqueued_at;
+  return is_there;
 end
 $$;
 
@@ -321,7 +329,7 @@ begin
 end
 $$;
 
--- Gives back the attempt of a claim whose worker was lost before it called, and counts the loss. Answers the job as it is then.
+-- Gives back the attempt of a claim whose worker was lost before it called, and counts the loss. Returns the job as it is then.
 create function superstoryboard.count_lost_claim(p_job superstoryboard.jobs) returns superstoryboard.jobs
 language plpgsql as $$
 declare
@@ -465,7 +473,7 @@ language sql stable as $$
   );
 $$;
 
--- Extends the leases of jobs that still belong to their claims, in one update of narrow rows; a job missing from the answer is
+-- Extends the leases of jobs that still belong to their claims, in one update of narrow rows; a job missing from the result is
 -- lost. A row that somebody holds locked is left as it is and counts as held; so does a job that its claim has handed over. Looks for the expired leases of others, too.
 create function superstoryboard.extend_leases_v1(p_queue text, p_jobs uuid[], p_claims bigint[], p_lease_seconds integer)
 returns setof uuid
@@ -525,13 +533,19 @@ language sql as $$
   );
 $$;
 
+-- True where an operation of a job runs at the provider or is looked for there.
+create function superstoryboard.has_operation(p_job uuid) returns boolean
+language sql stable as $$
+  select exists (
+    select from superstoryboard.provider_calls
+    where job_id = p_job and (state = 'ACCEPTED' or state = 'INTENT' and search_until is not null)
+  );
+$$;
+
 -- What a claim that ends without spending returns: its attempt, unless an operation was accepted, whose attempt goes on.
 create function superstoryboard.attempt_to_give_back(p_job superstoryboard.jobs) returns integer
 language sql stable as $$
-  select (p_job.claim_spent_attempt and not exists (
-    select from superstoryboard.provider_calls
-    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until is not null)
-  ))::integer;
+  select (p_job.claim_spent_attempt and not superstoryboard.has_operation(p_job.id))::integer;
 $$;
 
 -- Gives a job back without spending the attempt of its claim.
@@ -567,17 +581,14 @@ $$;
 -- in staging.
 create function superstoryboard.has_paid_work(p_job superstoryboard.jobs) returns boolean
 language sql stable as $$
-  select exists (
-    select from superstoryboard.provider_calls
-    where job_id = p_job.id and (state = 'ACCEPTED' or state = 'INTENT' and search_until is not null)
-  ) or exists (
+  select superstoryboard.has_operation(p_job.id) or exists (
     select from superstoryboard.artifacts where job_id = p_job.id and state = 'UPLOADING' and call_id is not null
   );
 $$;
 
 -- Ends an attempt with an error: the message comes back after the delay. Where the attempt is spent (p_spend) and it was
 -- the last, the job is buried, save where there is paid work to bring home: that waits, however often a worker fails at it, to the
--- maximum age. Answers the job's state, or null for a stale claim.
+-- maximum age. Returns the job's state, or null for a stale claim.
 create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_error jsonb, p_spend boolean)
 returns text
 language plpgsql as $$
@@ -610,7 +621,7 @@ begin
 end
 $$;
 
--- Ends a running job as FAILED or DEAD_LETTERED. Answers the job's state, or null for a stale claim.
+-- Ends a running job as FAILED or DEAD_LETTERED. Returns the job's state, or null for a stale claim.
 create function superstoryboard.fail_job_v1(p_job uuid, p_claim bigint, p_state text, p_error jsonb) returns text
 language plpgsql as $$
 declare

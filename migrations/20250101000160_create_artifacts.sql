@@ -55,7 +55,7 @@ begin
 end
 $$;
 
--- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps. Answers the job's
+-- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps. Returns the job's
 -- state, or null for a stale claim. Fenced by an unchanged claim; a lease that ran out does not matter. The answer of a call is
 -- handed over under the claim that made it as long as no later call was opened: who claimed the job meanwhile is fenced out, a
 -- dead letter goes on, and of a cancelled job it is kept for the case that it is started again.
@@ -139,7 +139,7 @@ $$;
 
 -- Storage itself says that the bytes of an earlier call are not in staging, or not what they should be. That is believed when it
 -- is said again after p_patience_seconds: then the bytes are given up, their call is of unknown outcome unless it was settled, and
--- the next claim spends an attempt. Answers the seconds after which to look again, 0 where they were given up, or null for a stale claim.
+-- the next claim spends an attempt. Returns the seconds after which to look again, 0 where they were given up, or null for a stale claim.
 create function superstoryboard.miss_artifact_v1(
   p_artifact uuid, p_job uuid, p_claim bigint, p_patience_seconds double precision, p_error jsonb
 ) returns double precision
@@ -168,21 +168,29 @@ begin
 end
 $$;
 
+-- Discards artifacts whose rows the caller has locked. Returns how many. Their leases end too: that of a dead letter's artifact has
+-- no end, and would keep it from being cleaned.
+create function superstoryboard.discard_artifacts(p_artifacts uuid[]) returns bigint
+language plpgsql as $$
+declare
+  discarded bigint;
+begin
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null
+  where id = any (p_artifacts);
+  get diagnostics discarded = row_count;
+  return discarded;
+end
+$$;
+
 -- Artifacts of jobs that were cancelled some time ago and not started again: discarded, so that the asset_writer removes them.
 create function superstoryboard.sweep_cancelled_artifacts(p_older_than interval, p_limit integer) returns bigint
 language sql as $$
-  with unwanted as (
+  select superstoryboard.discard_artifacts(array(
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'STAGED' and j.state = 'CANCELLED' and j.ended_at < clock_timestamp() - p_older_than
       and a.staged_at < clock_timestamp() - p_older_than
     limit p_limit for update of j, a skip locked
-  ), discarded as (
-    -- Its lease too ends: that of a dead letter's artifact has no end, and would keep it from being cleaned.
-    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null
-    from unwanted where a.id = unwanted.id
-    returning a.id
-  )
-  select count(*) from discarded;
+  ));
 $$;
 
 create type superstoryboard.claimed_artifact as (

@@ -75,7 +75,7 @@ language sql stable as $$
   select coalesce(k.link, split_part(p_media_type, '/', 1)) from superstoryboard.job_kinds k where k.name = p_kind;
 $$;
 
--- Links the job's entities under the keys that p_link begins and answers the warnings of doing so.
+-- Links the job's entities under the keys that p_link begins. Returns the warnings of doing so.
 create function superstoryboard.link_entities(
   p_job superstoryboard.jobs, p_link text, p_kv regclass, p_url text, p_url_expires_at timestamptz
 ) returns text[]
@@ -195,7 +195,7 @@ language sql immutable as $$
 $$;
 
 -- A job as callers see it. Documents are text, since a client may fail to read what somebody put in by SQL; the raw body
--- of an adopted message is left out, since it may be of any size and belongs to no answer.
+-- of an adopted message is left out, since it may be of any size and belongs to no response.
 create view superstoryboard.job_records as
 select j.id, j.kind, j.owner, j.request_id, j.storyboard_id, j.scene_id, j.character_id, j.queue, j.msg_id, j.enqueued_at,
   j.rank, j.state, j.attempt, j.max_attempts, j.claim, j.worker, j.progress_percent, j.provider, j.model, j.warnings,

@@ -5,12 +5,9 @@ create function superstoryboard.try_lock_job(p_job uuid) returns boolean
 language plpgsql as $$
 declare
   wanted superstoryboard.jobs;
-  locked bigint;
 begin
   select * into wanted from superstoryboard.jobs where id = p_job;
-  execute format('select msg_id from pgmq.%I where msg_id = $1 and enqueued_at = $2 for update skip locked', 'q_' || wanted.queue)
-    into locked using wanted.msg_id, wanted.enqueued_at;
-  if locked is null then
+  if not (superstoryboard.try_lock_message(wanted)).locked then
     return false;
   end if;
   perform from superstoryboard.jobs
@@ -27,19 +24,14 @@ create function superstoryboard.cancel_if_removed(p_job uuid) returns boolean
 language plpgsql as $$
 declare
   job superstoryboard.jobs;
-  is_there boolean;
 begin
   select * into job from superstoryboard.jobs
   where id = p_job and state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') for update skip locked;
-  if job.id is null then
+  if job.id is null or superstoryboard.has_message(job) then
     return false;
   end if;
-  execute format('select exists (select from pgmq.%I where msg_id = $1 and enqueued_at = $2)', 'q_' || job.queue)
-    into is_there using job.msg_id, job.enqueued_at;
-  if not is_there then
-    perform superstoryboard.cancel_removed(job);
-  end if;
-  return not is_there;
+  perform superstoryboard.cancel_removed(job);
+  return true;
 end
 $$;
 
@@ -143,19 +135,14 @@ $$;
 -- left in staging is kept as long as its job is open or a dead letter, and for a day where it was cancelled.
 create function superstoryboard.sweep_orphaned_uploads(p_older_than interval, p_limit integer) returns bigint
 language sql as $$
-  with orphaned as (
+  select superstoryboard.discard_artifacts(array(
     select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'UPLOADING' and a.created_at < now() - p_older_than
       and (a.call_id is null and j.claim <> a.claim
         or j.state not in ('QUEUED', 'RUNNING', 'RETRYING') and not (a.call_id is not null and (
           j.state = 'DEAD_LETTERED' or j.state = 'CANCELLED' and j.ended_at > now() - interval '1 day')))
     order by a.created_at limit p_limit for update of j, a skip locked
-  ), discarded as (
-    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp()
-    from orphaned where a.id = orphaned.id
-    returning a.id
-  )
-  select count(*) from discarded;
+  ));
 $$;
 
 -- Events of jobs that ended long ago. The oldest come first, by an index: what is younger is not looked at.

@@ -1,6 +1,6 @@
 -- What people do to jobs and queues: cancel, retry, redrive, discard, pause.
 
--- Cancels a job that has not ended. Answers its state before the call, or null where there is none (for this owner).
+-- Cancels a job that has not ended. Returns its state before the call, or null where there is none (for this owner).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
 create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text) returns text
 language plpgsql as $$
@@ -112,7 +112,7 @@ $$;
 
 -- Starts a job again that ended in one of p_states: writes what is staged, polls on what is paid, or allows a new call.
 -- p_generation replaces what was asked for, with provider, model and warnings of its own.
--- Answers WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT or
+-- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT or
 -- JOB_OPERATION_RUNNING; null where there is no such job (for this owner).
 create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
@@ -179,7 +179,7 @@ exception when sqlstate 'SB001' then
 end
 $$;
 
--- Gives a dead letter up. Answers its state before the call, or null where there is none.
+-- Gives a dead letter up. Returns its state before the call, or null where there is none.
 create function superstoryboard.discard_dead_letter_v1(p_job uuid, p_actor text) returns text
 language plpgsql as $$
 declare
