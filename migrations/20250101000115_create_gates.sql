@@ -1,6 +1,15 @@
 -- Gates: limits on submits that the whole fleet shares, per provider and model. The ledger itself is the count of calls; a
 -- row of gates closes a model for a time and orders those who submit. A limit of 0 is no limit.
 
+create table superstoryboard.gates (
+  provider text,
+  model text,
+  closed_until timestamptz,
+  reason text not null default '',
+  primary key (provider, model)
+);
+comment on table superstoryboard.gates is 'Limits on submits that all workers share.';
+
 create index provider_calls_model_created on superstoryboard.provider_calls (model, created_at);
 
 create type superstoryboard.gate_limits as (per_minute integer, per_day integer, running integer);
