@@ -285,28 +285,3 @@ create table superstoryboard.entity_links (
   primary key (storyboard_id, entity_type, entity_id, link)
 );
 comment on table superstoryboard.entity_links is 'Which job an entity shows under the keys of a link; only a job of a higher rank takes its place.';
-
-create table superstoryboard.job_events (
-  sequence bigint generated always as identity primary key,
-  job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
-  owner text not null,
-  storyboard_id text,
-  state text not null,
-  attempt integer not null,
-  progress_percent integer not null,
-  message text not null,
-  created_at timestamptz not null default clock_timestamp()
-);
-comment on table superstoryboard.job_events is 'The log that watchers follow. Sequences commit out of order: readers wait for gaps (superstoryboard/jobs/event_feed.py).';
-create index job_events_created on superstoryboard.job_events (created_at);
-create index job_events_job on superstoryboard.job_events (job_id, sequence);
-create index job_events_storyboard on superstoryboard.job_events (storyboard_id, sequence);
-
-create table superstoryboard.gates (
-  provider text,
-  model text,
-  closed_until timestamptz,
-  reason text not null default '',
-  primary key (provider, model)
-);
-comment on table superstoryboard.gates is 'Limits on submits that all workers share.';

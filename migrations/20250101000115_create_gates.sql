@@ -1,24 +1,30 @@
 -- Gates: limits on submits that the whole fleet shares, per provider and model. The ledger itself is the count of calls; a
 -- row of gates closes a model for a time and orders those who submit. A limit of 0 is no limit.
 
+create table superstoryboard.gates (
+  provider text,
+  model text,
+  closed_until timestamptz,
+  reason text not null default '',
+  primary key (provider, model)
+);
+comment on table superstoryboard.gates is 'Limits on submits that all workers share.';
+
 create index provider_calls_model_created on superstoryboard.provider_calls (model, created_at);
 
 create type superstoryboard.gate_limits as (per_minute integer, per_day integer, running integer);
 
 -- How many more calls of a model may be sent now, and, where none, for how many seconds not, at most a day: whoever waits asks
--- again then. Times are taken first: a volatile clock inside a condition would cost the index.
+-- again then. All parts reckon from the same moment.
 create function superstoryboard.gate_room(
   p_provider text, p_model text, p_limits superstoryboard.gate_limits, out room integer, out wait_seconds double precision
 )
 language plpgsql stable as $$
 declare
   present timestamptz := clock_timestamp();
-  minute_ago timestamptz := present - interval '1 minute';
   day_start timestamptz := superstoryboard.quota_day_start();
-  started_after timestamptz := present - interval '15 minutes';
   closed timestamptz;
-  calls integer;
-  first_call timestamptz;
+  part record;
 begin
   room := 1000000;
   wait_seconds := 0;
@@ -30,35 +36,56 @@ begin
     return;
   end if;
   if p_limits.per_minute > 0 then
-    -- The oldest of the last so many calls makes room when its minute is over.
-    select count(*), min(created_at) into calls, first_call from (
-      select created_at from superstoryboard.provider_calls
-      where model = p_model and created_at > minute_ago order by created_at desc limit p_limits.per_minute
-    ) last_calls;
-    room := least(room, p_limits.per_minute - calls);
-    if calls >= p_limits.per_minute then
-      wait_seconds := greatest(wait_seconds, 60 - extract(epoch from present - first_call));
-    end if;
+    select * into part from superstoryboard.room_of_minute(p_model, p_limits.per_minute, present);
+    room := least(room, part.room);
+    wait_seconds := greatest(wait_seconds, part.wait_seconds);
   end if;
   if p_limits.per_day > 0 then
-    select count(*) into calls from (
-      select from superstoryboard.provider_calls where model = p_model and created_at >= day_start limit p_limits.per_day
-    ) calls_of_the_day;
-    room := least(room, p_limits.per_day - calls);
-    if calls >= p_limits.per_day then
-      wait_seconds := extract(epoch from day_start + interval '1 day' - present);
-    end if;
+    select * into part from superstoryboard.room_of_day(p_model, p_limits.per_day, present, day_start);
+    room := least(room, part.room);
+    -- The wait for the next day takes the place of that for the minute.
+    wait_seconds := coalesce(part.wait_seconds, wait_seconds);
   end if;
   if p_limits.running > 0 then
-    select count(*) into calls from superstoryboard.provider_calls
-    where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > started_after;
-    room := least(room, p_limits.running - calls);
-    if calls >= p_limits.running then
-      wait_seconds := greatest(wait_seconds, 5);
-    end if;
+    select * into part from superstoryboard.room_of_running(p_model, p_limits.running, present);
+    room := least(room, part.room);
+    wait_seconds := greatest(wait_seconds, part.wait_seconds);
   end if;
   room := greatest(room, 0);
 end
+$$;
+
+-- What a limit of calls in a minute leaves; `wait_seconds` is null where there is room. The oldest of the last p_limit calls
+-- makes room when its minute is over. This one and the next two are inlined: a volatile clock in them would cost that and the index.
+create function superstoryboard.room_of_minute(p_model text, p_limit integer, p_present timestamptz)
+returns table (room integer, wait_seconds double precision)
+language sql stable as $$
+  select p_limit - count(*)::integer,
+    case when count(*) >= p_limit then 60 - extract(epoch from p_present - min(created_at))::double precision end
+  from (
+    select created_at from superstoryboard.provider_calls
+    where model = p_model and created_at > p_present - interval '1 minute' order by created_at desc limit p_limit
+  ) last_calls;
+$$;
+
+-- What a limit of calls in a day leaves that began at p_day_start.
+create function superstoryboard.room_of_day(p_model text, p_limit integer, p_present timestamptz, p_day_start timestamptz)
+returns table (room integer, wait_seconds double precision)
+language sql stable as $$
+  select p_limit - count(*)::integer,
+    case when count(*) >= p_limit then extract(epoch from p_day_start + interval '1 day' - p_present)::double precision end
+  from (
+    select from superstoryboard.provider_calls where model = p_model and created_at >= p_day_start limit p_limit
+  ) calls_of_the_day;
+$$;
+
+-- What a limit of calls at once leaves. A call that was sent long ago is no longer counted.
+create function superstoryboard.room_of_running(p_model text, p_limit integer, p_present timestamptz)
+returns table (room integer, wait_seconds double precision)
+language sql stable as $$
+  select p_limit - count(*)::integer, case when count(*) >= p_limit then 5::double precision end
+  from superstoryboard.provider_calls
+  where model = p_model and state in ('INTENT', 'ACCEPTED') and created_at > p_present - interval '15 minutes';
 $$;
 
 -- Google's days begin at midnight in California.

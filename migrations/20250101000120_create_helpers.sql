@@ -38,17 +38,6 @@ begin
   return null;
 end
 $$;
-do $$
-declare
-  queue text;
-begin
-  foreach queue in array array['image_generation_queue', 'video_generation_queue'] loop
-    execute format(
-      'create trigger superstoryboard_notify after insert on pgmq.%I for each statement
-         execute function superstoryboard.notify_queue()', 'q_' || queue);
-  end loop;
-end
-$$;
 
 create function superstoryboard.emit_event(p_job superstoryboard.jobs, p_message text) returns void
 language plpgsql as $$

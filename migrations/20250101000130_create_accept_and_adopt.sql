@@ -238,21 +238,21 @@ begin
   return null;
 end
 $$;
-do $$
-declare
-  queue text;
+
+-- Puts our triggers on a queue: workers are woken and messages adopted as they are sent.
+create function superstoryboard.watch_queue(p_queue text) returns void
+language plpgsql as $$
 begin
-  foreach queue in array array['image_generation_queue', 'video_generation_queue'] loop
-    execute format(
-      'create trigger superstoryboard_adopt after insert on pgmq.%I referencing new table as sent for each statement
-         when (current_setting(''superstoryboard.own_send'', true) is distinct from ''on'')
-         execute function superstoryboard.adopt_sent(%L)', 'q_' || queue, queue);
-    execute format(
-      'create trigger superstoryboard_truncate after truncate on pgmq.%I for each statement
-         execute function superstoryboard.note_truncate(%L)', 'q_' || queue, queue);
-  end loop;
-exception
-  when insufficient_privilege then
-    raise notice 'no right to make triggers on the queues: claims and sweeps adopt messages instead';
+  execute format(
+    'create trigger superstoryboard_notify after insert on pgmq.%I for each statement
+       execute function superstoryboard.notify_queue()', 'q_' || p_queue);
+  execute format(
+    'create trigger superstoryboard_adopt after insert on pgmq.%I referencing new table as sent for each statement
+       when (current_setting(''superstoryboard.own_send'', true) is distinct from ''on'')
+       execute function superstoryboard.adopt_sent(%L)', 'q_' || p_queue, p_queue);
+  execute format(
+    'create trigger superstoryboard_truncate after truncate on pgmq.%I for each statement
+       execute function superstoryboard.note_truncate(%L)', 'q_' || p_queue, p_queue);
 end
 $$;
+select superstoryboard.watch_queue(name) from superstoryboard.queues;

@@ -15,7 +15,6 @@ language plpgsql as $$
 declare
   locked record;
   job superstoryboard.jobs;
-  artifact uuid := superstoryboard.uuid_v7();
 begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
@@ -37,16 +36,36 @@ begin
     return;
   end if;
   update superstoryboard.provider_calls set state = 'UNKNOWN' where job_id = p_job and state = 'INTENT';
-  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-  where job_id = p_job and state = 'UPLOADING';
+  perform superstoryboard.give_up_uploads(p_job);
   insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model)
   values (p_job, p_claim, p_call_hash, p_route, p_shape, p_model)
   returning id into call_id;
   if p_shape = 'ANSWER' then
-    staging_key := format('%s/%s/%s', p_job, p_claim, artifact);
-    insert into superstoryboard.artifacts (id, job_id, call_id, claim, staging_bucket, staging_key)
-    values (artifact, p_job, call_id, p_claim, p_staging_bucket, staging_key);
+    staging_key := (superstoryboard.open_upload(p_job, p_claim, call_id, p_staging_bucket)).staging_key;
   end if;
+end
+$$;
+
+-- Gives up what a job has begun to upload.
+create function superstoryboard.give_up_uploads(p_job uuid) returns void
+language plpgsql as $$
+begin
+  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
+  where job_id = p_job and state = 'UPLOADING';
+end
+$$;
+
+-- Gives bytes that are to come their row and their place in staging. p_call is the call whose answer they are, null where they are none.
+create function superstoryboard.open_upload(
+  p_job uuid, p_claim bigint, p_call bigint, p_staging_bucket text, out artifact uuid, out staging_key text
+)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+  artifact := superstoryboard.uuid_v7();
+  staging_key := format('%s/%s/%s', p_job, p_claim, artifact);
+  insert into superstoryboard.artifacts (id, job_id, call_id, claim, staging_bucket, staging_key)
+  values (artifact, p_job, p_call, p_claim, p_staging_bucket, staging_key);
 end
 $$;
 

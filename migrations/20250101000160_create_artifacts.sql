@@ -1,4 +1,4 @@
--- The hand-off: a worker stages an artifact, the asset_writer writes it and finishes the job.
+-- The hand-off: a worker stages an artifact, for the asset_writer to write it and to finish the job.
 
 -- The rule for the path of an asset (SPEC A6): storyboard, then scene, else character, else job, then milliseconds. What belongs to
 -- no storyboard lies under the name of its kind.
@@ -32,16 +32,12 @@ begin
   select * into begun from superstoryboard.artifacts
   where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) for update;
   if begun.id is null then
-    perform superstoryboard.settle_late_answer(a) from superstoryboard.artifacts a
-    where a.job_id = p_job and a.claim = p_claim and a.call_id is not null and a.state = 'DISCARDED';
+    perform superstoryboard.settle_late_answers(p_job, p_claim);
     if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found then
       return;
     end if;
-    update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-    where job_id = p_job and state = 'UPLOADING';
-    begun.id := superstoryboard.uuid_v7();
-    insert into superstoryboard.artifacts (id, job_id, claim, staging_bucket, staging_key)
-    values (begun.id, p_job, p_claim, p_staging_bucket, format('%s/%s/%s', p_job, p_claim, begun.id));
+    perform superstoryboard.give_up_uploads(p_job);
+    begun.id := (superstoryboard.open_upload(p_job, p_claim, null, p_staging_bucket)).artifact;
   end if;
   loop
     begin
@@ -59,7 +55,7 @@ begin
 end
 $$;
 
--- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps. Answers the job's
+-- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps. Returns the job's
 -- state, or null for a stale claim. Fenced by an unchanged claim; a lease that ran out does not matter. The answer of a call is
 -- handed over under the claim that made it as long as no later call was opened: who claimed the job meanwhile is fenced out, a
 -- dead letter goes on, and of a cancelled job it is kept for the case that it is started again.
@@ -132,9 +128,18 @@ language sql as $$
   where c.id = p_made.call_id and c.state in ('INTENT', 'UNKNOWN');
 $$;
 
+-- The same for all that a claim was to upload.
+create function superstoryboard.settle_late_answers(p_job uuid, p_claim bigint) returns void
+language plpgsql as $$
+begin
+  perform superstoryboard.settle_late_answer(a) from superstoryboard.artifacts a
+  where a.job_id = p_job and a.claim = p_claim and a.call_id is not null and a.state = 'DISCARDED';
+end
+$$;
+
 -- Storage itself says that the bytes of an earlier call are not in staging, or not what they should be. That is believed when it
 -- is said again after p_patience_seconds: then the bytes are given up, their call is of unknown outcome unless it was settled, and
--- the next claim spends an attempt. Answers the seconds after which to look again, 0 where they were given up, or null for a stale claim.
+-- the next claim spends an attempt. Returns the seconds after which to look again, 0 where they were given up, or null for a stale claim.
 create function superstoryboard.miss_artifact_v1(
   p_artifact uuid, p_job uuid, p_claim bigint, p_patience_seconds double precision, p_error jsonb
 ) returns double precision
@@ -160,149 +165,5 @@ begin
   update superstoryboard.provider_calls set state = 'UNKNOWN', error = p_error
   where id = missed.call_id and state = 'INTENT';
   return 0;
-end
-$$;
-
--- Artifacts of jobs that were cancelled some time ago and not started again: discarded, so that the asset_writer removes them.
-create function superstoryboard.sweep_cancelled_artifacts(p_older_than interval, p_limit integer) returns bigint
-language sql as $$
-  with unwanted as (
-    select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
-    where a.state = 'STAGED' and j.state = 'CANCELLED' and j.ended_at < clock_timestamp() - p_older_than
-      and a.staged_at < clock_timestamp() - p_older_than
-    limit p_limit for update of j, a skip locked
-  ), discarded as (
-    -- Its lease too ends: that of a dead letter's artifact has no end, and would keep it from being cleaned.
-    update superstoryboard.artifacts a set state = 'DISCARDED', ended_at = clock_timestamp(), lease_until = null
-    from unwanted where a.id = unwanted.id
-    returning a.id
-  )
-  select count(*) from discarded;
-$$;
-
-create type superstoryboard.claimed_artifact as (
-  id uuid, job_id uuid, kind text, staging_bucket text, staging_key text, bucket text, path text, media_type text,
-  size_bytes bigint, sha256 text, write_attempt integer, refusals integer, doubts integer, doubted_seconds double precision,
-  uploaded boolean, traceparent text
-);
-
--- Leases staged artifacts to an asset_writer: the one that a delivery names, or those staged for at least p_min_age_seconds,
--- in the order in which they became due, so that those which are put off again and again stop no other.
-create function superstoryboard.claim_artifacts_v1(
-  p_artifact uuid, p_quantity integer, p_lease_seconds integer, p_min_age_seconds double precision
-) returns setof superstoryboard.claimed_artifact
-language plpgsql as $$
-declare
-  claimed uuid[];
-begin
-  if p_artifact is not null then
-    claimed := array(
-      select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
-      where a.id = p_artifact and a.state = 'STAGED' and j.state = 'STAGED' and coalesce(a.lease_until, a.staged_at) <= now()
-      for update of a skip locked);
-  else
-    claimed := array(
-      select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
-      where a.state = 'STAGED' and j.state = 'STAGED' and coalesce(a.lease_until, a.staged_at) <= now()
-        and a.staged_at <= now() - make_interval(secs => p_min_age_seconds)
-      order by coalesce(a.lease_until, a.staged_at) limit p_quantity for update of a skip locked);
-  end if;
-  return query
-    update superstoryboard.artifacts a
-    set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), write_attempt = a.write_attempt + 1
-    from superstoryboard.jobs j
-    where a.id = any (claimed) and j.id = a.job_id
-    returning a.id, a.job_id, j.kind, a.staging_bucket, a.staging_key, a.bucket, a.path, a.media_type, a.size_bytes, a.sha256,
-      a.write_attempt, a.refusals, a.doubts, extract(epoch from clock_timestamp() - a.doubted_at)::double precision,
-      a.uploaded_at is not null, j.traceparent;
-end
-$$;
-
--- Keeps the lease of an artifact that is being written.
-create function superstoryboard.extend_artifact_v1(p_artifact uuid, p_lease_seconds double precision) returns boolean
-language sql as $$
-  with kept as (
-    update superstoryboard.artifacts set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
-    where id = p_artifact and state = 'STAGED' and lease_until < 'infinity'
-    returning id
-  )
-  select exists (select from kept);
-$$;
-
--- The staged bytes are gone or wrong: the job goes back. An operation is polled and its result downloaded again unpaid; what
--- came in an answer is called for again, and the ledger says that its first call was let go.
-create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb) returns text
-language plpgsql as $$
-declare
-  locked record;
-  job superstoryboard.jobs;
-begin
-  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
-  job := locked.job;
-  if job.state is distinct from 'STAGED' then
-    return job.state;
-  end if;
-  perform superstoryboard.lock_calls(job.id);
-  update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()
-  where id = p_artifact and state = 'STAGED';
-  if not found then
-    return job.state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    return 'CANCELLED';
-  end if;
-  update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
-  where id = (select max(id) from superstoryboard.provider_calls where job_id = job.id and operation_name is not null and paid);
-  update superstoryboard.provider_calls set waived_by = 'asset_writer'
-  where job_id = job.id and shape = 'ANSWER' and state = 'SETTLED' and paid and waived_by is null;
-  update superstoryboard.jobs set state = 'RETRYING', error = p_error, worker = null where id = job.id returning * into job;
-  perform superstoryboard.set_due(job, 0);
-  perform superstoryboard.emit_event(job, p_error ->> 'message');
-  return job.state;
-end
-$$;
-
--- A permanent write error: the job is buried and its artifact is kept, so that a redrive writes it without paying.
-create function superstoryboard.bury_artifact_v1(p_artifact uuid, p_error jsonb) returns text
-language plpgsql as $$
-declare
-  locked record;
-begin
-  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
-  if (locked.job).state is distinct from 'STAGED' then
-    return (locked.job).state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(locked.job);
-    return 'CANCELLED';
-  end if;
-  perform superstoryboard.end_job(locked.job, 'DEAD_LETTERED', p_error, null, p_error ->> 'message');
-  update superstoryboard.artifacts set lease_until = 'infinity', refusals = 0, doubts = 0, doubted_at = null where id = p_artifact;
-  return 'DEAD_LETTERED';
-end
-$$;
-
--- A write that did not end: the artifact waits, and the job shows why. A refusal (p_kind REFUSED) and a doubt of the staged bytes
--- (DOUBT) are counted in a row; whatever else stood in the way (WAIT) counts for nothing and ends a row of doubts. Rows that others
--- hold are passed over: the lease of the artifact ends by itself.
-create function superstoryboard.postpone_artifact_v1(
-  p_artifact uuid, p_kind text, p_delay_seconds double precision, p_uploaded boolean, p_error jsonb
-) returns void
-language plpgsql as $$
-declare
-  job superstoryboard.jobs;
-begin
-  select j.* into job from superstoryboard.jobs j
-  where j.id = (select a.job_id from superstoryboard.artifacts a where a.id = p_artifact) for update skip locked;
-  update superstoryboard.artifacts a
-  set lease_until = clock_timestamp() + make_interval(secs => p_delay_seconds),
-      refusals = refusals + (p_kind = 'REFUSED')::integer,
-      doubts = case p_kind when 'DOUBT' then doubts + 1 else 0 end,
-      doubted_at = case p_kind when 'DOUBT' then coalesce(doubted_at, clock_timestamp()) end,
-      uploaded_at = case when p_uploaded then coalesce(uploaded_at, clock_timestamp()) end
-  where a.id = (select id from superstoryboard.artifacts where id = p_artifact and state = 'STAGED' for update skip locked);
-  if job.state = 'STAGED' and job.error is distinct from p_error then
-    update superstoryboard.jobs set error = p_error where id = job.id returning * into job;
-    perform superstoryboard.emit_event(job, p_error ->> 'message');
-  end if;
 end
 $$;

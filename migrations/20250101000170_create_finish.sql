@@ -69,7 +69,13 @@ begin
 end
 $$;
 
--- Links the job's entities under the keys that p_link begins and answers the warnings of doing so.
+-- What begins the keys of a result of this kind: that of the kind, or else of its media.
+create function superstoryboard.link_of(p_kind text, p_media_type text) returns text
+language sql stable as $$
+  select coalesce(k.link, split_part(p_media_type, '/', 1)) from superstoryboard.job_kinds k where k.name = p_kind;
+$$;
+
+-- Links the job's entities under the keys that p_link begins. Returns the warnings of doing so.
 create function superstoryboard.link_entities(
   p_job superstoryboard.jobs, p_link text, p_kv regclass, p_url text, p_url_expires_at timestamptz
 ) returns text[]
@@ -110,6 +116,34 @@ begin
 end
 $$;
 
+-- Marks a staged artifact as written and records its object as that of the job, in place of an earlier one. Null where it is not staged.
+create function superstoryboard.record_written(p_artifact uuid, p_url text, p_url_expires_at timestamptz)
+returns superstoryboard.artifacts
+language plpgsql as $$
+declare
+  written superstoryboard.artifacts;
+begin
+  update superstoryboard.artifacts set state = 'WRITTEN', ended_at = clock_timestamp(), lease_until = null
+  where id = p_artifact and state = 'STAGED'
+  returning * into written;
+  if written.id is null then
+    return null;
+  end if;
+  insert into superstoryboard.assets (
+    id, job_id, bucket, path, url, url_expires_at, media_type, size_bytes, sha256, width, height, duration_ms
+  ) values (
+    written.id, written.job_id, written.bucket, written.path, p_url, p_url_expires_at, written.media_type,
+    written.size_bytes, written.sha256, written.width, written.height, written.duration_ms
+  )
+  on conflict (job_id) do update
+  set id = excluded.id, bucket = excluded.bucket, path = excluded.path, url = excluded.url,
+      url_expires_at = excluded.url_expires_at, media_type = excluded.media_type, size_bytes = excluded.size_bytes,
+      sha256 = excluded.sha256, width = excluded.width, height = excluded.height, duration_ms = excluded.duration_ms,
+      created_at = clock_timestamp();
+  return written;
+end
+$$;
+
 -- Finishes a job whose object is in its final place, under a URL that ends at p_url_expires_at (null: never). Fenced by the
 -- artifact and the job's state. Returns the job's state;
 -- `won` is true for the one call that did it, which then removes the staged object and gets the job's warnings as `notes`.
@@ -122,7 +156,6 @@ declare
   locked record;
   job superstoryboard.jobs;
   written superstoryboard.artifacts;
-  link text;
 begin
   select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
   job := locked.job;
@@ -135,27 +168,14 @@ begin
     state := 'CANCELLED';
     return;
   end if;
-  update superstoryboard.artifacts a set state = 'WRITTEN', ended_at = clock_timestamp(), lease_until = null
-  where a.id = p_artifact and a.state = 'STAGED'
-  returning * into written;
+  written := superstoryboard.record_written(p_artifact, p_url, p_url_expires_at);
   if written.id is null then
     return;
   end if;
-  insert into superstoryboard.assets (
-    id, job_id, bucket, path, url, url_expires_at, media_type, size_bytes, sha256, width, height, duration_ms
-  ) values (
-    written.id, job.id, written.bucket, written.path, p_url, p_url_expires_at, written.media_type, written.size_bytes,
-    written.sha256, written.width, written.height, written.duration_ms
-  )
-  on conflict (job_id) do update
-  set id = excluded.id, bucket = excluded.bucket, path = excluded.path, url = excluded.url,
-      url_expires_at = excluded.url_expires_at, media_type = excluded.media_type, size_bytes = excluded.size_bytes,
-      sha256 = excluded.sha256, width = excluded.width, height = excluded.height, duration_ms = excluded.duration_ms,
-      created_at = clock_timestamp();
-  select coalesce(k.link, split_part(written.media_type, '/', 1)) into link from superstoryboard.job_kinds k where k.name = job.kind;
   update superstoryboard.jobs j
   set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
-      warnings = j.warnings || superstoryboard.link_entities(job, link, p_kv, p_url, p_url_expires_at)
+      warnings = j.warnings || superstoryboard.link_entities(
+        job, superstoryboard.link_of(job.kind, written.media_type), p_kv, p_url, p_url_expires_at)
   where j.id = job.id
   returning * into job;
   perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);
@@ -175,7 +195,7 @@ language sql immutable as $$
 $$;
 
 -- A job as callers see it. Documents are text, since a client may fail to read what somebody put in by SQL; the raw body
--- of an adopted message is left out, since it may be of any size and belongs to no answer.
+-- of an adopted message is left out, since it may be of any size and belongs to no response.
 create view superstoryboard.job_records as
 select j.id, j.kind, j.owner, j.request_id, j.storyboard_id, j.scene_id, j.character_id, j.queue, j.msg_id, j.enqueued_at,
   j.rank, j.state, j.attempt, j.max_attempts, j.claim, j.worker, j.progress_percent, j.provider, j.model, j.warnings,

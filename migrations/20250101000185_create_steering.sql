@@ -1,6 +1,6 @@
 -- What people do to jobs and queues: cancel, retry, redrive, discard, pause.
 
--- Cancels a job that has not ended. Answers its state before the call, or null where there is none (for this owner).
+-- Cancels a job that has not ended. Returns its state before the call, or null where there is none (for this owner).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
 create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text) returns text
 language plpgsql as $$
@@ -80,9 +80,39 @@ begin
 end
 $$;
 
+-- How a locked job that starts again goes on: WRITE_AGAIN, POLL_ON or NEW_CALL; or why it does not, see waive_calls. An edited
+-- request resumes nothing.
+create function superstoryboard.way_again(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
+language plpgsql as $$
+begin
+  return coalesce(
+    case when not p_edited then superstoryboard.resume_paid(p_job, p_accept) end,
+    superstoryboard.waive_calls(p_job, p_actor, p_accept, p_edited),
+    'NEW_CALL'
+  );
+end
+$$;
+
+-- True for what way_again says of a job that starts, false for a refusal.
+create function superstoryboard.is_started(p_way text) returns boolean
+language sql immutable as $$
+  select p_way in ('WRITE_AGAIN', 'POLL_ON', 'NEW_CALL');
+$$;
+
+-- The event of a job that starts again.
+create function superstoryboard.restart_message(p_way text, p_actor text, p_edited boolean) returns text
+language sql immutable as $$
+  select format(case
+    when p_way = 'WRITE_AGAIN' then 'Started again by %s: storing the staged asset'
+    when p_way = 'POLL_ON' then 'Started again by %s: polling the existing operation'
+    when p_edited then 'Started again by %s with an edited request'
+    else 'Started again by %s'
+  end, p_actor);
+$$;
+
 -- Starts a job again that ended in one of p_states: writes what is staged, polls on what is paid, or allows a new call.
 -- p_generation replaces what was asked for, with provider, model and warnings of its own.
--- Answers WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT or
+-- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT or
 -- JOB_OPERATION_RUNNING; null where there is no such job (for this owner).
 create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
@@ -92,7 +122,6 @@ language plpgsql as $$
 declare
   job superstoryboard.jobs;
   way text;
-  refusal text;
 begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
   if job.id is null or job.owner <> coalesce(p_owner, job.owner) then
@@ -101,13 +130,9 @@ begin
     return 'JOB_STATE';
   end if;
   perform superstoryboard.lock_calls(job.id);
-  way := case when p_generation is null then superstoryboard.resume_paid(job, p_accept_second_payment) end;
-  if way is null then
-    refusal := superstoryboard.waive_calls(job, p_actor, p_accept_second_payment, p_generation is not null);
-    if refusal is not null then
-      return refusal;
-    end if;
-    way := 'NEW_CALL';
+  way := superstoryboard.way_again(job, p_actor, p_accept_second_payment, p_generation is not null);
+  if not superstoryboard.is_started(way) then
+    return way;
   end if;
   update superstoryboard.jobs j
   set state = case way when 'WRITE_AGAIN' then 'STAGED' else 'QUEUED' end,
@@ -123,14 +148,8 @@ begin
   returning * into job;
   perform superstoryboard.enqueue_job(
     job, coalesce(job.generation, job.raw_body), case way when 'WRITE_AGAIN' then 86400 else 0 end,
-    format(case way
-      when 'WRITE_AGAIN' then 'Started again by %s: storing the staged asset'
-      when 'POLL_ON' then 'Started again by %s: polling the existing operation'
-      else case when p_generation is null then 'Started again by %s' else 'Started again by %s with an edited request' end
-    end, p_actor));
-  if way = 'WRITE_AGAIN' then
-    perform pg_notify('superstoryboard_artifacts', '');
-  end if;
+    superstoryboard.restart_message(way, p_actor, p_generation is not null));
+  perform pg_notify('superstoryboard_artifacts', '') where way = 'WRITE_AGAIN';
   return way;
 end
 $$;
@@ -148,7 +167,7 @@ begin
     reason := coalesce(superstoryboard.redrive_job_v1(
       asked, null, p_actor, array['DEAD_LETTERED'], p_accept_second_payment, p_generation, p_provider, p_model, p_warnings
     ), 'NOT_FOUND');
-    if reason not in ('WRITE_AGAIN', 'POLL_ON', 'NEW_CALL') then
+    if not superstoryboard.is_started(reason) then
       refused := asked;
       raise exception using errcode = 'SB001', message = 'refused';
     end if;
@@ -160,7 +179,7 @@ exception when sqlstate 'SB001' then
 end
 $$;
 
--- Gives a dead letter up. Answers its state before the call, or null where there is none.
+-- Gives a dead letter up. Returns its state before the call, or null where there is none.
 create function superstoryboard.discard_dead_letter_v1(p_job uuid, p_actor text) returns text
 language plpgsql as $$
 declare

@@ -1,6 +1,7 @@
-"""Functions and modules stay small enough to be read at once."""
+"""Functions and modules, those of the database too, stay small enough to be read at once."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,6 +15,10 @@ PRODUCT = sorted(
     if not path.is_relative_to(GENERATED)
 )
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MIGRATIONS = sorted((ROOT / "migrations").glob("*.sql"))
+SQL_HEAD = r"^\s*create (?:or replace )?(?:function|procedure) ([\w.]+)"
+SQL_NAME = re.compile(SQL_HEAD, re.MULTILINE | re.IGNORECASE)
+SQL_FUNCTION = re.compile(SQL_HEAD.replace(r"\s*", "") + r".*?\$\$.*?\$\$;$", re.MULTILINE | re.DOTALL)
 
 
 def long_functions(source: str) -> list[tuple[str, int]]:
@@ -23,6 +28,16 @@ def long_functions(source: str) -> list[tuple[str, int]]:
     ]
     lines = [(each.name, (each.end_lineno or each.lineno) - each.lineno + 1) for each in functions]
     return [(name, count) for name, count in lines if count > FUNCTION_LINES]
+
+
+def sql_functions(source: str) -> list[tuple[str, int]]:
+    """Name and lines of each function of a migration, from `create` to the end of its body."""
+    return [(found[1], found[0].count("\n") + 1) for found in SQL_FUNCTION.finditer(source)]
+
+
+def long_sql_functions(source: str) -> list[tuple[str, int]]:
+    """Name and lines of each SQL function above the limit."""
+    return [(name, count) for name, count in sql_functions(source) if count > FUNCTION_LINES]
 
 
 def test_a_long_function_is_seen() -> None:
@@ -36,6 +51,31 @@ def test_functions_of_the_product_are_short() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
+def sql_function(name: str, lines: int) -> str:
+    """A function of so many lines, of which five are no statements."""
+    body = "  perform 1;\n" * (lines - 5)
+    return f"create function s.{name}()\nreturns void language plpgsql as $$\nbegin\n{body}end\n$$;\n"
+
+
+def test_a_long_sql_function_is_seen() -> None:
+    source = sql_function("before", 6) + sql_function("long", FUNCTION_LINES + 1) + sql_function("full", FUNCTION_LINES)
+    assert long_sql_functions(source) == [("s.long", FUNCTION_LINES + 1)]
+    assert long_sql_functions(source.replace("create function", "create or replace procedure")) != []
+
+
+def test_every_sql_function_is_measured() -> None:
+    for path in MIGRATIONS:
+        text = path.read_text()
+        assert [name for name, _ in sql_functions(text)] == SQL_NAME.findall(text), path.name
+
+
+def test_sql_functions_are_short() -> None:
+    found = {path.name: long_sql_functions(path.read_text()) for path in MIGRATIONS}
+    assert found != {}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
 def test_modules_are_short() -> None:
-    lines = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in [*PRODUCT, *TESTS]}
+    paths = [*PRODUCT, *TESTS, *MIGRATIONS]
+    lines = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in paths}
     assert {path: count for path, count in lines.items() if count > MODULE_LINES} == {}

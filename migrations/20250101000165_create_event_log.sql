@@ -1,3 +1,21 @@
+-- The event log, and how far it was pruned.
+
+create table superstoryboard.job_events (
+  sequence bigint generated always as identity primary key,
+  job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
+  owner text not null,
+  storyboard_id text,
+  state text not null,
+  attempt integer not null,
+  progress_percent integer not null,
+  message text not null,
+  created_at timestamptz not null default clock_timestamp()
+);
+comment on table superstoryboard.job_events is 'The log that watchers follow. Sequences commit out of order: readers wait for gaps (superstoryboard/jobs/event_feed.py).';
+create index job_events_created on superstoryboard.job_events (created_at);
+create index job_events_job on superstoryboard.job_events (job_id, sequence);
+create index job_events_storyboard on superstoryboard.job_events (storyboard_id, sequence);
+
 -- Up to where events of the log were deleted: whoever resumes before that is told, instead of missing some.
 create table superstoryboard.event_log (
   id boolean primary key default true check (id),
