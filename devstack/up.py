@@ -83,9 +83,9 @@ def _broker(stack: Stack) -> str:
 
 
 async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outside) -> int:
-    taken = {name: port for name, port in ports.taken().items() if not _is_outside(outside, name)}
-    if taken:
-        names = ", ".join(f"{port} ({name})" for name, port in taken.items())
+    occupied = {name: port for name, port in ports.occupied().items() if not _is_outside(outside, name)}
+    if occupied:
+        names = ", ".join(f"{port} ({name})" for name, port in occupied.items())
         raise OSError(f"These ports are taken; is the stack up already? {names}")
     options = StackOptions(
         state_dir=state_dir, ports=ports, outside=outside, sink=_without_servers(Console(sys.stdout))

@@ -117,7 +117,7 @@ async def _tell(stack: Stack, terminal: Terminal) -> Story:
     folder.mkdir()
     assets, broken = await fetch_all(run.outcomes, folder, through_proxy=through_proxy)
     links = await read_links(plan, assets, database)
-    astray = [f"{link.key} has {link.field} {link.found}, not {link.url}" for link in links if not link.right]
+    astray = [f"{link.key} has {link.field} {link.value}, not {link.url}" for link in links if not link.right]
     return Story(run=run, assets=assets, links=links, wrong=unexpected(plan, run.outcomes) + broken + astray)
 
 

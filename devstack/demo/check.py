@@ -36,12 +36,12 @@ class Link:
     key: str
     field: str
     url: str
-    found: str | None
+    value: str | None
 
     @property
     def right(self) -> bool:
         """Whether the place names this very asset."""
-        return self.found == self.url
+        return self.value == self.url
 
 
 def unexpected(plan: Plan, outcomes: dict[str, Outcome]) -> list[str]:
@@ -91,10 +91,10 @@ async def read_links(plan: Plan, assets: list[FetchedAsset], database: StoryData
         key = plan.row_key(kind, entity_id)
         field = f"{KINDS[asset.item.kind].link}Url"
         url = asset.job.asset.url
-        links.append(Link(key=key, field=field, url=url, found=rows.get(key, {}).get(field)))
+        links.append(Link(key=key, field=field, url=url, value=rows.get(key, {}).get(field)))
         members: list[dict[str, Any]] = board.get(f"{kind}s", [])
         member = next((one for one in members if one["id"] == entity_id), {})
-        links.append(Link(key=f"{board_key} {kind}s[{entity_id}]", field=field, url=url, found=member.get(field)))
+        links.append(Link(key=f"{board_key} {kind}s[{entity_id}]", field=field, url=url, value=member.get(field)))
     return links
 
 

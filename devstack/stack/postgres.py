@@ -107,8 +107,8 @@ class Postgres:
             with psycopg.connect(
                 self.url_of("postgres"), autocommit=True, connect_timeout=CONNECT_SECONDS
             ) as connection:
-                found = connection.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone()
-                if found is None:
+                row = connection.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone()
+                if row is None:
                     with suppress(psycopg.errors.DuplicateDatabase):  # two probes at once
                         connection.execute(f"create database {DATABASE}")
         except psycopg.OperationalError:

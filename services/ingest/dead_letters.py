@@ -97,16 +97,16 @@ class DeadLetterCalls:
 def _job_ids(texts: Any) -> list[UUID]:
     if not 1 <= len(texts) <= MAX_JOBS:
         raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS}ids, contains {len(texts)}")])
-    found: list[UUID] = []
+    job_ids: list[UUID] = []
     wrong: list[tuple[str, str]] = []
     for index, text in enumerate(texts):
         try:
-            found.append(UUID(text))
+            job_ids.append(UUID(text))
         except ValueError:
             wrong.append((f"job_ids[{index}]", "must be a UUID"))
     if wrong:
         raise invalid(wrong)
-    return found
+    return job_ids
 
 
 def _dead_letter(row: dict[str, Any]) -> api.DeadLetter:

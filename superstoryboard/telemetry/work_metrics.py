@@ -185,9 +185,9 @@ class WriterMetrics:
             registry=registry,
         )
 
-    def delivered(self, *, taken: bool) -> None:
+    def delivered(self, *, accepted: bool) -> None:
         """A delivery led to a write, or to nothing: out of date, or the database is away."""
-        self._deliveries.labels("taken" if taken else "not_taken").inc()
+        self._deliveries.labels("taken" if accepted else "not_taken").inc()
 
     def ended(self, kind: str, outcome: str, seconds: float) -> None:
         """A write ended."""

@@ -174,7 +174,7 @@ async def test_a_link_is_right_only_where_the_row_and_the_array_name_the_asset(d
     await database.put(rows)
     job = Job(asset=Asset(url="http://storage/new.png"))
     links = await read_links(plan, [FetchedAsset(item=plan.named("harbour"), job=job, data=b"")], database)
-    assert [(link.found, link.right) for link in links] == [
+    assert [(link.value, link.right) for link in links] == [
         ("http://storage/new.png", True),
         ("http://storage/old.png", False),
     ]

@@ -121,11 +121,11 @@ def checked_webhook(webhook: Any, metadata: str) -> Json | None:
     uris = webhook.get("uris") if isinstance(webhook, dict) else None
     if not isinstance(uris, list) or not all(isinstance(uri, str) and uri.startswith("http") for uri in uris):
         raise invalid("The webhook configuration needs `uris`.")
-    found: Json = webhook
-    words = found.get(metadata, {})
-    if not isinstance(words, dict) or found.keys() > {"uris", metadata}:
+    configuration: Json = webhook
+    words = configuration.get(metadata, {})
+    if not isinstance(words, dict) or configuration.keys() > {"uris", metadata}:
         raise invalid(f"`{metadata}` of the webhook configuration must be an object.")
-    return found
+    return configuration
 
 
 def _only_instance(instances: Any) -> Json:
