@@ -86,7 +86,7 @@ async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outsi
     occupied = {name: port for name, port in ports.occupied().items() if not _is_outside(outside, name)}
     if occupied:
         names = ", ".join(f"{port} ({name})" for name, port in occupied.items())
-        raise OSError(f"These ports are taken; is the stack up already? {names}")
+        raise OSError(f"These ports are in use. Is the stack already running? {names}")
     options = StackOptions(
         state_dir=state_dir, ports=ports, outside=outside, sink=_without_servers(Console(sys.stdout))
     )

@@ -50,9 +50,9 @@ def unexpected(plan: Plan, outcomes: dict[str, Outcome]) -> list[str]:
     for item in plan.items:
         outcome = outcomes.get(item.name)
         if outcome is None:
-            sentences.append(f"{item.name}: never sent, because {item.after} has no picture")
+            sentences.append(f"{item.name}: not sent, because {item.after} has no image")
         elif item.refused and not outcome.error:
-            sentences.append(f"{item.name}: was accepted, but must be refused")
+            sentences.append(f"{item.name}: was accepted, but should have been rejected")
         elif not item.refused and outcome.job is None:
             sentences.append(f"{item.name}: refused: {outcome.error}")
         elif outcome.job is not None and outcome.job.state != JobState.JOB_STATE_SUCCEEDED:

@@ -155,7 +155,7 @@ class Postgres:
             **identity,
         )
         if done.returncode:
-            raise StartError(f"initdb cannot make {data}:\n{done.stdout[-2000:]}")
+            raise StartError(f"initdb could not create {data}:\n{done.stdout[-2000:]}")
         fresh.rename(data)
 
     def _env(self) -> dict[str, str]:

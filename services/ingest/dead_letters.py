@@ -96,7 +96,7 @@ class DeadLetterCalls:
 
 def _job_ids(texts: Any) -> list[UUID]:
     if not 1 <= len(texts) <= MAX_JOBS:
-        raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS}ids, contains {len(texts)}")])
+        raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS} ids, contains {len(texts)}")])
     job_ids: list[UUID] = []
     wrong: list[tuple[str, str]] = []
     for index, text in enumerate(texts):

@@ -75,7 +75,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """Accept up to 1,000 jobs, each with a result of its own."""
         del context
         if not 1 <= len(request.items) <= MAX_BATCH:
-            raise invalid([("items", f"must contain 1 to {MAX_BATCH}items, contains {len(request.items)}")])
+            raise invalid([("items", f"must contain 1 to {MAX_BATCH} items, contains {len(request.items)}")])
         prepared = [self._prepare_item(item) for item in request.items]
         jobs = iter(await self._accept([item for item in prepared if isinstance(item, Submission)]))
         results = [next(jobs) if isinstance(item, Submission) else item for item in prepared]

@@ -26,12 +26,13 @@ NAMED_AT_MOST = 3
 MIGRATE = "Run `storyboard migrate`."
 CHECKED_MODES = ("verify-ca", "verify-full")
 MENDS = {
-    Problem.URL: "Write {setting} as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, odd characters of the password"
+    Problem.URL: "Write {setting} as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters of the password"
     " percent-encoded.",
-    Problem.UNREACHABLE: "Check host and port of {setting}, and that the database runs and lets this machine in.",
-    Problem.PASSWORD: "Put the right user and password into {setting}.",
+    Problem.UNREACHABLE: "Check host and port of {setting}, and that the database runs and accepts connections"
+    " from this machine.",
+    Problem.PASSWORD: "Correct the user and password in {setting}.",
     Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
-    Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must fit what they name.",
+    Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must match them.",
     Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
     Problem.REFUSED: "Check the server's log, and raise max_connections if connections are exhausted.",
 }
@@ -87,7 +88,9 @@ def _pgmq(facts: PgmqFacts) -> Finding:
     if not facts.installed:
         if facts.available:
             return failed("pgmq", "the database has no pgmq, but the server offers the extension", MIGRATE)
-        action = "Run `storyboard migrate`, which brings its SQL; on Supabase switch on Integrations > Queues first."
+        action = (
+            "Run `storyboard migrate`, which installs it from SQL; on Supabase, enable Integrations > Queues first."
+        )
         return failed("pgmq", "the database has no pgmq", action)
     form = "an extension" if facts.extension else "installed as plain SQL"
     if facts.missing:

@@ -103,16 +103,16 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
         )
         return failed(f"{kind} model", f"{name} is not in the catalogue", action)
     if model.kind != kind:
-        mend = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
-        return failed(f"{kind} model", f"{name} makes {model.kind}s", mend)
+        mend = f"Set {setting} to a model that generates {kind}s, such as {catalogue.default_name(kind)}."
+        return failed(f"{kind} model", f"{name} generates {model.kind}s", mend)
     violations = validate_generation(
         parse_generation(kind, {"storyboardId": "doctor", "prompt": "A dot"}), catalogue, name
     )
     if violations:
-        action = f"Set {setting} to a model that can; requests that name no size fail with this one."
+        action = f"Set {setting} to another model: requests without a size fail with this one."
         if model.refuse:
             action = _replace_by(catalogue, model)
-        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", action)
+        return failed(f"{kind} model", f"{name} cannot generate the default request: {describe(violations)}", action)
     return model
 
 

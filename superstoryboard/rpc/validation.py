@@ -59,7 +59,7 @@ def _crowded(message: Message, prefix: str) -> Iterator[tuple[str, str]]:
         if field.is_repeated:
             longest = _longest(field)
             if longest and len(value) > longest:
-                yield f"{prefix}{field.name}", f"must contain at most {longest}items, contains {len(value)}"
+                yield f"{prefix}{field.name}", f"must contain at most {longest} items, contains {len(value)}"
         elif isinstance(value, Message):
             yield from _crowded(value, f"{prefix}{field.name}.")
 

@@ -105,7 +105,7 @@ class ObjectStore:
             timeout_seconds: limit of one whole upload or download; other calls take at most 30 seconds.
             public_url: `SUPABASE_PUBLIC_URL`, where `public_url()` differs from `url`.
             api_key: `SUPABASE_ANON_KEY`, which goes with a key that is a JWT of an own role.
-            seen: is told whether Storage answers.
+            dependency: its metrics show whether Storage is available.
 
         Raises:
             StorageError: CONFIG, the URL or key cannot be used.

@@ -123,7 +123,7 @@ class Worker:
             idle_seconds = min(idle_seconds * 1.5, POLL_MAX_SECONDS)
 
     async def take(self, quantity: int, *, force: bool, on_start: OnStart = unheard) -> list[asyncio.Task[Attempt]]:
-        """Claim up to `quantity` jobs, never more than there are free slots, and start them; each is passed to `on_start`.
+        """Claim up to `quantity` jobs, never more than there are free slots, and start them. `on_start` gets each.
 
         Where this is cancelled, or a drain begins, before they start, they go back to the queue at once.
         """

@@ -95,14 +95,14 @@ def _read_input(value: Any) -> tuple[str, bytes | None]:
             case "image":
                 pictures.append(_picture(content))
             case "video" | "document" | "audio":
-                raise ApiError(501, f"The emulator takes no {content['type']} as input.")
+                raise ApiError(501, f"The emulator does not support {content['type']} as input.")
             case other:
                 raise invalid(f"The value {other!r} is not supported for 'type' at 'input'.")
     if len(pictures) > 1:
-        raise ApiError(501, "The emulator takes one picture, the first frame.")
+        raise ApiError(501, "The emulator accepts one image, the first frame.")
     prompt = "\n".join(texts)
     if not prompt.strip() and not pictures:
-        raise invalid("'input' must hold words or a picture.")
+        raise invalid("'input' must contain text or an image.")
     return prompt, pictures[0] if pictures else None
 
 
@@ -121,7 +121,7 @@ def _contents(value: Any) -> list[Json]:
 
 def _picture(content: Json) -> bytes:
     if content.get("uri"):
-        raise ApiError(501, "The emulator takes no uploaded files: send the picture's 'data'.")
+        raise ApiError(501, "The emulator does not accept uploaded files: send the image's 'data'.")
     if content.get("mime_type") not in _MIME_TYPES:
         raise invalid(f"The value {content.get('mime_type')!r} is not supported for 'mime_type' of an image.")
     return decode_any_base64(content.get("data"), where="input.data")
@@ -149,9 +149,9 @@ def _check_task(config: Any, source: bytes | None) -> None:
     if task not in _TASKS:
         raise invalid(f"The value {task!r} is not supported for 'task'. Supported values: {', '.join(_TASKS)}.")
     if task not in _FILMED_TASKS:
-        raise ApiError(501, f"The emulator does not do {task}.")
+        raise ApiError(501, f"The emulator does not support {task}.")
     if (task == "image_to_video") != (source is not None):
-        raise invalid(f"The task {task} does not go with the pictures in 'input'.")
+        raise invalid(f"The task {task} does not match the images in 'input'.")
 
 
 def _choice(video_format: Json, name: str, default: str, known: tuple[str, ...]) -> str:
