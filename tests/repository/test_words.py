@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE = re.compile(
     r"\b(?:films|draws|mends?|mended|somebody|nobody|perhaps paid|paid for nothing|goes? on|tried again|trying on"
-    r"|does not answer|is no longer of use|save for)\b",
+    r"|does not answer|is no longer of use|save for|answered nothing|starts again|made-up|lets? this machine in"
+    r"|takes no|odd characters|else left alone|is no \w+ model|polled on|struck|whoever|by hand it)\b",
     re.IGNORECASE,
 )
 PROGRAMS = sorted(
