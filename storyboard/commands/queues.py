@@ -14,7 +14,7 @@ from superstoryboard.v1.queue_service_pb2 import ListQueuesResponse, Queue
 
 PANEL = "Operate"
 HEADER = ("QUEUE", "DEPTH", "DUE", "OLDEST", "RUNNING", "STAGED", "DEAD", "CLAIMING")
-QueueName = Annotated[Literal["images", "videos"], typer.Argument(help="Which queue.", show_default=False)]
+QueueName = Annotated[Literal["images", "videos"], typer.Argument(help="Queue: images or videos.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
