@@ -17,8 +17,8 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as api
 
+from .cancel_retry import refused
 from .pages import DEFAULT_PAGE, Cursor, Row, read_page
-from .steering import refused
 from .submissions import Submissions
 
 MAX_JOBS = 1000

@@ -30,8 +30,8 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
+from .cancel_retry import CancelRetryCalls
 from .pages import DEFAULT_PAGE, Cursor, Row, read_page
-from .steering import SteeringCalls
 from .submissions import CreateRequest, Submissions
 
 MAX_BATCH = 1000
@@ -43,7 +43,7 @@ log = get_logger("generation")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class GenerationService(SteeringCalls, GenerationServiceServicer):
+class GenerationService(CancelRetryCalls, GenerationServiceServicer):
     """What backends call."""
 
     def __init__(
