@@ -83,10 +83,10 @@ def _broker(stack: Stack) -> str:
 
 
 async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outside) -> int:
-    taken = {name: port for name, port in ports.taken().items() if not _is_outside(outside, name)}
-    if taken:
-        names = ", ".join(f"{port} ({name})" for name, port in taken.items())
-        raise OSError(f"These ports are taken; is the stack up already? {names}")
+    occupied = {name: port for name, port in ports.occupied().items() if not _is_outside(outside, name)}
+    if occupied:
+        names = ", ".join(f"{port} ({name})" for name, port in occupied.items())
+        raise OSError(f"These ports are in use. Is the stack already running? {names}")
     options = StackOptions(
         state_dir=state_dir, ports=ports, outside=outside, sink=_without_servers(Console(sys.stdout))
     )

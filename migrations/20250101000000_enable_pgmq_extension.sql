@@ -6,7 +6,7 @@ begin
     return;
   end if;
   if not exists (select from pg_available_extensions where name = 'pgmq') then
-    raise exception 'pgmq is missing: install the extension, or run `storyboard migrate`, which brings its SQL';
+    raise exception 'PGMQ is missing. Install the extension, or run `storyboard migrate`, which installs it from SQL';
   end if;
   create extension pgmq;
 end

@@ -186,7 +186,7 @@ create table superstoryboard.provider_calls (
 comment on table superstoryboard.provider_calls is
   'The ledger. INTENT is committed before a call is sent; ACCEPTED holds a running operation; SETTLED says whether it was paid; UNKNOWN was perhaps paid.';
 comment on column superstoryboard.provider_calls.shape is
-  'ANSWER: the bytes come in the answer, and a call that was never answered may be repeated. OPERATION: the answer names an operation that is polled, and no call is repeated by itself.';
+  'ANSWER: the bytes come in the answer, and a call without a response may be repeated. OPERATION: the answer names an operation that is polled, and no call is repeated by itself.';
 comment on column superstoryboard.provider_calls.search_until is
   'Until when the operation of a call without an answer is looked for at the provider; null where that is of no use.';
 comment on column superstoryboard.provider_calls.search_over is

@@ -98,8 +98,8 @@ begin
     select * into job from superstoryboard.jobs where id = overdue;
     continue when job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or superstoryboard.is_held(overdue);
     perform superstoryboard.bury_due_job(job, jsonb_build_object(
-      'class', 'TRANSIENT', 'code', 'MAX_AGE_EXCEEDED', 'message', 'The job did not end within JOB_MAX_AGE_DAYS'
-    ), 'Dead letter: the job did not end within the maximum age');
+      'class', 'TRANSIENT', 'code', 'MAX_AGE_EXCEEDED', 'message', 'The job reached the maximum age or number of claims'
+    ), 'Dead letter: the job reached the maximum age or number of claims');
     swept := swept + 1;
   end loop;
   return swept;
@@ -121,7 +121,7 @@ begin
     continue when not superstoryboard.try_lock_job(stale.job_id);
     begin
       swept := swept + (superstoryboard.bury_artifact_v1(stale.id, coalesce(stale.error, jsonb_build_object(
-        'class', 'UNAVAILABLE_DEPENDENCY', 'code', 'STAGED_MAX_AGE_EXCEEDED', 'message', 'The asset was not stored within JOB_MAX_AGE_DAYS'
+        'class', 'UNAVAILABLE_DEPENDENCY', 'code', 'STAGED_MAX_AGE_EXCEEDED', 'message', 'The asset was not stored within the maximum age'
       ))) = 'DEAD_LETTERED')::integer;
     exception
       when lock_not_available then null;

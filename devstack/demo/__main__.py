@@ -117,21 +117,21 @@ async def _tell(stack: Stack, terminal: Terminal) -> Story:
     folder.mkdir()
     assets, broken = await fetch_all(run.outcomes, folder, through_proxy=through_proxy)
     links = await read_links(plan, assets, database)
-    astray = [f"{link.key} has {link.field} {link.found}, not {link.url}" for link in links if not link.right]
+    astray = [f"{link.key} has {link.field} {link.value}, not {link.url}" for link in links if not link.right]
     return Story(run=run, assets=assets, links=links, wrong=unexpected(plan, run.outcomes) + broken + astray)
 
 
 def _parts(stack: Stack) -> str:
     google = "the Google emulator" if stack.google_url else "the real Google service (this costs money)"
     storage = "real Supabase Storage" if stack.options.outside.supabase_url else "the Storage emulator"
-    database = "the database of DATABASE_URL" if stack.options.outside.database_url else "an own Postgres with PGMQ"
+    database = "the database of DATABASE_URL" if stack.options.outside.database_url else "a private Postgres with PGMQ"
     return f"Four services on {database}, {google} and {storage}. {_broker(stack)}."
 
 
 def _broker(stack: Stack) -> str:
     if stack.amqp_url is None:
         return "Without RabbitMQ: the asset_writer polls the database"
-    return "RabbitMQ: that of AMQP_URL" if stack.options.outside.amqp_url else "RabbitMQ: a private node"
+    return "RabbitMQ: the broker of AMQP_URL" if stack.options.outside.amqp_url else "RabbitMQ: a private node"
 
 
 def _seconds(job: Job) -> float:
@@ -159,7 +159,7 @@ def _report(story: Story, memory: dict[str, int], terminal: Terminal) -> None:
         links.add_row(escape(link.key), link.field, "yes" if link.right else "NO")
     terminal.print(jobs, links, highlight=False)
     total = sum(memory.values()) / 1_000_000
-    verdict = "" if total < MEMORY_LIMIT_MB else f", more than the {MEMORY_LIMIT_MB} MB it should be"
+    verdict = "" if total < MEMORY_LIMIT_MB else f", more than the {MEMORY_LIMIT_MB} MB limit"
     parts = ", ".join(f"{name} {size / 1_000_000:.0f}" for name, size in memory.items())
     terminal.print(f"Memory of the idle stack (PSS): {total:.0f} MB{verdict} ({parts})", highlight=False)
     for sentence in story.wrong:
@@ -184,7 +184,7 @@ def _page(story: Story, facts: list[str]) -> Page:
         sections=[
             ("Scenes", [card for item, card in made if item.entity[0] == "scene"]),
             ("Characters", [card for item, card in made if item.entity[0] == "character"]),
-            ("Turned away", refused),
+            ("Rejected", refused),
         ],
     )
 

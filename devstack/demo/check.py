@@ -36,12 +36,12 @@ class Link:
     key: str
     field: str
     url: str
-    found: str | None
+    value: str | None
 
     @property
     def right(self) -> bool:
         """Whether the place names this very asset."""
-        return self.found == self.url
+        return self.value == self.url
 
 
 def unexpected(plan: Plan, outcomes: dict[str, Outcome]) -> list[str]:
@@ -50,9 +50,9 @@ def unexpected(plan: Plan, outcomes: dict[str, Outcome]) -> list[str]:
     for item in plan.items:
         outcome = outcomes.get(item.name)
         if outcome is None:
-            sentences.append(f"{item.name}: never sent, because {item.after} has no picture")
+            sentences.append(f"{item.name}: not sent, because {item.after} has no image")
         elif item.refused and not outcome.error:
-            sentences.append(f"{item.name}: was accepted, but must be refused")
+            sentences.append(f"{item.name}: was accepted, but should have been rejected")
         elif not item.refused and outcome.job is None:
             sentences.append(f"{item.name}: refused: {outcome.error}")
         elif outcome.job is not None and outcome.job.state != JobState.JOB_STATE_SUCCEEDED:
@@ -91,10 +91,10 @@ async def read_links(plan: Plan, assets: list[FetchedAsset], database: StoryData
         key = plan.row_key(kind, entity_id)
         field = f"{KINDS[asset.item.kind].link}Url"
         url = asset.job.asset.url
-        links.append(Link(key=key, field=field, url=url, found=rows.get(key, {}).get(field)))
+        links.append(Link(key=key, field=field, url=url, value=rows.get(key, {}).get(field)))
         members: list[dict[str, Any]] = board.get(f"{kind}s", [])
         member = next((one for one in members if one["id"] == entity_id), {})
-        links.append(Link(key=f"{board_key} {kind}s[{entity_id}]", field=field, url=url, found=member.get(field)))
+        links.append(Link(key=f"{board_key} {kind}s[{entity_id}]", field=field, url=url, value=member.get(field)))
     return links
 
 

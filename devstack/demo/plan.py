@@ -146,7 +146,7 @@ class StoryDatabase:
             cursor = await connection.execute("select pgmq.send(%s, %s::jsonb)", (KINDS[kind].queue, Jsonb(message)))
             row = await cursor.fetchone()
         if row is None:
-            raise psycopg.DataError("pgmq.send answered nothing")
+            raise psycopg.DataError("pgmq.send returned nothing")
         return int(row[0])
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:

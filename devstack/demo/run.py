@@ -73,10 +73,10 @@ class StoryRun:
                     call.cancel()
                     return
 
-    async def _batch(self, wanted: list[tuple[Item, str]]) -> None:
-        request = generation.BatchCreateJobsRequest(items=[item.request(source) for item, source in wanted])
+    async def _batch(self, pairs: list[tuple[Item, str]]) -> None:
+        request = generation.BatchCreateJobsRequest(items=[item.request(source) for item, source in pairs])
         answer = await self.stub.BatchCreateJobs(request, metadata=self.metadata, timeout=CALL_SECONDS)
-        for (item, _), result in zip(wanted, answer.results, strict=True):
+        for (item, _), result in zip(pairs, answer.results, strict=True):
             if result.HasField("error"):
                 self.outcomes[item.name] = Outcome(item, error=result.error.message)
             else:

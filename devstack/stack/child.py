@@ -107,7 +107,7 @@ class Child:
         async with asyncio.timeout(timeout_seconds), self._started:
             await self._started.wait_for(lambda: self.pid not in {None, old_pid})
         if self.pid is None:
-            raise StartError(f"{self.name} has ended again")
+            raise StartError(f"{self.name} exited again")
         return self.pid
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> int:
@@ -146,7 +146,7 @@ class Child:
             if self._stopping.is_set():
                 return
             delay = FIRST_DELAY_SECONDS if time.monotonic() - began > STEADY_SECONDS else delay
-            self._take(f"ended with {code}, starts again")
+            self._take(f"exited with code {code}; restarting")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return

@@ -67,7 +67,7 @@ class Outside:
         if self.database_url and emulated:
             raise OutsideError(
                 f"DATABASE_URL names an outside database, but {' and '.join(emulated)} would be emulated: the jobs that"
-                " wait there would get made-up pictures, or links into this machine. Set GOOGLE_GENERATIVE_AI_API_KEY"
+                " wait there would get emulated images, or URLs of this machine. Set GOOGLE_GENERATIVE_AI_API_KEY"
                 " and SUPABASE_URL with SUPABASE_SECRET_KEY too, or leave DATABASE_URL out: the stack has its own."
             )
 

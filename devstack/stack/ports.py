@@ -56,7 +56,7 @@ class Ports:
             chosen.add(free_port())
         return cls(**dict(zip((field.name for field in fields(cls)), chosen, strict=True)))
 
-    def taken(self) -> dict[str, int]:
+    def occupied(self) -> dict[str, int]:
         """The parts whose port somebody else holds."""
         return {name: port for name, port in asdict(self).items() if not is_free(port)}
 

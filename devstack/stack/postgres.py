@@ -107,8 +107,8 @@ class Postgres:
             with psycopg.connect(
                 self.url_of("postgres"), autocommit=True, connect_timeout=CONNECT_SECONDS
             ) as connection:
-                found = connection.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone()
-                if found is None:
+                row = connection.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone()
+                if row is None:
                     with suppress(psycopg.errors.DuplicateDatabase):  # two probes at once
                         connection.execute(f"create database {DATABASE}")
         except psycopg.OperationalError:
@@ -155,7 +155,7 @@ class Postgres:
             **identity,
         )
         if done.returncode:
-            raise StartError(f"initdb cannot make {data}:\n{done.stdout[-2000:]}")
+            raise StartError(f"initdb could not create {data}:\n{done.stdout[-2000:]}")
         fresh.rename(data)
 
     def _env(self) -> dict[str, str]:

@@ -208,5 +208,5 @@ def _install() -> None:
 
 def _epmd() -> Path | None:
     """The port mapper that belongs to the installed Erlang."""
-    found = shutil.which("epmd")
-    return Path(found) if found else None
+    epmd = shutil.which("epmd")
+    return Path(epmd) if epmd else None

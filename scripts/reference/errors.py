@@ -47,9 +47,9 @@ def errors_page() -> str:
     )
 
 
-def _merged(found: list[tuple[str, str, str]]) -> list[list[str]]:
+def _merged(texts_of: list[tuple[str, str, str]]) -> list[list[str]]:
     rows: dict[str, tuple[set[str], list[str]]] = defaultdict(lambda: (set(), []))
-    for name, group, text in found:
+    for name, group, text in texts_of:
         rows[name][0].add(group)
         if text and text.strip("… ") and text not in rows[name][1]:
             rows[name][1].append(text)
@@ -122,7 +122,7 @@ def _texts(source: Source, node: ast.AST) -> list[str]:
 
 
 def _reasons(modules: list[Source], kinds: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str, str]]:
-    found = []
+    rows = []
     for source in modules:
         for function in ast.walk(source.tree):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -131,11 +131,11 @@ def _reasons(modules: list[Source], kinds: dict[str, list[tuple[str, str]]]) -> 
             for node in ast.walk(function):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ApiError" and len(node.args) > 2:
                     status, reason, text = node.args[:3]
-                    found += [
+                    rows += [
                         (name, getattr(status, "attr", ""), source.text(text))
                         for name in _reason_names(source, reason, enums_of, kinds)
                     ]
-    return found
+    return rows
 
 
 def _reason_names(

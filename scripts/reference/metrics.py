@@ -45,8 +45,8 @@ def metrics_page() -> str:
 
 
 def _groups() -> Iterator[type[Any]]:
-    for found in sorted(pkgutil.iter_modules(telemetry.__path__), key=lambda each: each.name):
-        module = importlib.import_module(f"{telemetry.__name__}.{found.name}")
+    for submodule in sorted(pkgutil.iter_modules(telemetry.__path__), key=lambda each: each.name):
+        module = importlib.import_module(f"{telemetry.__name__}.{submodule.name}")
         for each in vars(module).values():
             if isinstance(each, type) and each.__module__ == module.__name__ and each.__name__.endswith("Metrics"):
                 yield each

@@ -31,14 +31,14 @@ class Setting:
 
 def settings_page() -> str:
     """docs/reference/settings.md."""
-    found: dict[str, Setting] = {}
+    by_name: dict[str, Setting] = {}
     for process, settings in _classes():
         for name, info in settings.model_fields.items():
             for index, variable in enumerate(_variables(name, info)):
-                _add(found.setdefault(variable, Setting()), process, info, is_alias=index > 0)
+                _add(by_name.setdefault(variable, Setting()), process, info, is_alias=index > 0)
     sections = [
         f"## {title}\n\n{table(('setting', 'read by', 'default', 'values', 'meaning'), rows)}"
-        for title, rows in _sections(found)
+        for title, rows in _sections(by_name)
     ]
     introduction = (
         "Every variable of the environment, in the order of [.env.example](../../.env.example). An empty variable "
@@ -99,7 +99,7 @@ def _values(info: FieldInfo) -> str:
     return ", ".join(words)
 
 
-def _sections(found: dict[str, Setting]) -> Iterator[tuple[str, list[list[str]]]]:
+def _sections(by_name: dict[str, Setting]) -> Iterator[tuple[str, list[list[str]]]]:
     title, comment, rows = "", "", list[list[str]]()
     for line in (ROOT / ".env.example").read_text().splitlines():
         if heading := re.match(r"# --- (.*?) -+$", line):
@@ -109,7 +109,7 @@ def _sections(found: dict[str, Setting]) -> Iterator[tuple[str, list[list[str]]]
         elif line.startswith("#"):
             comment += " " + line.removeprefix("#").strip()
         elif assigned := re.match(r"([A-Z_]+)=", line):
-            rows.append(_row(assigned[1], found.get(assigned[1]), comment))
+            rows.append(_row(assigned[1], by_name.get(assigned[1]), comment))
             comment = ""
     yield title, rows
 

@@ -48,15 +48,15 @@ class Source:
 
 def sources() -> list[Source]:
     """Every module of the product."""
-    found = []
+    modules = []
     for folder in ("superstoryboard", "services"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if "_pb2" not in path.name:
                 tree = ast.parse(path.read_text())
                 source = Source(str(path.relative_to(ROOT)), tree)
                 _read_names(source, tree.body)
-                found.append(source)
-    return found
+                modules.append(source)
+    return modules
 
 
 def scopes(source: Source) -> Iterator[Source]:
@@ -71,7 +71,7 @@ def scopes(source: Source) -> Iterator[Source]:
                     given.setdefault(node.targets[0].id, []).append((node.lineno, source.text(node.value)))
                     if error_class := source.error_class(node.value):
                         classes[node.targets[0].id] = error_class
-            lines = {name: sorted(found) for name, found in given.items()}
+            lines = {name: sorted(assigned) for name, assigned in given.items()}
             yield replace(source, tree=function, given=lines, classes=classes)
 
 
@@ -99,25 +99,25 @@ def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]
 
 def makers(modules: list[Source]) -> dict[str, tuple[str, int]]:
     """Functions that give every error one class: name → class and the position of the code among the arguments."""
-    found = {}
+    classes_of = {}
     for source in modules:
         for node in ast.walk(source.tree):
             if isinstance(node, ast.FunctionDef):
                 names = [each.arg for each in node.args.args if each.arg != "self"]
                 classes = {source.error_class(each) for each in ast.walk(node)} - {""}
                 if "code" in names and len(classes) == 1:
-                    found[node.name] = (classes.pop(), names.index("code"))
-    return found
+                    classes_of[node.name] = (classes.pop(), names.index("code"))
+    return classes_of
 
 
 def enums(modules: list[Source]) -> dict[str, list[tuple[str, str]]]:
     """Members of the enums of words: value and the text under it."""
-    found = {}
+    members_of = {}
     for source in modules:
         for node in ast.walk(source.tree):
             if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "StrEnum" for base in node.bases):
-                found[node.name] = list(_members(source, node))
-    return found
+                members_of[node.name] = list(_members(source, node))
+    return members_of
 
 
 def _members(source: Source, node: ast.ClassDef) -> Iterator[tuple[str, str]]:

@@ -42,8 +42,8 @@ def _is_called(name: str) -> bool:
     return bool(VERSIONED.search(name)) or name in UNVERSIONED
 
 
-def _function_row(found: tuple[str, ...]) -> list[str]:
-    comment, schema, name, arguments, returns = found
+def _function_row(record: tuple[str, ...]) -> list[str]:
+    comment, schema, name, arguments, returns = record
     inputs = [each.strip() for each in re.split(r",(?![^(]*\))", " ".join(arguments.split()))]
     outputs = [each.removeprefix("out ") for each in inputs if each.startswith("out ")]
     result = " ".join(re.sub(r"--[^\n]*", "", returns).split()) or f"({', '.join(outputs)})"

@@ -33,11 +33,11 @@ class Cleaner:
         """Clean until cancelled; what fails is tried again later."""
         while True:
             try:
-                found = await self.clean()
+                cleaned = await self.clean()
             except (DatabaseUnavailableError, StorageError) as error:
                 log.warning("Cleanup is postponed", kind=type(error).__name__)
-                found = 0
-            if found < BATCH:
+                cleaned = 0
+            if cleaned < BATCH:
                 await asyncio.sleep(IDLE_SECONDS)
 
     async def clean(self) -> int:

@@ -90,7 +90,7 @@ class Consumer:
             return
         await self._slots.acquire()
         writing = await self._take(UUID(ready.artifact_id), 0.0)
-        self._metrics.delivered(taken=writing is not None)
+        self._metrics.delivered(accepted=writing is not None)
         if writing is not None:
             # Shielded: a lost connection ends the delivery, not the write, which keeps its slot to its end.
             await asyncio.shield(writing)

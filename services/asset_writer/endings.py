@@ -63,7 +63,11 @@ class Endings:
             )
             return "given_back"
         delay = max(BACKOFF_MIN_SECONDS / 2, self._patience.doubt_seconds / (DOUBTS - 1))
-        doubted = JobError(ErrorClass.UNAVAILABLE_DEPENDENCY, "STAGED_BYTES_UNVERIFIED", f"{error}; retrying")
+        doubted = JobError(
+            ErrorClass.UNAVAILABLE_DEPENDENCY,
+            "STAGED_BYTES_UNVERIFIED",
+            f"The staged object could not be verified: {error}",
+        )
         await self._artifacts.postpone(artifact.id, "DOUBT", delay, doubted)
         log.warning("Staged bytes may be missing or corrupt; reading them again", reason=str(error), seconds=delay)
         return "postponed"
@@ -97,7 +101,7 @@ def _waits_for(error: Exception) -> JobError | None:
         return JobError(
             ErrorClass.UNAVAILABLE_DEPENDENCY,
             "ROWS_LOCKED",
-            "Another database session has locked a row of this job or its storyboard; waiting to link the asset",
+            "Another database session has locked a row of this job or its storyboard, so the asset cannot be linked",
         )
     if isinstance(error, StatementTimeoutError):
         return JobError(

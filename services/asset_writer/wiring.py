@@ -103,7 +103,7 @@ async def _database(settings: AssetWriterSettings, dependencies: DependencyMetri
         settings.database_url.get_secret_value(),
         name="asset-writer",
         pool_size=settings.database_pool_size,
-        seen=dependencies.of("database"),
+        dependency=dependencies.of("database"),
     )
 
 
@@ -123,7 +123,7 @@ async def _store(settings: AssetWriterSettings, dependencies: DependencyMetrics)
         key=settings.supabase_secret_key.get_secret_value(),
         timeout_seconds=settings.storage_timeout_seconds,
         public_url=settings.supabase_public_url,
-        seen=dependencies.of("storage"),
+        dependency=dependencies.of("storage"),
     )
 
 

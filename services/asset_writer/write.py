@@ -112,8 +112,8 @@ class ArtifactWriter:
                 await self._store.upload(artifact.bucket, artifact.path, file, artifact.media_type)
 
     async def _is_in_place(self, artifact: StagedArtifact) -> bool:
-        found = await self._store.stat(artifact.bucket, artifact.path)
-        return found is not None and found.size_bytes == artifact.size_bytes
+        stored = await self._store.stat(artifact.bucket, artifact.path)
+        return stored is not None and stored.size_bytes == artifact.size_bytes
 
     async def _finish(self, artifact: StagedArtifact) -> str:
         url, expires_at = await self._url_of(artifact)

@@ -17,8 +17,8 @@ from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as api
 
+from .cancel_retry import refused
 from .pages import DEFAULT_PAGE, Cursor, Row, read_page
-from .steering import refused
 from .submissions import Submissions
 
 MAX_JOBS = 1000
@@ -96,17 +96,17 @@ class DeadLetterCalls:
 
 def _job_ids(texts: Any) -> list[UUID]:
     if not 1 <= len(texts) <= MAX_JOBS:
-        raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS}ids, contains {len(texts)}")])
-    found: list[UUID] = []
+        raise invalid([("job_ids", f"must contain 1 to {MAX_JOBS} ids, contains {len(texts)}")])
+    job_ids: list[UUID] = []
     wrong: list[tuple[str, str]] = []
     for index, text in enumerate(texts):
         try:
-            found.append(UUID(text))
+            job_ids.append(UUID(text))
         except ValueError:
             wrong.append((f"job_ids[{index}]", "must be a UUID"))
     if wrong:
         raise invalid(wrong)
-    return found
+    return job_ids
 
 
 def _dead_letter(row: dict[str, Any]) -> api.DeadLetter:

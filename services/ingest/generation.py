@@ -30,8 +30,8 @@ from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
+from .cancel_retry import CancelRetryCalls
 from .pages import DEFAULT_PAGE, Cursor, Row, read_page
-from .steering import SteeringCalls
 from .submissions import CreateRequest, Submissions
 
 MAX_BATCH = 1000
@@ -43,7 +43,7 @@ log = get_logger("generation")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class GenerationService(SteeringCalls, GenerationServiceServicer):
+class GenerationService(CancelRetryCalls, GenerationServiceServicer):
     """What backends call."""
 
     def __init__(
@@ -75,7 +75,7 @@ class GenerationService(SteeringCalls, GenerationServiceServicer):
         """Accept up to 1,000 jobs, each with a result of its own."""
         del context
         if not 1 <= len(request.items) <= MAX_BATCH:
-            raise invalid([("items", f"must contain 1 to {MAX_BATCH}items, contains {len(request.items)}")])
+            raise invalid([("items", f"must contain 1 to {MAX_BATCH} items, contains {len(request.items)}")])
         prepared = [self._prepare_item(item) for item in request.items]
         jobs = iter(await self._accept([item for item in prepared if isinstance(item, Submission)]))
         results = [next(jobs) if isinstance(item, Submission) else item for item in prepared]

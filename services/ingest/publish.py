@@ -37,13 +37,13 @@ class EventPublisher:
         feed: EventFeed,
         exchange: EventExchange,
         *,
-        seen: Dependency,
+        dependency: Dependency,
         metrics: FeedMetrics,
     ) -> None:
         self._position = position
         self._feed = feed
         self._exchange = exchange
-        self._seen = seen
+        self._dependency = dependency
         self._metrics = metrics
         self._away = False
 
@@ -110,12 +110,12 @@ class EventPublisher:
         if self._away:
             log.info("The broker accepts events again")
         self._away = False
-        self._seen.back()
+        self._dependency.back()
 
     def _note_away(self, error: EventsBrokerError) -> None:
         if not self._away:
             log.warning("The broker does not accept events; they are published later", kind=str(error))
-            self._seen.away()
+            self._dependency.away()
         self._away = True
 
 

@@ -93,13 +93,13 @@ class Submissions:
         return [(f"{kind}.{violation.field}", violation.description) for violation in rules]
 
     def _violations(self, request: CreateRequest, kind: str) -> list[tuple[str, str]]:
-        found = [pair for pair in violations(request) if pair[0].split(".")[0] != kind or not request.HasField(kind)]
+        problems = [pair for pair in violations(request) if pair[0].split(".")[0] != kind or not request.HasField(kind)]
         if request.HasField(kind):
-            found += self._rules(kind, _generation(request, kind))
-        is_time = all(field != "schedule_time" for field, _ in found)
+            problems += self._rules(kind, _generation(request, kind))
+        is_time = all(field != "schedule_time" for field, _ in problems)
         if is_time and _delay(request.schedule_time) > MAX_SCHEDULE_SECONDS:
-            found.append(("schedule_time", "must be at most 366 days ahead"))
-        return found
+            problems.append(("schedule_time", "must be at most 366 days ahead"))
+        return problems
 
 
 def submit_hash(request: CreateRequest) -> str:

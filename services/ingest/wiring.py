@@ -46,7 +46,7 @@ async def run(settings: IngestSettings) -> bool:
         settings.database_url.get_secret_value(),
         name="ingest",
         pool_size=settings.database_pool_size,
-        seen=dependencies.of("database"),
+        dependency=dependencies.of("database"),
     )
     wakeups = Wakeups(settings.listen_url(), EVENTS_CHANNEL)
     feed = EventFeed(database, wakeups, GapMetrics(registry))
@@ -117,6 +117,6 @@ def _publisher(
         EventFeedPosition(database, FEED),
         feed,
         EventExchange(settings.events_amqp_url.get_secret_value(), "ingest"),
-        seen=dependencies.of("broker"),
+        dependency=dependencies.of("broker"),
         metrics=FeedMetrics(registry),
     )

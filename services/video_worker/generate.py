@@ -78,7 +78,7 @@ class VideoGenerator:
         if not isinstance(generation, VideoGeneration):
             raise TypeError(f"a video job holds {type(generation).__name__}")
         if job.lost is not None:
-            operation = await self._operation_search.found(job, job.lost, generation)
+            operation = await self._operation_search.recover(job, job.lost, generation)
         else:
             operation = job.operation or await self._submit(job, generation)
         await reached("accepted")

@@ -59,7 +59,7 @@ class OperationSearch:
         """The ledger for a submit by this route."""
         return Submits(self._ledger, self._operations, self._metrics, route, self.seconds(route))
 
-    async def found(self, job: ClaimedJob, lost: LostCall, generation: VideoGeneration) -> Operation:
+    async def recover(self, job: ClaimedJob, lost: LostCall, generation: VideoGeneration) -> Operation:
         """The operation of a lost call, which is polled from now on.
 
         Raises:

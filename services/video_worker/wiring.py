@@ -87,19 +87,25 @@ def times(settings: VideoWorkerSettings) -> Times:
 
 def providers(settings: VideoWorkerSettings, catalogue: Catalogue) -> dict[str, OperationRoute]:
     """A provider for each route that has credentials; the others are absent, and their jobs wait."""
-    found: dict[str, OperationRoute] = {}
+    routes: dict[str, OperationRoute] = {}
     if settings.google_generative_ai_api_key is not None:
         key = settings.google_generative_ai_api_key.get_secret_value()
-        url, version, told = settings.google_gemini_base_url, settings.google_api_version, settings.provider_webhook_url
+        url, version, webhook = (
+            settings.google_gemini_base_url,
+            settings.google_api_version,
+            settings.provider_webhook_url,
+        )
         for route, make in (("interactions", Omni), ("veo_gemini", VeoGemini)):
-            found[route] = make(api_key=key, base_url=url, api_version=version, catalogue=catalogue, webhook_url=told)
+            routes[route] = make(
+                api_key=key, base_url=url, api_version=version, catalogue=catalogue, webhook_url=webhook
+            )
     if settings.google_vertex_project or settings.google_vertex_api_key is not None:
         express = settings.google_vertex_api_key
-        found["veo_vertex"] = VeoVertex(
+        routes["veo_vertex"] = VeoVertex(
             api_key=express.get_secret_value() if express is not None else "",
             project=settings.google_vertex_project,
             location=settings.google_vertex_location,
             base_url=settings.google_vertex_base_url,
             catalogue=catalogue,
         )
-    return found
+    return routes

@@ -71,17 +71,17 @@ def status_lines(status: status_pb2.Status) -> list[str]:
 
 def violations_of(status: status_pb2.Status) -> list[tuple[str, str]]:
     """Field and rule of every violation."""
-    found = _details(status, error_details_pb2.BadRequest)
-    return [(item.field, item.description) for details in found for item in details.field_violations]
+    bad_requests = _details(status, error_details_pb2.BadRequest)
+    return [(item.field, item.description) for details in bad_requests for item in details.field_violations]
 
 
 def _details(status: status_pb2.Status, kind: type[D]) -> list[D]:
-    found = []
+    details = []
     for packed in status.details:
         message = kind()
         if packed.Is(kind.DESCRIPTOR) and packed.Unpack(message):
-            found.append(message)
-    return found
+            details.append(message)
+    return details
 
 
 def _unreachable(error: grpc.RpcError, status: status_pb2.Status, endpoint: Endpoint) -> str:

@@ -15,7 +15,7 @@ from storyboard.terminal.views import print_jobs
 from superstoryboard.v1.generation_service_pb2 import ListJobsResponse
 from superstoryboard.v1.job_pb2 import Job
 
-PANEL = "Steer"
+PANEL = "Control"
 SecondPayment = Annotated[
     bool,
     typer.Option(

@@ -58,11 +58,11 @@ def list_dead_letters(
       storyboard dead-letters list --queue videos
     """
     with connect_queues() as queues:
-        found = list(islice(queues.dead_letters(QUEUES[queue] if queue else ""), limit))
+        letters = list(islice(queues.dead_letters(QUEUES[queue] if queue else ""), limit))
     if as_json:
-        print_proto(ListDeadLettersResponse(dead_letters=found))
-    elif found:
-        print_table(("JOB", "KIND", "ENTITY", "CALLS", "UNKNOWN", "ENDED", "ERROR"), map(_row, found))
+        print_proto(ListDeadLettersResponse(dead_letters=letters))
+    elif letters:
+        print_table(("JOB", "KIND", "ENTITY", "CALLS", "UNKNOWN", "ENDED", "ERROR"), map(_row, letters))
     else:
         say("No dead letters.")
 

@@ -113,15 +113,15 @@ def jobs(
         created_before=_timestamp(before),
     )
     with connect_ingest() as ingest:
-        found = ingest.list_jobs(filters, limit)
-    _show(found, as_json=as_json)
+        jobs = ingest.list_jobs(filters, limit)
+    _show(jobs, as_json=as_json)
 
 
-def _show(found: list[Job], *, as_json: bool) -> None:
+def _show(jobs: list[Job], *, as_json: bool) -> None:
     if as_json:
-        print_proto(ListJobsResponse(jobs=found))
-    elif found:
-        print_jobs(found)
+        print_proto(ListJobsResponse(jobs=jobs))
+    elif jobs:
+        print_jobs(jobs)
     else:
         say("No jobs match.")
 
@@ -134,11 +134,11 @@ def job(job_id: JobId, *, as_json: Json = False) -> None:
       storyboard job 01938f6e-7c1a-7b3e-9d55-3f3c5a1b2c4d --json
     """
     with connect_ingest() as ingest:
-        found = ingest.get(job_id)
+        job_message = ingest.get(job_id)
     if as_json:
-        print_proto(found)
+        print_proto(job_message)
     else:
-        print_details(found)
+        print_details(job_message)
 
 
 def _watch_jobs(ingest: Ingest, job_ids: list[str], *, as_json: bool) -> list[Job]:
@@ -153,7 +153,7 @@ def _watch_jobs(ingest: Ingest, job_ids: list[str], *, as_json: bool) -> list[Jo
 
 def _watch_storyboard(ingest: Ingest, storyboard_id: str, after: int, *, stay: bool, as_json: bool) -> list[Job]:
     of_storyboard = ListJobsRequest(storyboard_id=storyboard_id)
-    names = {found.id: entity_of(found) for found in ingest.list_jobs(of_storyboard, PAGE_SIZE)}
+    names = {each.id: entity_of(each) for each in ingest.list_jobs(of_storyboard, PAGE_SIZE)}
     with jobs_go_on([]), progress_display(names) as display:
         collector = JobCollector(EventLines(display) if as_json else display)
         follow_storyboard(ingest, storyboard_id, collector, after_sequence=after, stay=stay)

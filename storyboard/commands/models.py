@@ -41,11 +41,11 @@ def models(
       storyboard models videos
     """
     catalogue = _catalogue()
-    found = catalogue.models(KIND[kind] if kind else None)
+    chosen = catalogue.models(KIND[kind] if kind else None)
     if as_json:
-        print_json([_record(model, catalogue) for model in found])
+        print_json([_record(model, catalogue) for model in chosen])
         return
-    print_table(HEADER, (_row(model, catalogue) for model in found))
+    print_table(HEADER, (_row(model, catalogue) for model in chosen))
 
 
 def _catalogue() -> Catalogue:

@@ -36,7 +36,7 @@ def migrate(
     """Migrate the database to the current schema.
 
     Safe to repeat. DATABASE_URL names the database, KV_TABLE the key-value table, which is created if missing and
-    else left alone, STAGING_BUCKET the bucket that the role of the staging key may use.
+    otherwise not changed, STAGING_BUCKET the bucket that the role of the staging key may use.
 
     [bold]Example[/bold]
 

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def process(
-    queue: Annotated[Literal["images", "videos"], typer.Argument(help="Which queue.", show_default=False)],
+    queue: Annotated[Literal["images", "videos"], typer.Argument(help="Queue: images or videos.", show_default=False)],
     *,
     max_messages: Annotated[
         int | None,

@@ -14,7 +14,7 @@ from superstoryboard.v1.queue_service_pb2 import ListQueuesResponse, Queue
 
 PANEL = "Operate"
 HEADER = ("QUEUE", "DEPTH", "DUE", "OLDEST", "RUNNING", "STAGED", "DEAD", "CLAIMING")
-QueueName = Annotated[Literal["images", "videos"], typer.Argument(help="Which queue.", show_default=False)]
+QueueName = Annotated[Literal["images", "videos"], typer.Argument(help="Queue: images or videos.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,13 +34,13 @@ def queues(*, as_json: Json = False) -> None:
       storyboard queues
     """
     with connect_queues() as service:
-        found = service.queues()
+        all_queues = service.queues()
     if as_json:
-        print_proto(ListQueuesResponse(queues=found))
+        print_proto(ListQueuesResponse(queues=all_queues))
         return
-    print_table(HEADER, map(_row, found))
+    print_table(HEADER, map(_row, all_queues))
     # Every queue tells of every gate.
-    gates = {(gate.provider, gate.model): gate for queue in found for gate in queue.gates}
+    gates = {(gate.provider, gate.model): gate for queue in all_queues for gate in queue.gates}
     for gate in gates.values():
         print_line(f"{gate.provider} {gate.model} is paused until {gate.closed_until.ToJsonString()}: {gate.reason}")
 

@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 def sweep(*, as_json: Json = False) -> None:
     """Run the periodic maintenance once.
 
-    Cancels jobs whose message was removed and adopts messages without a job. Needs the role service_role.
+    Cancels jobs whose queue message was removed, and creates jobs for messages sent by SQL.
+    Needs the role service_role.
     Safe to run twice at once: the second does nothing.
 
     [bold]Example[/bold]

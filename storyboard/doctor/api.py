@@ -53,13 +53,13 @@ async def check_jwt_secret() -> list[Finding]:
     """The secret that services verify tokens with."""
     if flag("AUTH_DISABLED"):
         return [warning("jwt secret", "AUTH_DISABLED: every caller is trusted", "Turn it off outside development.")]
-    found = secret("SUPABASE_JWT_SECRET")
+    jwt_secret = secret("SUPABASE_JWT_SECRET")
     action = "Use the project's JWT secret (Project Settings > JWT Keys), or generate one: `openssl rand -base64 48`."
-    if not found:
+    if not jwt_secret:
         return [not_set("jwt secret", "SUPABASE_JWT_SECRET")]
-    if found.lower() in WELL_KNOWN_SECRETS or len(set(found)) < SHORTEST_SECRET_BYTES // 4:
+    if jwt_secret.lower() in WELL_KNOWN_SECRETS or len(set(jwt_secret)) < SHORTEST_SECRET_BYTES // 4:
         return [failed("jwt secret", "SUPABASE_JWT_SECRET is a well-known default value", action)]
-    if len(found.encode()) < SHORTEST_SECRET_BYTES:
+    if len(jwt_secret.encode()) < SHORTEST_SECRET_BYTES:
         return [failed("jwt secret", f"SUPABASE_JWT_SECRET is shorter than {SHORTEST_SECRET_BYTES} bytes", action)]
     return [ok("jwt secret", "SUPABASE_JWT_SECRET is long enough and not a known default")]
 
@@ -109,10 +109,10 @@ def _token(endpoint: Endpoint) -> Finding:
             "ingest trusts every caller",
             "Set SUPABASE_JWT_SECRET for ingest, except on a developer's machine.",
         )
-    found = f"STORYBOARD_TOKEN is accepted as {role}{expiry}"
+    text = f"STORYBOARD_TOKEN is accepted as {role}{expiry}"
     if claims is not None and claims.expires_soon:
-        return warning("token", found, "Create a new one before it expires.")
-    return ok("token", found)
+        return warning("token", text, "Create a new one before it expires.")
+    return ok("token", text)
 
 
 def _accepted_role(endpoint: Endpoint, metadata: Metadata) -> str:

@@ -61,12 +61,12 @@ async def _check(*, as_json: bool) -> list[Finding]:
 
 def _listing(*, as_json: bool) -> list[Finding]:
     try:
-        told = [cleaned(each, secrets()) for each in asyncio.run(check_listing())]
+        findings = [cleaned(each, secrets()) for each in asyncio.run(check_listing())]
     except CommandError:
         return []  # the catalogue was found wrong before
     if not as_json:
-        _print(told)
-    return told
+        _print(findings)
+    return findings
 
 
 def _spend(findings: list[Finding], *, agreed: bool, as_json: bool) -> list[Finding]:
@@ -101,8 +101,8 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _json(finding: Finding) -> dict[str, Any]:
-    told = {"name": finding.name, "state": finding.state.value, "message": finding.message}
-    return told | ({"action": finding.action} if finding.state in (State.WARNING, State.FAILED) else {})
+    record = {"name": finding.name, "state": finding.state.value, "message": finding.message}
+    return record | ({"action": finding.action} if finding.state in (State.WARNING, State.FAILED) else {})
 
 
 @contextmanager

@@ -26,12 +26,13 @@ NAMED_AT_MOST = 3
 MIGRATE = "Run `storyboard migrate`."
 CHECKED_MODES = ("verify-ca", "verify-full")
 MENDS = {
-    Problem.URL: "Write {setting} as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, odd characters of the password"
+    Problem.URL: "Write {setting} as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters of the password"
     " percent-encoded.",
-    Problem.UNREACHABLE: "Check host and port of {setting}, and that the database runs and lets this machine in.",
-    Problem.PASSWORD: "Put the right user and password into {setting}.",
+    Problem.UNREACHABLE: "Check host and port of {setting}, and that the database runs and accepts connections"
+    " from this machine.",
+    Problem.PASSWORD: "Correct the user and password in {setting}.",
     Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
-    Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must fit what they name.",
+    Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must match them.",
     Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
     Problem.REFUSED: "Check the server's log, and raise max_connections if connections are exhausted.",
 }
@@ -71,29 +72,31 @@ def _server(facts: ServerFacts) -> Finding:
         way = "through a transaction pooler" if facts.transaction_pooled else "through a session pooler"
     checked = "certificate checked" if facts.sslmode in CHECKED_MODES else "certificate not checked"
     tls = f"TLS, {checked} (sslmode={facts.sslmode})" if facts.tls else "without TLS"
-    found = f"PostgreSQL {facts.version} as {facts.user}, {tls}, {way}"
+    text = f"PostgreSQL {facts.version} as {facts.user}, {tls}, {way}"
     if facts.version_number < OLDEST_VERSION:
-        return warning("database", found, "Use PostgreSQL 15 or newer: this version is not tested.")
+        return warning("database", text, "Use PostgreSQL 15 or newer: this version is not tested.")
     if not facts.tls and not is_inside(facts.host):
         return warning(
             "database",
-            found,
+            text,
             "Add sslmode=require (better verify-full) to DATABASE_URL: passwords are sent in plain text.",
         )
-    return ok("database", found)
+    return ok("database", text)
 
 
 def _pgmq(facts: PgmqFacts) -> Finding:
     if not facts.installed:
         if facts.available:
             return failed("pgmq", "the database has no pgmq, but the server offers the extension", MIGRATE)
-        action = "Run `storyboard migrate`, which brings its SQL; on Supabase switch on Integrations > Queues first."
+        action = (
+            "Run `storyboard migrate`, which installs it from SQL; on Supabase, enable Integrations > Queues first."
+        )
         return failed("pgmq", "the database has no pgmq", action)
-    found = "an extension" if facts.extension else "installed as plain SQL"
+    form = "an extension" if facts.extension else "installed as plain SQL"
     if facts.missing:
         action = "Upgrade PGMQ to 1.4.4 or newer (`alter extension pgmq update`)."
-        return failed("pgmq", f"{found}; missing functions: pgmq.{', pgmq.'.join(facts.missing)}", action)
-    return ok("pgmq", f"{found}, with all required functions")
+        return failed("pgmq", f"{form}; missing functions: pgmq.{', pgmq.'.join(facts.missing)}", action)
+    return ok("pgmq", f"{form}, with all required functions")
 
 
 def _migrations(facts: MigrationFacts) -> Finding:
@@ -167,8 +170,8 @@ def _kv_access(name: str, facts: KvFacts) -> Finding | None:
     revoke = f"revoke all on table {name} from public, {', '.join(role for role, _ in facts.held)};"
     held = " and ".join(f"{role} may {rights}" for role, rights in facts.held)
     if facts.held and not facts.row_security:
-        found = f"{name} can be accessed with the publishable key: row-level security is off, and {held}"
-        return warning("kv table", found, _by_sql([enable, revoke]))
+        problem = f"{name} can be accessed with the publishable key: row-level security is off, and {held}"
+        return warning("kv table", problem, _by_sql([enable, revoke]))
     if facts.held:
         action = f"If no browser needs access, fix by SQL: {revoke}"
         return warning("kv table", f"only row-level security protects {name}: {held}", action)

@@ -47,7 +47,7 @@ def host_of(url: str) -> str:
 
 def _first(*names: str) -> tuple[str, str]:
     for name in names:
-        found = secret(name)
-        if found:
-            return found, name
+        value = secret(name)
+        if value:
+            return value, name
     return "", names[0]

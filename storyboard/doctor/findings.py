@@ -106,25 +106,25 @@ def exit_code(findings: Iterable[Finding]) -> ExitCode:
 
 def secrets() -> list[str]:
     """Every secret of the environment, the longest first, so that a part never leaves a rest."""
-    found: set[str] = set()
+    values: set[str] = set()
     for name in (*_SECRET_NAMES, *_SECRET_URLS):
         value = _value(name)
-        found.add(value)
+        values.add(value)
         if name in _SECRET_URLS:
-            found |= _passwords(value)
-    return sorted((each for each in found if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
+            values |= _passwords(value)
+    return sorted((each for each in values if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _passwords(url: str) -> set[str]:
-    found = {match[1] for match in re.finditer(r"password\s*=\s*'?([^\s'&]+)", url)}
+    passwords = {match[1] for match in re.finditer(r"password\s*=\s*'?([^\s'&]+)", url)}
     try:
         parts = urlsplit(url)
     except ValueError:
-        return found
+        return passwords
     # One that is the user's name (postgres, guest) is no secret, and a word of many sentences.
     if parts.password and parts.password != parts.username:
-        found.add(parts.password)
-    return found | {unquote(each) for each in found}
+        passwords.add(parts.password)
+    return passwords | {unquote(each) for each in passwords}
 
 
 def _value(name: str) -> str:

@@ -103,26 +103,26 @@ def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:
         )
         return failed(f"{kind} model", f"{name} is not in the catalogue", action)
     if model.kind != kind:
-        mend = f"Set {setting} to a model that makes {kind}s, such as {catalogue.default_name(kind)}."
-        return failed(f"{kind} model", f"{name} makes {model.kind}s", mend)
+        mend = f"Set {setting} to a model that generates {kind}s, such as {catalogue.default_name(kind)}."
+        return failed(f"{kind} model", f"{name} generates {model.kind}s", mend)
     violations = validate_generation(
         parse_generation(kind, {"storyboardId": "doctor", "prompt": "A dot"}), catalogue, name
     )
     if violations:
-        action = f"Set {setting} to a model that can; requests that name no size fail with this one."
+        action = f"Set {setting} to another model: requests without a size fail with this one."
         if model.refuse:
             action = _replace_by(catalogue, model)
-        return failed(f"{kind} model", f"{name} cannot do what jobs ask for by default: {describe(violations)}", action)
+        return failed(f"{kind} model", f"{name} cannot generate the default request: {describe(violations)}", action)
     return model
 
 
 async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Finding:
     """The key by what Google answered about models, or about a model that no service has."""
-    told = list(answers.values()) or [await google.model("no-such-model")]
-    for answer in told:
+    replies = list(answers.values()) or [await google.model("no-such-model")]
+    for answer in replies:
         if answer in KEY_FINDINGS:
             return failed("google key", *KEY_FINDINGS[answer])
-    if all(answer is ModelAnswer.BUSY for answer in told):
+    if all(answer is ModelAnswer.BUSY for answer in replies):
         return warning("google key", "Google is overloaded or the quota is exhausted", "Try again in a few minutes.")
     return ok("google key", f"{KEY_SETTING} is accepted")
 
@@ -130,10 +130,10 @@ async def _key(google: GoogleInspection, answers: dict[str, ModelAnswer]) -> Fin
 def _model(catalogue: Catalogue, model: Model, answer: ModelAnswer | None) -> Finding:
     name = f"{model.kind} model"
     if answer is ModelAnswer.MISSING:
-        found = f"{model.name} is not available to this key"
+        problem = f"{model.name} is not available to this key"
         if model.retirement_warning():
-            found = model.refusal
-        return failed(name, found, _replace_by(catalogue, model))
+            problem = model.refusal
+        return failed(name, problem, _replace_by(catalogue, model))
     if answer is None:
         return warning(
             name, f"{model.name} is on route {model.route}, which is not checked", "Create a job to test it."

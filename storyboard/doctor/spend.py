@@ -95,10 +95,10 @@ def _ended(job: Job, seconds: float) -> Finding:
         shape = f"{asset.media_type}, {asset.width}x{asset.height}, {asset.size_bytes} bytes"
         return ok(NAME, f"{shape}, stored after {seconds:.1f} s at {asset.url} (job {job.id})")
     if job.state not in TERMINAL_STATES:
-        found = f"job {job.id} is still {state_word(job.state)} after {seconds:.0f} s"
-        return unreachable(NAME, found, f"Check that the workers run. `storyboard watch {job.id}` follows the job.")
-    found = f"job {job.id} ended {state_word(job.state)}: {error_text(job.error)}"
-    return failed(NAME, found, "docs/STATES.md says what each class of error means.")
+        problem = f"job {job.id} is still {state_word(job.state)} after {seconds:.0f} s"
+        return unreachable(NAME, problem, f"Check that the workers run. `storyboard watch {job.id}` follows the job.")
+    problem = f"job {job.id} ended {state_word(job.state)}: {error_text(job.error)}"
+    return failed(NAME, problem, "docs/STATES.md says what each class of error means.")
 
 
 async def _straight(plan: Plan, begun: float) -> Finding:
@@ -113,8 +113,8 @@ async def _straight(plan: Plan, begun: float) -> Finding:
         data = await provider.generate(call, timeout_seconds=CALL_SECONDS)
         picture = await probe_bytes(data, Media.IMAGE)
     except ProviderFailure as error:
-        found = f"Google returned no image: {error.error.error_class}/{error.error.code}: {error.error.message}"
-        return failed(NAME, found, "docs/STATES.md says what each class of error means.")
+        problem = f"Google returned no image: {error.error.error_class}/{error.error.code}: {error.error.message}"
+        return failed(NAME, problem, "docs/STATES.md says what each class of error means.")
     except MediaError as error:
         return failed(NAME, f"the result is not an image: {error}", "Try another model.")
     finally:

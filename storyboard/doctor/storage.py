@@ -59,8 +59,8 @@ async def check_storage() -> list[Finding]:
 async def _address(name: str, setting: str, url: str) -> Finding:
     problem = address_problem(url, path_allowed=setting == "SUPABASE_PUBLIC_URL")
     if problem is not None:
-        found, _, right = problem.partition("; ")
-        return failed(name, f"{setting}: {found}", f"{right[:1].upper()}{right[1:]}", ExitCode.USAGE)
+        fault, _, right = problem.partition("; ")
+        return failed(name, f"{setting}: {fault}", f"{right[:1].upper()}{right[1:]}", ExitCode.USAGE)
     action = f"Set {setting} to the project's URL, such as https://PROJECT.supabase.co, without a path."
     try:
         async with inspect_storage(url) as inspection:
@@ -99,7 +99,7 @@ async def _secret_key(inspection: StorageInspection) -> list[Finding]:
 def _buckets(buckets: Sequence[Bucket]) -> list[Finding]:
     there = {bucket.id: bucket for bucket in buckets}
     staging = staging_bucket(value("STAGING_BUCKET", DEFAULT_STAGING_BUCKET))
-    return [_bucket(wanted, there.get(wanted.id)) for wanted in (*_final_buckets(), staging)]
+    return [_bucket(definition, there.get(definition.id)) for definition in (*_final_buckets(), staging)]
 
 
 def _final_buckets() -> tuple[BucketDefinition, ...]:
@@ -110,49 +110,49 @@ def _final_buckets() -> tuple[BucketDefinition, ...]:
     return final_buckets(*kinds)
 
 
-def _bucket(wanted: BucketDefinition, found: Bucket | None) -> Finding:
-    name = f"bucket {wanted.id}"
-    if found is None:
+def _bucket(definition: BucketDefinition, bucket: Bucket | None) -> Finding:
+    name = f"bucket {definition.id}"
+    if bucket is None:
         return failed(name, "it is missing", START_WRITER)
-    text = _describe(found)
-    if found.public != wanted.public:
-        if wanted.public:
+    text = _describe(bucket)
+    if bucket.public != definition.public:
+        if definition.public:
             return failed(name, f"it is private, so its public asset URLs do not work ({text})", "Make it public.")
-        if wanted.allowed_mime_types is not None:
-            setting = "IMAGES_URL" if wanted.id == IMAGES.id else "VIDEOS_URL"
+        if definition.allowed_mime_types is not None:
+            setting = "IMAGES_URL" if definition.id == IMAGES.id else "VIDEOS_URL"
             action = f"Make it private, or set {setting}=public."
             return warning(name, f"it is public, although {setting}=signed: anyone can read it ({text})", action)
         return warning(name, f"it is public: anyone can read unchecked artifacts ({text})", "Make it private.")
-    lacking = _lacking_types(wanted, found)
+    lacking = _lacking_types(definition, bucket)
     if lacking:
         action = f"Allow {', '.join(lacking)} in it: assets of other types become dead letters."
         return failed(name, f"it does not accept {', '.join(lacking)} ({text})", action)
-    return _limit(name, wanted, found, text)
+    return _limit(name, definition, bucket, text)
 
 
-def _limit(name: str, wanted: BucketDefinition, found: Bucket, text: str) -> Finding:
-    limit = found.file_size_limit
-    enough = wanted.file_size_limit or VIDEOS.file_size_limit or 0
+def _limit(name: str, definition: BucketDefinition, bucket: Bucket, text: str) -> Finding:
+    limit = bucket.file_size_limit
+    enough = definition.file_size_limit or VIDEOS.file_size_limit or 0
     if limit is not None and limit < enough:
         action = f"Raise its limit to {enough} bytes: larger assets become dead letters."
         return warning(name, f"it accepts at most {limit} bytes ({text})", action)
-    if limit is None and wanted.file_size_limit is not None:
-        action = f"Check that the project's global limit is at least {wanted.file_size_limit} bytes."
+    if limit is None and definition.file_size_limit is not None:
+        action = f"Check that the project's global limit is at least {definition.file_size_limit} bytes."
         return warning(name, f"it has no file size limit, so the project's limit applies ({text})", action)
-    if wanted.allowed_mime_types is not None and found.allowed_mime_types is None:
-        action = f"Restrict it to {', '.join(wanted.allowed_mime_types)}."
+    if definition.allowed_mime_types is not None and bucket.allowed_mime_types is None:
+        action = f"Restrict it to {', '.join(definition.allowed_mime_types)}."
         return warning(name, f"it accepts every media type ({text})", action)
     return ok(name, text)
 
 
-def _lacking_types(wanted: BucketDefinition, found: Bucket) -> list[str]:
-    if found.allowed_mime_types is None:
+def _lacking_types(definition: BucketDefinition, bucket: Bucket) -> list[str]:
+    if bucket.allowed_mime_types is None:
         return []
-    needed = wanted.allowed_mime_types
+    needed = definition.allowed_mime_types
     if needed is None:
         needed = tuple(media for each in FINAL_BUCKETS for media in each.allowed_mime_types or ())
-    taken = set(found.allowed_mime_types)
-    return [each for each in needed if not taken & {each, f"{each.partition('/')[0]}/*", "*/*"}]
+    accepted = set(bucket.allowed_mime_types)
+    return [each for each in needed if not accepted & {each, f"{each.partition('/')[0]}/*", "*/*"}]
 
 
 def _describe(bucket: Bucket) -> str:

@@ -51,8 +51,8 @@ def follow_jobs(ingest: Ingest, job_ids: Sequence[str], display: Display) -> lis
 
     def finished() -> bool:
         waiting = [job_id for job_id in chunk if job_id not in ended]
-        found = [ingest.get(job_id) for job_id in waiting]
-        ended.update({job.id: job for job in found if job.state in TERMINAL_STATES})
+        jobs = [ingest.get(job_id) for job_id in waiting]
+        ended.update({job.id: job for job in jobs if job.state in TERMINAL_STATES})
         return all(job_id in ended for job_id in chunk)
 
     for start in range(0, len(job_ids), WATCHED_AT_ONCE):

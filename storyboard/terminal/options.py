@@ -55,7 +55,7 @@ Detach = Annotated[
     bool,
     typer.Option("--detach", help="Print the job id and do not wait.", rich_help_panel=RUN_PANEL),
 ]
-JSON_HELP = "Print JSON on stdout and nothing else there."
+JSON_HELP = "Print only JSON on stdout."
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP)]
 RunJson = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel=RUN_PANEL)]
 

@@ -33,8 +33,8 @@ Handler = Callable[[ArtifactReady], Awaitable[None]]
 class Broker:
     """The artifacts' side of a process; its connection is opened in the background, and again whole after each loss."""
 
-    def __init__(self, url: str, name: str, seen: Dependency | None = None) -> None:
-        self._seen = seen or DependencyMetrics().of("broker")
+    def __init__(self, url: str, name: str, dependency: Dependency | None = None) -> None:
+        self._dependency = dependency or DependencyMetrics().of("broker")
         self._prefetch = 1
         self._connection = Connection(url, name, self._declare, returns=True)
 
@@ -55,7 +55,7 @@ class Broker:
             else:
                 await self._connection.wait_lost()
                 log.info("The connection to RabbitMQ was lost")
-            self._seen.away()
+            self._dependency.away()
             await self.aclose()
             await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -70,11 +70,11 @@ class Broker:
                 if not warned:
                     log.warning("RabbitMQ is unavailable; retrying", kind=fault_kind(error))
                     warned = True
-                    self._seen.away()
+                    self._dependency.away()
                 await asyncio.sleep(RECONNECT_SECONDS)
             else:
                 log.info("Connected to RabbitMQ")
-                self._seen.back()
+                self._dependency.back()
                 return
 
     async def _declare(self, channel: AbstractChannel) -> AbstractExchange:

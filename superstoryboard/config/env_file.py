@@ -50,10 +50,10 @@ def _path(environment: MutableMapping[str, str]) -> Path | None:
     named = environment.get(VARIABLE)
     if named is not None:
         return Path(named) if named else None
-    found = next((path for path in _candidates() if path.is_file()), None)
-    if found is not None and found.stat().st_uid not in (os.geteuid(), 0):
-        raise EnvFileError(f"{found} belongs to another user; set {VARIABLE} to its path to read it")
-    return found
+    env_file = next((path for path in _candidates() if path.is_file()), None)
+    if env_file is not None and env_file.stat().st_uid not in (os.geteuid(), 0):
+        raise EnvFileError(f"{env_file} belongs to another user; set {VARIABLE} to its path to read it")
+    return env_file
 
 
 def _candidates() -> Iterator[Path]:

@@ -15,11 +15,11 @@ def cancel_requests() -> int:
     return task.cancelling() if task is not None else 0
 
 
-def keep_cancel(seen: int) -> None:
-    """Stop after all, where the present task was asked to since `seen` was counted.
+def keep_cancel(counted: int) -> None:
+    """Stop after all, where the present task was asked to since `counted` was read.
 
     Raises:
         asyncio.CancelledError: it was.
     """
-    if cancel_requests() > seen:
+    if cancel_requests() > counted:
         raise asyncio.CancelledError

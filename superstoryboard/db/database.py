@@ -51,18 +51,18 @@ class Database:
     def __init__(
         self,
         pool: AsyncConnectionPool[AsyncConnection[DictRow]],
-        seen: Dependency | None = None,
+        dependency: Dependency | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         self._pool = pool
         self._refusals = refusals or Refusals()
-        self._seen = seen or DependencyMetrics().of("database")
+        self._dependency = dependency or DependencyMetrics().of("database")
         self._away_since: float | None = None
         self._answered = float("-inf")
         self._drained = float("-inf")
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, pool_size: int = 8, seen: Dependency | None = None) -> Self:
+    async def connect(cls, url: str, *, name: str, pool_size: int = 8, dependency: Dependency | None = None) -> Self:
         """Open a pool without waiting for the database: any process may start first."""
         refusals = Refusals()
         pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
@@ -84,7 +84,7 @@ class Database:
             },
         )
         await pool.open(wait=False)
-        return cls(pool, seen, refusals)
+        return cls(pool, dependency, refusals)
 
     @property
     def is_away(self) -> bool:
@@ -172,7 +172,7 @@ class Database:
     async def _note_away(self, error: Exception) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
-            self._seen.away()
+            self._dependency.away()
             log.warning(
                 "The database is unavailable; waiting for it",
                 kind=type(error).__name__,
@@ -189,7 +189,7 @@ class Database:
         if self._away_since is not None and begun > self._away_since:
             log.info("The database is available again", away_seconds=round(time.monotonic() - self._away_since, 1))
             self._away_since = None
-            self._seen.back()
+            self._dependency.back()
 
 
 def _pause(

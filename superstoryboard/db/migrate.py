@@ -90,9 +90,9 @@ def _note(warnings: list[str], notice: Diagnostic) -> None:
 
 
 def _prepare(connection: Connection) -> list[str]:
-    found = obstacles(connection)
-    if found:
-        raise MigrationError("\n".join([*found, NOTHING_CHANGED]))
+    problems = obstacles(connection)
+    if problems:
+        raise MigrationError("\n".join([*problems, NOTHING_CHANGED]))
     done = _install_pgmq(connection)
     connection.execute("create schema if not exists superstoryboard")
     connection.execute(

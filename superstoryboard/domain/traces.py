@@ -28,5 +28,5 @@ def trace_id(traceparent: str) -> str:
 
 def trace_fields(traceparent: str) -> Mapping[str, str]:
     """What log lines show of a traceparent: `trace_id`, or nothing."""
-    found = trace_id(traceparent)
-    return {"trace_id": found} if found else {}
+    identifier = trace_id(traceparent)
+    return {"trace_id": identifier} if identifier else {}

@@ -135,8 +135,8 @@ class Inspection:
         if not row["installed"]:
             return PgmqFacts(False, False, row["available"], ())
         signatures = [signature for forms in PGMQ_FUNCTIONS for signature in forms]
-        found = await self._present("pgmq", signatures)
-        missing = tuple(forms[0] for forms in PGMQ_FUNCTIONS if not found.intersection(forms))
+        present = await self._present("pgmq", signatures)
+        missing = tuple(forms[0] for forms in PGMQ_FUNCTIONS if not present.intersection(forms))
         return PgmqFacts(True, row["extension"], row["available"], missing)
 
     async def queues(self) -> dict[str, bool]:
@@ -175,15 +175,15 @@ class Inspection:
             " as allowed from unnest(%s::text[]) role, unnest(%s::text[]) signature",
             [roles, sorted(present)],
         )
-        wanted = {(role, signature) for signature, allowed in PUBLIC_FUNCTIONS for role in allowed}
+        intended = {(role, signature) for signature, allowed in PUBLIC_FUNCTIONS for role in allowed}
         if anon_may_send:
-            wanted.add(("anon", PUBLIC_FUNCTIONS[0][0]))
+            intended.add(("anon", PUBLIC_FUNCTIONS[0][0]))
         pairs = {(row["role"], row["signature"]): row["allowed"] for row in rights}
         return GrantFacts(
             missing_roles=tuple(role for role in ROLES if role not in roles),
             missing_functions=tuple(signature for signature, _ in PUBLIC_FUNCTIONS if signature not in present),
-            lacking=tuple(sorted(pair for pair, allowed in pairs.items() if pair in wanted and not allowed)),
-            excess=tuple(sorted(pair for pair, allowed in pairs.items() if pair not in wanted and allowed)),
+            lacking=tuple(sorted(pair for pair, allowed in pairs.items() if pair in intended and not allowed)),
+            excess=tuple(sorted(pair for pair, allowed in pairs.items() if pair not in intended and allowed)),
         )
 
     async def kv_table(self, name: str) -> KvFacts:

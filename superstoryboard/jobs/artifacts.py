@@ -219,7 +219,7 @@ class Artifacts:
         if row["won"] and NO_ENTITY in row["notes"]:
             log.warning(
                 "The asset is stored, but the key-value table has no row for its scene or character, so nothing links"
-                " to it; create that row, and put the asset's URL into it or make the asset again",
+                " to it; create that row, and put the asset's URL into it or generate the asset again",
                 action=NO_ENTITY,
                 job_state=row["state"],
                 kv_table=kv_table,

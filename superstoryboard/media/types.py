@@ -63,5 +63,5 @@ def sniff(head: bytes) -> MediaType | None:
 
 def _is_webm(head: bytes) -> bool:
     """Matroska shares the first bytes; the document type tells them apart."""
-    _, found, doc_type = head.partition(_DOC_TYPE_ID)
-    return head.startswith(b"\x1a\x45\xdf\xa3") and bool(found) and b"webm" in doc_type[:12]
+    _, marker, doc_type = head.partition(_DOC_TYPE_ID)
+    return head.startswith(b"\x1a\x45\xdf\xa3") and bool(marker) and b"webm" in doc_type[:12]

@@ -17,8 +17,8 @@ log = get_logger("checkpoints")
 
 async def reached(step: str) -> None:
     """Wait here where the environment names this step and its file does not exist yet; else do nothing."""
-    wanted, _, file = os.environ.get(VARIABLE, "").partition(":")
-    if wanted != step:
+    chosen_step, _, file = os.environ.get(VARIABLE, "").partition(":")
+    if chosen_step != step:
         return
     path = Path(file)
     if not await asyncio.to_thread(_mark, path):

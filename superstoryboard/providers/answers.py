@@ -50,8 +50,8 @@ def kept(answer: object, *, secret: str = "") -> str:
     if isinstance(answer, bytes):
         answer = answer[:_READ_BYTES].decode("utf-8", "replace")
     if isinstance(answer, str):
-        found = decoded(answer[:_READ_BYTES])
-        shown = _MEDIA.sub(_removed, answer[:_READ_BYTES]) if found is None else _json(found)
+        value = decoded(answer[:_READ_BYTES])
+        shown = _MEDIA.sub(_removed, answer[:_READ_BYTES]) if value is None else _json(value)
     else:
         shown = _json(answer)
     shown = without_secrets(shown, secret=secret)
@@ -80,5 +80,5 @@ def _trimmed(value: object, depth: int, field: str = "") -> object:
     return value
 
 
-def _removed(found: re.Match[str]) -> str:
-    return f"[{len(found[0])} characters]"
+def _removed(match: re.Match[str]) -> str:
+    return f"[{len(match[0])} characters]"

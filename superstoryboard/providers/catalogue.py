@@ -165,9 +165,11 @@ def _read(path: Path) -> tuple[dict[str, Model], dict[str, object]]:
     unknown = sorted(data.keys() - {"models", "defaults"})
     entries, defaults = data.get("models", []), data.get("defaults", {})
     if unknown or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise CatalogueError(f"the catalogue {path} holds [[models]] and [defaults], and nothing else")
+        raise CatalogueError(f"the catalogue {path} may contain only [[models]] and [defaults]")
     if not isinstance(defaults, dict) or not defaults.keys() <= {kind.name for kind in charged_kinds()}:
-        raise CatalogueError(f"[defaults] of the catalogue {path} names an image and a video model, and nothing else")
+        raise CatalogueError(
+            f"[defaults] of the catalogue {path} must name one image and one video model, and nothing else"
+        )
     models = [_model(entry) for entry in entries]
     by_name = {model.name: model for model in models}
     if len(by_name) < len(models):
@@ -222,7 +224,9 @@ def _check(model: Model) -> None:
     if kind is None or not kind.charged or route is None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
     if kind.media is not route.makes:
-        raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} makes no {model.kind}s")
+        raise CatalogueError(
+            f"entry {model.name!r} of the catalogue: route {model.route} does not generate {model.kind}s"
+        )
     if not route.needs and not model.refuse:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: route {model.route} needs refuse = true")
     numbers = (model.prompt_max_characters, model.reference_images_max, model.usual_seconds)

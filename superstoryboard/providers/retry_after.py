@@ -13,5 +13,5 @@ def parse_seconds(text: object) -> float | None:
     """A protobuf duration such as "38.52s", or bare seconds of a Retry-After header; None for anything else."""
     if not isinstance(text, str):
         return None
-    found = _DURATION.fullmatch(text.strip().removesuffix("s") + "s")
-    return min(math.ceil(float(found[1]) * 1000) / 1000, _LONGEST_WAIT_SECONDS) if found else None
+    match = _DURATION.fullmatch(text.strip().removesuffix("s") + "s")
+    return min(math.ceil(float(match[1]) * 1000) / 1000, _LONGEST_WAIT_SECONDS) if match else None

@@ -192,12 +192,12 @@ class SourceFetcher:
 
 async def _resolve(host: str, port: int) -> tuple[Address, ...]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
         raise _invalid("SOURCE_NOT_ALLOWED", "is not a valid URL") from error
     except OSError as error:
         raise _unavailable("has a host name that cannot be resolved") from error
-    texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found)
+    texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in entries)
     return tuple(ipaddress.ip_address(text) for text in texts)
 
 
@@ -253,8 +253,8 @@ def _matches(host: str, allowed: str) -> bool:
 
 
 def _content_type(response: httpx.Response) -> str:
-    found = _CONTENT_TYPE.match(response.headers.get("content-type", ""))
-    return found[0] if found else ""
+    match = _CONTENT_TYPE.match(response.headers.get("content-type", ""))
+    return match[0] if match else ""
 
 
 def _invalid(code: str, rule: str) -> JobFailure:

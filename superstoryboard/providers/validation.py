@@ -86,13 +86,13 @@ def validate_generation(
     as in JSON (`durationSeconds`).
     """
     generation = _generation(message)
-    found = [
+    violations = [
         *_constraint_violations(generation),
         *_nul_violations(generation),
         *_url_violations(generation),
         *_model_violations(generation, catalogue, default_model),
     ]
-    return [_styled(violation, generation, style) for violation in dict.fromkeys(found)]
+    return [_styled(violation, generation, style) for violation in dict.fromkeys(violations)]
 
 
 def freeze_generation(message: Message, catalogue: Catalogue, default_model: str) -> Generation:

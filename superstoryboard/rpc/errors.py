@@ -66,12 +66,14 @@ class ApiError(Exception):
 
 def invalid(violations: Iterable[tuple[str, str]]) -> ApiError:
     """INVALID_ARGUMENT that names every wrong field and its rule."""
-    found = tuple(violations)
-    shown = [f"{_cut(field, MAX_TEXT_BYTES)}: {description}" for field, description in found[:SHOWN_VIOLATIONS]]
-    if len(found) > len(shown):
-        shown.append(f"and {len(found) - len(shown)} more")
+    all_violations = tuple(violations)
+    shown = [
+        f"{_cut(field, MAX_TEXT_BYTES)}: {description}" for field, description in all_violations[:SHOWN_VIOLATIONS]
+    ]
+    if len(all_violations) > len(shown):
+        shown.append(f"and {len(all_violations) - len(shown)} more")
     message = "; ".join(shown)
-    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", message, violations=found)
+    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", message, violations=all_violations)
 
 
 def not_found(what: str) -> ApiError:

@@ -79,7 +79,7 @@ class OpenServices:
             async with asyncio.timeout(READ_SECONDS), self._reads:
                 request = _parsed(await context.read(), deserialize)
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the request did not arrive")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the request was not received in time")
             raise
         return request if request is not None else await _refuse(context)
 

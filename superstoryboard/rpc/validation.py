@@ -26,14 +26,14 @@ def violations(message: Message) -> list[tuple[str, str]]:
     crowded = list(_crowded(message, ""))
     if crowded:
         return crowded
-    found = list(_unusable(message, ""))
+    broken = list(_unusable(message, ""))
     try:
         _validator.validate(message)
     except ValidationError as error:
-        named = {field for field, _ in found}
+        named = {field for field, _ in broken}
         rules = [(_path(violation), violation.proto.message) for violation in error.violations]
-        found += [rule for rule in rules if rule[0] not in named]
-    return found
+        broken += [rule for rule in rules if rule[0] not in named]
+    return broken
 
 
 def check(message: Message) -> None:
@@ -42,9 +42,9 @@ def check(message: Message) -> None:
     Raises:
         ApiError: INVALID_ARGUMENT naming every field.
     """
-    found = violations(message)
-    if found:
-        raise invalid(found)
+    broken = violations(message)
+    if broken:
+        raise invalid(broken)
 
 
 @lru_cache
@@ -59,7 +59,7 @@ def _crowded(message: Message, prefix: str) -> Iterator[tuple[str, str]]:
         if field.is_repeated:
             longest = _longest(field)
             if longest and len(value) > longest:
-                yield f"{prefix}{field.name}", f"must contain at most {longest}items, contains {len(value)}"
+                yield f"{prefix}{field.name}", f"must contain at most {longest} items, contains {len(value)}"
         elif isinstance(value, Message):
             yield from _crowded(value, f"{prefix}{field.name}.")
 

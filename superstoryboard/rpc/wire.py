@@ -57,13 +57,13 @@ def _crowded_field(raw: bytes) -> int | None:
     Raises:
         ValueError: the bytes are no message.
     """
-    seen: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     at = 0
     while at < len(raw):
         tag, at = _varint(raw, at)
         number, form = tag >> 3, tag & 7
-        seen[number] += 1
-        if seen[number] > MAX_ELEMENTS or len(seen) > MAX_ELEMENTS:
+        counts[number] += 1
+        if counts[number] > MAX_ELEMENTS or len(counts) > MAX_ELEMENTS:
             return number
         if form == _VARINT:
             _, at = _varint(raw, at)

@@ -71,39 +71,39 @@ async def ensure_buckets(
     return outcomes
 
 
-def misfits(wanted: BucketDefinition, found: BucketRules) -> list[str]:
+def misfits(definition: BucketDefinition, rules: BucketRules) -> list[str]:
     """What a bucket that exists does not let us do as we want it, one sentence each, with what to do."""
     sentences = []
-    if wanted.public and not found.public:
+    if definition.public and not rules.public:
         sentences.append(
-            f"The bucket {wanted.id} is private, so the public URLs of its objects return 404:"
+            f"The bucket {definition.id} is private, so the public URLs of its objects return 404:"
             " make it public, or set its URLs to signed"
         )
-    if found.public and not wanted.public:
+    if rules.public and not definition.public:
         sentences.append(
-            f"The bucket {wanted.id} is public, so anyone can read its objects without a key or a signed URL:"
-            " make it private" + (", or set its URLs to public" if wanted.allowed_mime_types else "")
+            f"The bucket {definition.id} is public, so anyone can read its objects without a key or a signed URL:"
+            " make it private" + (", or set its URLs to public" if definition.allowed_mime_types else "")
         )
     # Staging holds whatever goes into the final buckets.
-    needed = wanted.file_size_limit or (None if wanted.allowed_mime_types else VIDEOS.file_size_limit)
-    if found.file_size_limit is not None and needed is not None and found.file_size_limit < needed:
+    needed = definition.file_size_limit or (None if definition.allowed_mime_types else VIDEOS.file_size_limit)
+    if rules.file_size_limit is not None and needed is not None and rules.file_size_limit < needed:
         sentences.append(
-            f"The bucket {wanted.id} accepts objects of at most {found.file_size_limit} bytes:"
+            f"The bucket {definition.id} accepts objects of at most {rules.file_size_limit} bytes:"
             f" raise its limit to {needed}; jobs with larger results become dead letters"
         )
-    refused = _refused_types(wanted, found)
-    if refused:
+    rejected = _rejected_types(definition, rules)
+    if rejected:
         sentences.append(
-            f"The bucket {wanted.id} does not accept {', '.join(refused)}:"
+            f"The bucket {definition.id} does not accept {', '.join(rejected)}:"
             " add them to its allowed types; jobs with such results become dead letters"
         )
     return sentences
 
 
-def _refused_types(wanted: BucketDefinition, found: BucketRules) -> list[str]:
-    if found.allowed_mime_types is None:
+def _rejected_types(definition: BucketDefinition, rules: BucketRules) -> list[str]:
+    if rules.allowed_mime_types is None:
         return []
     # Workers stage everything as plain bytes.
-    needed = wanted.allowed_mime_types or ("application/octet-stream",)
-    taken = set(found.allowed_mime_types)
-    return [each for each in needed if not {each, each.partition("/")[0] + "/*", "*/*"} & taken]
+    needed = definition.allowed_mime_types or ("application/octet-stream",)
+    accepted = set(rules.allowed_mime_types)
+    return [each for each in needed if not {each, each.partition("/")[0] + "/*", "*/*"} & accepted]

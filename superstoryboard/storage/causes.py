@@ -11,7 +11,7 @@ class Cause(StrEnum):
 
     EXPIRED = "the key has expired: create or copy a new one"
     SIGNATURE = "the key is not signed by this project: sign it with the JWT secret or signing key of that project"
-    ROLE = "the database has no such role as the key names: run `storyboard migrate`, or correct the key's role"
+    ROLE = "the role that the key names does not exist: run `storyboard migrate`, or correct the key's role"
     NO_API_KEY = (
         "the gateway also requires an API key of the project: set SUPABASE_ANON_KEY to the publishable or anon key"
     )

@@ -62,15 +62,15 @@ _SENTENCES = {
     StorageErrorKind.UNAVAILABLE: "Storage is unavailable",
 }
 _NO_BUCKET = (
-    "Storage shows this key no such bucket: create it, or restart the asset_writer, which creates its buckets at start."
-    " If it is there, the key is signed for another project: Storage says the same then"
+    "The bucket does not exist, or not for this key: create it, or restart the asset_writer, which creates its buckets."
+    " If the bucket exists, the key is signed for another project"
 )
 _BAD_KEY = (
-    "Storage does not know this key: check that it is complete, not revoked, and belongs to the project of SUPABASE_URL"
+    "Storage rejected the key: check that it is complete, not revoked, and belongs to the project of SUPABASE_URL"
 )
 _NO_RIGHT = (
-    "Storage does not let this key do that: the asset_writer needs a secret key, workers one that may use the staging"
-    " bucket and has not expired"
+    "The key has no permission for this: the asset_writer needs a secret key; workers need a key that may use the"
+    " staging bucket and has not expired"
 )
 
 

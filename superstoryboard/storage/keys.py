@@ -83,28 +83,28 @@ def key_problem(key: str, remedy: str, *, now: float | None = None) -> str | Non
         remedy: what to set instead.
         now: Unix seconds; default the present.
     """
-    seen = Key.read(key)
+    facts = Key.read(key)
     if not key.isascii() or not key.isprintable() or " " in key:
         return f"contains invalid characters; set {remedy}"
-    if seen.public:
+    if facts.public:
         return f"is a publishable or anon key, which cannot write; set {remedy}"
-    if seen.form is KeyForm.JWT and seen.role is None:
+    if facts.form is KeyForm.JWT and facts.role is None:
         return f"is a token without a role, which Storage rejects; set {remedy}"
-    if seen.expires_at is not None and seen.expires_at <= (time.time() if now is None else now):
+    if facts.expires_at is not None and facts.expires_at <= (time.time() if now is None else now):
         return f"has expired; set {remedy}"
     return None
 
 
 def staging_warnings(key: str, api_key: str | None, *, now: float | None = None) -> list[str]:
     """What is not as it should be with a staging key that works, one sentence each."""
-    seen = Key.read(key)
-    found = []
-    if seen.reaches_everything:
-        found.append("This key can write every bucket and table: create a staging key (docs/STAGING-KEY.md)")
-    if seen.own_role and api_key is None:
-        found.append("A hosted project also needs its publishable key with the staging key: set SUPABASE_ANON_KEY")
-    if seen.expires_at is not None:
-        days = (seen.expires_at - (time.time() if now is None else now)) / _DAY_SECONDS
+    facts = Key.read(key)
+    warnings = []
+    if facts.reaches_everything:
+        warnings.append("This key can write every bucket and table: create a staging key (docs/STAGING-KEY.md)")
+    if facts.own_role and api_key is None:
+        warnings.append("A hosted project also needs its publishable key with the staging key: set SUPABASE_ANON_KEY")
+    if facts.expires_at is not None:
+        days = (facts.expires_at - (time.time() if now is None else now)) / _DAY_SECONDS
         if days < 30:
-            found.append(f"The staging key expires in {max(0, int(days))} days: create a new one")
-    return found
+            warnings.append(f"The staging key expires in {max(0, int(days))} days: create a new one")
+    return warnings

@@ -77,14 +77,14 @@ class ObjectStore:
         url: str,
         public_url: str,
         timeout_seconds: float,
-        seen: Dependency,
+        dependency: Dependency,
     ) -> None:
         self._client = client
         self._http = http
         self._url = url.rstrip("/")
         self._public_url = public_url
         self._timeout_seconds = timeout_seconds
-        self._seen = seen
+        self._dependency = dependency
 
     @classmethod
     async def connect(
@@ -95,7 +95,7 @@ class ObjectStore:
         timeout_seconds: float,
         public_url: str | None = None,
         api_key: str | None = None,
-        seen: Dependency | None = None,
+        dependency: Dependency | None = None,
     ) -> Self:
         """Set up the client; nothing is sent yet, so Storage need not be there.
 
@@ -105,7 +105,7 @@ class ObjectStore:
             timeout_seconds: limit of one whole upload or download; other calls take at most 30 seconds.
             public_url: `SUPABASE_PUBLIC_URL`, where `public_url()` differs from `url`.
             api_key: `SUPABASE_ANON_KEY`, which goes with a key that is a JWT of an own role.
-            seen: is told whether Storage answers.
+            dependency: its metrics show whether Storage is available.
 
         Raises:
             StorageError: CONFIG, the URL or key cannot be used.
@@ -123,7 +123,7 @@ class ObjectStore:
             url=url,
             public_url=public_url or url,
             timeout_seconds=timeout_seconds,
-            seen=seen or DependencyMetrics().of("storage"),
+            dependency=dependency or DependencyMetrics().of("storage"),
         )
 
     async def aclose(self) -> None:
@@ -247,9 +247,9 @@ class ObjectStore:
     async def bucket_rules(self, bucket: str) -> BucketRules:
         """The rules of a bucket; needs the secret key."""
         async with self._call(self._call_timeout):
-            found = await self._client.get_bucket(bucket)
-        types = found.allowed_mime_types
-        return BucketRules(found.public, found.file_size_limit, tuple(types) if types else None)
+            bucket_row = await self._client.get_bucket(bucket)
+        types = bucket_row.allowed_mime_types
+        return BucketRules(bucket_row.public, bucket_row.file_size_limit, tuple(types) if types else None)
 
     def public_url(self, bucket: str, path: str) -> str:
         """The URL of an object in a public bucket."""
@@ -276,11 +276,11 @@ class ObjectStore:
                 yield
         except StorageError as error:
             if error.permanent:
-                self._seen.back(begun)
+                self._dependency.back(begun)
             else:
-                self._seen.away()
+                self._dependency.away()
             raise
-        self._seen.back(begun)
+        self._dependency.back(begun)
 
 
 def _check_key(key: str) -> None:

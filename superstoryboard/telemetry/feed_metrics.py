@@ -11,19 +11,17 @@ class FeedMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._published = Counter(
             "superstoryboard_feed_published_events_total",
-            "Events that the broker confirmed, those published again included",
+            "Events that the broker confirmed, including events published again",
             registry=registry,
         )
-        self._lag = Gauge(
-            "superstoryboard_feed_lag_events", "Events of the log that were not published yet", registry=registry
-        )
+        self._lag = Gauge("superstoryboard_feed_lag_events", "Events that are not published yet", registry=registry)
         self._holds = Gauge(
-            "superstoryboard_feed_publishing", "1 while this process is the one that publishes", registry=registry
+            "superstoryboard_feed_publishing", "1 while this process publishes the events", registry=registry
         )
 
         self._lost = Counter(
             "superstoryboard_feed_lost_events_total",
-            "Numbers of events that retention deleted before they were published",
+            "Events that retention deleted before they were published",
             registry=registry,
         )
 
@@ -50,7 +48,7 @@ class GapMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._passed = Counter(
             "superstoryboard_events_passed_gaps_total",
-            "Times that watchers went on although a transaction that may have written events was open",
+            "Times that watchers continued although a transaction that may have written events was open",
             registry=registry,
         )
 

@@ -26,11 +26,11 @@ class RpcMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._calls = Counter(
-            "superstoryboard_rpc_calls_total", "Calls that ended", ["method", "code"], registry=registry
+            "superstoryboard_rpc_calls_total", "Completed calls", ["method", "code"], registry=registry
         )
         self._seconds = Histogram(
             "superstoryboard_rpc_call_seconds",
-            "Time of calls with one response",
+            "Duration of unary calls",
             ["method"],
             buckets=CALL_BUCKETS,
             registry=registry,

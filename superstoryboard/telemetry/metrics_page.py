@@ -23,8 +23,8 @@ class _Listener(ThreadingMixIn, TCPServer):
     daemon_threads = True
 
     def __init__(self, host: str, port: int, handler: type[MetricsHandler]) -> None:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, _, _, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, address = addresses[0]
         super().__init__((str(address[0]), port), handler)
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -11,9 +11,9 @@ QUEUE_GAUGES = {
     "depth": ("depth_messages", "Messages in the queue"),
     "due": ("due_messages", "Messages that a worker could claim now"),
     "oldest_age_seconds": ("oldest_message_age_seconds", "Age of the oldest message, 0 if there is none"),
-    "in_flight": ("in_flight_jobs", "Jobs that workers hold"),
-    "staged": ("staged_jobs", "Jobs that wait for the asset_writer"),
-    "dead_lettered": ("dead_letter_jobs", "Jobs in the dead letters"),
+    "in_flight": ("in_flight_jobs", "Jobs claimed by workers"),
+    "staged": ("staged_jobs", "Jobs waiting for the asset_writer"),
+    "dead_lettered": ("dead_letter_jobs", "Dead-lettered jobs"),
     "paused": ("paused", "1 while claiming is stopped"),
 }
 """By column of queue_status_v1."""
@@ -25,17 +25,20 @@ class SweepMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._runs = Counter(
             "superstoryboard_sweep_runs_total",
-            "Sweeps by outcome: ran, or busy beside another",
+            "Sweeps by outcome: ran, or busy because another sweep was running",
             ["outcome"],
             registry=registry,
         )
         for outcome in ("ran", "busy"):
             self._runs.labels(outcome)
         self._changed = Counter(
-            "superstoryboard_sweep_changed_total", "What each duty of the sweeps changed", ["duty"], registry=registry
+            "superstoryboard_sweep_changed_total",
+            "Rows that each duty of the sweep changed",
+            ["duty"],
+            registry=registry,
         )
         self._failed = Counter(
-            "superstoryboard_sweep_failed_total", "Times that a duty of a sweep failed", ["duty"], registry=registry
+            "superstoryboard_sweep_failed_total", "Failures of each duty of the sweep", ["duty"], registry=registry
         )
 
     def swept(self, changed: Mapping[str, int], failed: Iterable[str] = ()) -> None:

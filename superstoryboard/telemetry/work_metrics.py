@@ -20,13 +20,13 @@ class WorkerMetrics:
     def __init__(self, kind: str | None = None, registry: CollectorRegistry | None = None) -> None:
         self._attempts = Counter(
             "superstoryboard_worker_attempts_total",
-            "Attempts that ended, by the state of the job (LOST: its claim was) and the class of the error",
+            "Ended attempts by the job's state (LOST: another worker took over) and the class of the error",
             ["kind", "outcome", "error_class"],
             registry=registry,
         )
         self._seconds = Histogram(
             "superstoryboard_worker_attempt_seconds",
-            "Time of attempts",
+            "Duration of attempts",
             ["kind"],
             buckets=WORK_BUCKETS,
             registry=registry,
@@ -42,7 +42,7 @@ class WorkerMetrics:
         )
         self._releases = Counter(
             "superstoryboard_worker_releases_total",
-            "Jobs released without an attempt spent",
+            "Jobs released without spending an attempt",
             ["kind", "reason"],
             registry=registry,
         )
@@ -95,7 +95,7 @@ class CallMetrics:
         )
         self._seconds = Histogram(
             "superstoryboard_provider_call_seconds",
-            "Time until a call got a response or was given up",
+            "Time until a call's response or timeout",
             ["model"],
             buckets=WORK_BUCKETS,
             registry=registry,
@@ -127,7 +127,7 @@ class LostNameMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._names = Counter(
             "superstoryboard_lost_names_total",
-            "Submits without a response by whether the search found their operations: yes or no",
+            "Submits without a response, by whether a search found their operation: yes or no",
             ["route", "found"],
             registry=registry,
         )
@@ -159,13 +159,13 @@ class WriterMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._deliveries = Counter(
             "superstoryboard_writer_deliveries_total",
-            "Deliveries by outcome: taken, or not_taken",
+            "Deliveries by outcome: taken (led to a write) or not_taken",
             ["outcome"],
             registry=registry,
         )
         self._artifacts = Counter(
             "superstoryboard_writer_artifacts_total",
-            "Writes that ended: written, out_of_date, given_back, buried, postponed, failed",
+            "Writes by outcome: written, out_of_date, given_back, buried, postponed, failed",
             ["kind", "outcome"],
             registry=registry,
         )
@@ -174,7 +174,7 @@ class WriterMetrics:
         )
         self._seconds = Histogram(
             "superstoryboard_writer_write_seconds",
-            "Time of writes, from the lease to the end",
+            "Duration of writes, from the lease to the end",
             ["kind"],
             buckets=WRITE_BUCKETS,
             registry=registry,
@@ -185,9 +185,9 @@ class WriterMetrics:
             registry=registry,
         )
 
-    def delivered(self, *, taken: bool) -> None:
+    def delivered(self, *, accepted: bool) -> None:
         """A delivery led to a write, or to nothing: out of date, or the database is away."""
-        self._deliveries.labels("taken" if taken else "not_taken").inc()
+        self._deliveries.labels("taken" if accepted else "not_taken").inc()
 
     def ended(self, kind: str, outcome: str, seconds: float) -> None:
         """A write ended."""

@@ -45,12 +45,14 @@ class Connections:
         url = settings.database_url.get_secret_value()
         registry = new_registry()
         dependencies = DependencyMetrics(registry)
-        seen = dependencies.of("database")
+        dependency = dependencies.of("database")
         amqp_url = settings.amqp_url.get_secret_value() if settings.amqp_url else None
         return cls(
             registry=registry,
             dependencies=dependencies,
-            database=await Database.connect(url, name=name, pool_size=settings.database_pool_size, seen=seen),
+            database=await Database.connect(
+                url, name=name, pool_size=settings.database_pool_size, dependency=dependency
+            ),
             broker=Broker(amqp_url, name, dependencies.of("broker")) if amqp_url else None,
             queue_wakeups=Wakeups(settings.listen_url(), QUEUE_CHANNEL),
             event_wakeups=Wakeups(settings.listen_url(), EVENTS_CHANNEL),

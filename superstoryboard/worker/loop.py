@@ -44,8 +44,8 @@ Ready = Callable[[], Awaitable[None]]
 """Returns once new jobs may be taken."""
 
 
-Taken = Callable[[Attempt], None]
-"""Told of an attempt at its start."""
+OnStart = Callable[[Attempt], None]
+"""Called with an attempt at its start."""
 
 
 async def at_once() -> None:
@@ -53,7 +53,7 @@ async def at_once() -> None:
 
 
 def unheard(attempt: Attempt) -> None:
-    """Nobody wants to be told."""
+    """Does nothing."""
 
 
 def new_worker_id(name: str) -> str:
@@ -112,55 +112,55 @@ class Worker:
             await self._room.wait()
             await self._ready()
             try:
-                taken = await self.take(self._free(), force=False)
+                started = await self.take(self._free(), force=False)
             except DatabaseUnavailableError:
                 await self._pause(DATABASE_RETRY_SECONDS)
                 continue
-            if taken:
+            if started:
                 idle_seconds = POLL_MIN_SECONDS
                 continue
             await self._rest(idle_seconds)
             idle_seconds = min(idle_seconds * 1.5, POLL_MAX_SECONDS)
 
-    async def take(self, quantity: int, *, force: bool, taken: Taken = unheard) -> list[asyncio.Task[Attempt]]:
-        """Claim up to `quantity` jobs, never more than there are free slots, and start them; `taken` is told of each.
+    async def take(self, quantity: int, *, force: bool, on_start: OnStart = unheard) -> list[asyncio.Task[Attempt]]:
+        """Claim up to `quantity` jobs, never more than there are free slots, and start them. `on_start` gets each.
 
         Where this is cancelled, or a drain begins, before they start, they go back to the queue at once.
         """
-        asked = asyncio.Event()
-        asked.set()
-        taking = asyncio.create_task(self._take(quantity, force, taken, asked))
+        still_needed = asyncio.Event()
+        still_needed.set()
+        taking = asyncio.create_task(self._take(quantity, force, on_start, still_needed))
         self._takes.add(taking)
         taking.add_done_callback(self._takes.discard)
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            asked.clear()
+            still_needed.clear()
             raise
 
     async def _take(
-        self, quantity: int, force: bool, taken: Taken, asked: asyncio.Event
+        self, quantity: int, force: bool, on_start: OnStart, still_needed: asyncio.Event
     ) -> list[asyncio.Task[Attempt]]:
         async with self._taking:
-            wanted = min(quantity, self._free())
-            if wanted <= 0 or self.draining.is_set() or not asked.is_set():
+            slots = min(quantity, self._free())
+            if slots <= 0 or self.draining.is_set() or not still_needed.is_set():
                 return []
-            jobs = await self._work.claim(wanted, self.limits.lease_seconds, force=force, held=self.leases.held)
-            if asked.is_set() and not self.draining.is_set():
-                return [self._start(job, taken) for job in jobs]
+            jobs = await self._work.claim(slots, self.limits.lease_seconds, force=force, held=self.leases.held)
+            if still_needed.is_set() and not self.draining.is_set():
+                return [self._start(job, on_start) for job in jobs]
         await self._endings.never_started(jobs)
         return []
 
-    async def process(self, quantity: int, *, force: bool, taken: Taken = unheard) -> list[Attempt]:
+    async def process(self, quantity: int, *, force: bool, on_start: OnStart = unheard) -> list[Attempt]:
         """Process up to `quantity` messages, as slots become free, until the queue is empty. In the order taken.
 
-        `taken` is told of each attempt at its start. Cancelling this leaves the attempts running.
+        `on_start` is called with each attempt at its start. Cancelling this leaves the attempts running.
         """
         tasks: list[asyncio.Task[Attempt]] = []
         while len(tasks) < quantity and not self.draining.is_set():
             await self._room.wait()
             await self._ready()
-            started = await self.take(quantity - len(tasks), force=force, taken=taken)
+            started = await self.take(quantity - len(tasks), force=force, on_start=on_start)
             if not started and self._free() > 0:
                 break
             tasks += started
@@ -201,7 +201,7 @@ class Worker:
         """Wait for a wake-up or the next poll; jittered, so that workers do not poll in step."""
         await self.wakeups.wait(idle_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
-    def _start(self, job: ClaimedJob, taken: Taken) -> asyncio.Task[Attempt]:
+    def _start(self, job: ClaimedJob, on_start: OnStart) -> asyncio.Task[Attempt]:
         attempt = Attempt(job)
         task = asyncio.create_task(self._attempt(attempt), name=f"job-{job.id}")
         self._running[task] = attempt
@@ -210,7 +210,7 @@ class Worker:
         self._metrics.started(job.kind)
         self.leases.hold(job, lambda: _cancel(task))
         task.add_done_callback(self._ended)
-        taken(attempt)
+        on_start(attempt)
         return task
 
     def _ended(self, task: asyncio.Task[Attempt]) -> None:

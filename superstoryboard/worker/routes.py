@@ -67,7 +67,7 @@ class Routes(Generic[AnyRoute]):
     def _missing(self, route: str) -> str:
         known = ROUTES.get(route)
         if known is None or known.makes is not self._media or not known.needs:
-            return f"this worker makes no {self._media}s by route {route}"
+            return f"this worker does not generate {self._media}s by route {route}"
         return f"{self._media}s by route {route} need the setting {known.needs}"
 
 

@@ -53,8 +53,8 @@ class WorkerService(WorkerServiceServicer):
         seconds = LONGEST_SECONDS if remaining is None else remaining
         deadline = time.monotonic() + max(0.0, seconds - ANSWER_RESERVE_SECONDS)
         quantity = request.max_messages or self._kind.batch
-        taken: list[Attempt] = []
-        processing = asyncio.create_task(self._worker.process(quantity, force=True, taken=taken.append))
+        attempts: list[Attempt] = []
+        processing = asyncio.create_task(self._worker.process(quantity, force=True, on_start=attempts.append))
         try:
             await asyncio.wait({processing}, timeout=max(0.0, deadline - time.monotonic()))
         finally:  # whoever went away wants no more messages processed; what runs goes on
@@ -62,12 +62,12 @@ class WorkerService(WorkerServiceServicer):
                 processing.cancel()
         if processing.done():
             processing.result()
-        elif not taken:
+        elif not attempts:
             raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, "WORKER_BUSY", BUSY)
-        if not taken and self._worker.draining.is_set():
+        if not attempts and self._worker.draining.is_set():
             raise ApiError(grpc.StatusCode.UNAVAILABLE, "WORKER_DRAINING", DRAINING)
-        rows = await self._settled(taken, deadline)
-        results = [_result(attempt, rows.get(attempt.job.id)) for attempt in taken]
+        rows = await self._settled(attempts, deadline)
+        results = [_result(attempt, rows.get(attempt.job.id)) for attempt in attempts]
         return api.ProcessQueueResponse(
             message=_message(self._kind, len(results)), processed=len(results), results=results
         )
@@ -87,10 +87,10 @@ class WorkerService(WorkerServiceServicer):
             running.age.FromTimedelta(timedelta(seconds=time.monotonic() - attempt.started))
         return answer
 
-    async def _settled(self, taken: list[Attempt], deadline: float) -> dict[UUID, Row]:
+    async def _settled(self, attempts: list[Attempt], deadline: float) -> dict[UUID, Row]:
         """The rows of the jobs once each that was staged is terminal, or as they are at the deadline."""
         while True:
-            rows = {row["id"]: row for row in await self._store.get([attempt.job.id for attempt in taken], None)}
+            rows = {row["id"]: row for row in await self._store.get([attempt.job.id for attempt in attempts], None)}
             waiting = [row for row in rows.values() if row["state"] == "STAGED"]
             left = deadline - time.monotonic()
             if not waiting or left <= 0:

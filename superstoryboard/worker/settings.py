@@ -21,7 +21,8 @@ def outlasting(drain_seconds: float, call_seconds: float, call: str) -> float:
     """
     if drain_seconds < call_seconds + DRAIN_MARGIN_SECONDS:
         raise ValueError(
-            f"must be {call} ({call_seconds:g} s) and {DRAIN_MARGIN_SECONDS} s more, or a stop interrupts paid calls"
+            f"must be at least {call} ({call_seconds:g} s) plus {DRAIN_MARGIN_SECONDS} s,"
+            " or a stop interrupts paid calls"
         )
     return drain_seconds
 
@@ -57,7 +58,7 @@ class WorkerSettings(ModelSettings):
     @classmethod
     def check_staging_key(cls, key: SecretStr) -> SecretStr:
         """Refuse what can be seen to be of no use for staging."""
-        problem = key_problem(key.get_secret_value(), "a key as docs/STAGING-KEY.md describes it")
+        problem = key_problem(key.get_secret_value(), "a staging key (docs/STAGING-KEY.md)")
         if problem is not None:
             raise ValueError(f"the key {problem}")
         return key

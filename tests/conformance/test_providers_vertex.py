@@ -93,7 +93,7 @@ async def test_credentials_that_are_missing_or_refused_cost_nothing(
     failed = await failure(in_project(stub))
     assert (failed.error.error_class.value, failed.error.code) == ("CONFIG", "PROVIDER_ACCESS_DENIED")
     assert (failed.error.message, failed.outcome) == (
-        "no Google credentials are configured. Set GOOGLE_APPLICATION_CREDENTIALS",
+        "no Google credentials are configured. Set up Application Default Credentials",
         CallOutcome.UNPAID,
     )
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", service_account(tmp_path, f"{stub.url}/token"))

@@ -82,7 +82,7 @@ def test_a_wrong_password_is_named_and_never_printed(doctor: Doctor, guarded: st
     result = doctor()
     assert result.code == 1
     assert result.sentence("database") == (
-        "the user or password was rejected. Put the right user and password into DATABASE_URL."
+        "the user or password was rejected. Correct the user and password in DATABASE_URL."
     )
     assert [check["name"] for check in result.checks if check["name"] == "pgmq"] == []
 

@@ -77,7 +77,7 @@ def test_a_model_that_the_catalogue_does_not_know(doctor: Doctor, google: Google
 def test_a_model_of_the_other_kind(doctor: Doctor, google: GoogleEmulator) -> None:
     del google
     doctor.set(IMAGE_MODEL=VIDEO_MODEL)
-    assert f"{VIDEO_MODEL} makes videos" in doctor().sentence("image model")
+    assert f"{VIDEO_MODEL} generates videos" in doctor().sentence("image model")
 
 
 def test_a_model_that_is_gone_names_its_successor(doctor: Doctor, google: GoogleEmulator) -> None:

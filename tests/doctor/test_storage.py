@@ -225,7 +225,7 @@ STAGING_CLAIMS = {"role": "superstoryboard_staging", "exp": 2_000_000_000}
         (
             jwt.encode(STAGING_CLAIMS | {"role": "nobody"}, JWT_SECRET),
             ANON_KEY,
-            "key names. Run `storyboard migrate`",
+            "the key names does not exist. Run `storyboard migrate`",
         ),
         (jwt.encode(STAGING_CLAIMS, JWT_SECRET), "", "requires an API key of the project. Set SUPABASE_ANON_KEY"),
     ],

@@ -110,7 +110,7 @@ async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10
         EventFeedPosition(database, "test", lease_seconds),
         feed,
         EventExchange(amqp_url, "test"),
-        seen=DependencyMetrics().of("broker"),
+        dependency=DependencyMetrics().of("broker"),
         metrics=FeedMetrics(),
     )
     tasks = [asyncio.create_task(duty) for duty in (wakeups.run(), feed.run(), publisher.run())]

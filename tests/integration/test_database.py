@@ -114,7 +114,7 @@ async def test_a_row_locked_elsewhere_is_told_apart_and_does_not_count_as_an_out
     database_url: str, sql: psycopg.Connection
 ) -> None:
     registry = new_registry()
-    database = await Database.connect(database_url, name="test", seen=DependencyMetrics(registry).of("database"))
+    database = await Database.connect(database_url, name="test", dependency=DependencyMetrics(registry).of("database"))
     sql.execute("create table held (n int); insert into held values (1)")
     with psycopg.connect(database_url) as other:
         other.execute("select from held for update")

@@ -109,7 +109,7 @@ async def test_the_demo_ends_well_and_touches_nothing_that_the_environment_names
     code, text = await run_demo(elsewhere)
     assert code == 0, text
     assert (elsewhere.rows(), elsewhere.callers) == (before, [])
-    assert "an own Postgres with PGMQ, the Google emulator and the Storage emulator" in text
+    assert "a private Postgres with PGMQ, the Google emulator and the Storage emulator" in text
     assert ("RabbitMQ: a private node" if locate() else "Without RabbitMQ") in text
     assert "All 8 assets decoded, all 16 links right." in text
     assert re.search(r"Memory of the idle stack \(PSS\): \d+ MB", text)
@@ -161,7 +161,7 @@ def test_whatever_does_not_end_as_told_is_named() -> None:
         "harbour: FAILED: refused by the model",
         "night falls: never sent, because harbour has no picture",
         "letter: refused: not valid",
-        "a bad item: was accepted, but must be refused",
+        "a bad item: was accepted, but should have been rejected",
     ]
 
 
@@ -174,7 +174,7 @@ async def test_a_link_is_right_only_where_the_row_and_the_array_name_the_asset(d
     await database.put(rows)
     job = Job(asset=Asset(url="http://storage/new.png"))
     links = await read_links(plan, [FetchedAsset(item=plan.named("harbour"), job=job, data=b"")], database)
-    assert [(link.found, link.right) for link in links] == [
+    assert [(link.value, link.right) for link in links] == [
         ("http://storage/new.png", True),
         ("http://storage/old.png", False),
     ]

@@ -128,4 +128,4 @@ def test_free_ports_differ() -> None:
     ports = Ports.free()
     addresses = {ports.address(part) for part in ("ingest", "image_worker", "postgres", "amqp", "google", "storage")}
     assert len(addresses) == 6
-    assert not ports.taken()
+    assert not ports.occupied()

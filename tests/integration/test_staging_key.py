@@ -136,7 +136,7 @@ def test_the_role_has_no_right_outside_storage(emulator: RunningEmulator, sql: p
     ("key", "api_key", "words"),
     [
         (minted(seconds=-1), ANON_KEY, "because the key has expired: create"),
-        (minted(role="nobody_here"), ANON_KEY, "because the database has no such role as the key names"),
+        (minted(role="nobody_here"), ANON_KEY, "because the role that the key names does not exist"),
         (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "because the key is not signed by this"),
         (minted(), None, "set SUPABASE_ANON_KEY to the publishable or anon key"),
         (minted(), "unknown-api-key", "does not know this key"),

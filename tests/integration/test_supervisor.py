@@ -121,7 +121,7 @@ async def test_a_killed_program_is_started_again(supervisor: Supervisor, output:
     new = await child.wait_restarted(old)
     assert new != old
     assert child.starts == 2
-    assert ("phoenix", "ended with -9, starts again") in output.lines
+    assert ("phoenix", "exited with code -9; restarting") in output.lines
 
 
 async def test_a_stopped_program_stays_down_until_it_is_started(supervisor: Supervisor, output: Output) -> None:

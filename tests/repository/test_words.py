@@ -1,4 +1,4 @@
-"""Texts that users, callers and operators read are ordinary English: private words do not come back."""
+"""What people read is ordinary English, and names are nouns: private words do not come back."""
 
 from __future__ import annotations
 
@@ -11,17 +11,35 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE = re.compile(
-    r"\b(?:films|draws|mends?|mended|somebody|nobody|perhaps paid|paid for nothing|goes? on|tried again|trying on"
-    r"|does not answer|is no longer of use|save for)\b",
+    r"\b(?:films|draws|mends?|mended|somebody|nobody|perhaps paid|paid for nothing|go(?:es)? on|tried again|trying on"
+    r"|does not answer|is no longer of use|save for|answered nothing|made-up|lets? this machine in"
+    r"|takes no|odd characters|else left alone|polled on|struck|whoever)\b",
     re.IGNORECASE,
 )
+PRIVATE_PROSE = re.compile(
+    r"\b(?:somebody|nobody|whoever|perhaps paid|paid for nothing|go(?:es)? on|mends?|mended|polled on|is of use|struck"
+    r"|films|(?:is|are|be) away)\b",
+    re.IGNORECASE,
+)
+PARTICIPLES = {"found", "wanted", "seen", "taken", "told"}
 PROGRAMS = sorted(
     path
-    for part in ("superstoryboard", "services", "storyboard")
+    for part in ("superstoryboard", "services", "storyboard", "devstack")
     for path in (ROOT / part).rglob("*.py")
     if "v1" not in path.parts
 )
 TYPERS = [path for path in PROGRAMS if path.parent.name == "commands"]
+NAMED = [path for path in PROGRAMS if "jobs" not in path.relative_to(ROOT).parts]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *(
+        path
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        if path.name != "FAULTS.md" and "reference" not in path.parts
+    ),
+]
 MIGRATIONS = sorted((ROOT / "migrations").glob("*.sql"))
 IDS = [str(path.relative_to(ROOT)) for path in PROGRAMS]
 
@@ -29,6 +47,17 @@ IDS = [str(path.relative_to(ROOT)) for path in PROGRAMS]
 def private(texts: Iterator[str]) -> list[str]:
     """Those of the texts that a stranger does not understand."""
     return [text for text in texts if PRIVATE.search(text)]
+
+
+def unnamed(source: str) -> list[str]:
+    """Variables and parameters called by what befell their value; a flag may be."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.append(node.id)
+        elif isinstance(node, ast.arg) and getattr(node.annotation, "id", "") != "bool":
+            names.append(node.arg)
+    return [name for name in names if name in PARTICIPLES]
 
 
 def literals(path: Path) -> Iterator[str]:
@@ -62,3 +91,18 @@ def test_texts_of_the_database_need_no_glossary(path: Path) -> None:
 
 def test_descriptions_of_settings_need_no_glossary() -> None:
     assert private(iter((ROOT / ".env.example").read_text().splitlines())) == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_documents_say_who_and_what(path: Path) -> None:
+    assert PRIVATE_PROSE.findall(path.read_text()) == []
+
+
+def test_a_participle_is_told_from_a_noun() -> None:
+    source = "def ended(*, found: bool, seen: int):\n    wanted, rows = 1, [told for told in ()]"
+    assert sorted(unnamed(source)) == ["seen", "told", "wanted"]
+
+
+@pytest.mark.parametrize("path", NAMED, ids=[str(path.relative_to(ROOT)) for path in NAMED])
+def test_names_say_what_they_hold(path: Path) -> None:
+    assert unnamed(path.read_text()) == []

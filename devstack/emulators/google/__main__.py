@@ -36,17 +36,23 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devstack.emulators.google", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free port; the first log line names it")
+    parser.add_argument("--port", type=int, default=0, help="0 chooses a free port, which the first log line shows")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--api-key", required=True)
-    parser.add_argument("--image-seconds", type=float, default=0.1, help="least time of an image answer")
-    parser.add_argument("--video-seconds", type=float, default=1.0, help="least time of a video operation")
-    parser.add_argument("--processing-seconds", type=float, default=0.0, help="how long a finished film's file waits")
-    parser.add_argument("--inline-bytes", type=int, default=4 * 1024 * 1024, help="largest film inside an interaction")
-    parser.add_argument("--vertex-token", help="the access token that Vertex projects take; without it none is taken")
-    parser.add_argument("--retired", action="append", default=[], metavar="MODEL", help="make a model answer 404")
+    parser.add_argument("--image-seconds", type=float, default=0.1, help="minimum time of an image call")
+    parser.add_argument("--video-seconds", type=float, default=1.0, help="minimum time of a video operation")
+    parser.add_argument(
+        "--processing-seconds", type=float, default=0.0, help="time until the file of a finished video is ready"
+    )
+    parser.add_argument(
+        "--inline-bytes", type=int, default=4 * 1024 * 1024, help="largest video returned inline in an interaction"
+    )
+    parser.add_argument("--vertex-token", help="access token that Vertex projects accept; default: none")
+    parser.add_argument(
+        "--retired", action="append", default=[], metavar="MODEL", help="return 404 for this model; may be repeated"
+    )
     parser.add_argument("--renders-at-once", type=int, default=2)
-    parser.add_argument("--no-listing", action="store_true", help="answer UNIMPLEMENTED where operations are listed")
+    parser.add_argument("--no-listing", action="store_true", help="return UNIMPLEMENTED for lists of operations")
     return parser
 
 

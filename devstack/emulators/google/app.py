@@ -113,7 +113,7 @@ def _management_route(
 
 def _check_loopback(request: Request) -> None:
     if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:
-        raise ApiError(403, "The management interface answers on the loopback interface only.")
+        raise ApiError(403, "The management interface is available on the loopback interface only.")
 
 
 async def _add_to_script(emulator: Emulator, request: Request) -> Json:

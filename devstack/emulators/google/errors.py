@@ -197,4 +197,4 @@ def internal() -> ApiError:
 
 def plain_error(code: int) -> ApiError:
     """Return an error without details for a scripted bare status."""
-    return ApiError(code, f"Scripted answer {code}.")
+    return ApiError(code, f"Scripted response {code}.")

@@ -53,20 +53,20 @@ def parse_interaction_call(body: Json, model: Model) -> InteractionCall:
     if background and not store:
         raise invalid("'background' requires 'store' to be true.")
     prompt, source = _read_input(body.get("input"))
-    wanted = _video_format(body.get("response_format"))
+    video_format = _video_format(body.get("response_format"))
     _check_task(body.get("generation_config") or {}, source)
-    resolution = _choice(wanted, "resolution", "720p", tuple(model.durations))
+    resolution = _choice(video_format, "resolution", "720p", tuple(model.durations))
     return InteractionCall(
         film=VideoCall(
             prompt=prompt,
             source=source,
-            aspect_ratio=_choice(wanted, "aspect_ratio", "16:9", model.ratios),
-            duration_seconds=_duration(wanted.get("duration", "8s"), model.durations[resolution]),
+            aspect_ratio=_choice(video_format, "aspect_ratio", "16:9", model.ratios),
+            duration_seconds=_duration(video_format.get("duration", "8s"), model.durations[resolution]),
             resolution=resolution,
         ),
         background=background,
         store=store,
-        inline=_choice(wanted, "delivery", "inline", ("inline", "uri")) == "inline",
+        inline=_choice(video_format, "delivery", "inline", ("inline", "uri")) == "inline",
     )
 
 
@@ -95,14 +95,14 @@ def _read_input(value: Any) -> tuple[str, bytes | None]:
             case "image":
                 pictures.append(_picture(content))
             case "video" | "document" | "audio":
-                raise ApiError(501, f"The emulator takes no {content['type']} as input.")
+                raise ApiError(501, f"The emulator does not support {content['type']} as input.")
             case other:
                 raise invalid(f"The value {other!r} is not supported for 'type' at 'input'.")
     if len(pictures) > 1:
-        raise ApiError(501, "The emulator takes one picture, the first frame.")
+        raise ApiError(501, "The emulator accepts one image, the first frame.")
     prompt = "\n".join(texts)
     if not prompt.strip() and not pictures:
-        raise invalid("'input' must hold words or a picture.")
+        raise invalid("'input' must contain text or an image.")
     return prompt, pictures[0] if pictures else None
 
 
@@ -121,7 +121,7 @@ def _contents(value: Any) -> list[Json]:
 
 def _picture(content: Json) -> bytes:
     if content.get("uri"):
-        raise ApiError(501, "The emulator takes no uploaded files: send the picture's 'data'.")
+        raise ApiError(501, "The emulator does not accept uploaded files: send the image's 'data'.")
     if content.get("mime_type") not in _MIME_TYPES:
         raise invalid(f"The value {content.get('mime_type')!r} is not supported for 'mime_type' of an image.")
     return decode_any_base64(content.get("data"), where="input.data")
@@ -129,14 +129,14 @@ def _picture(content: Json) -> bytes:
 
 def _video_format(value: Any) -> Json:
     formats = value if isinstance(value, list) else [value or {"type": "video"}]
-    found = [item for item in formats if isinstance(item, dict) and item.get("type") == "video"]
-    if len(found) != 1 or len(formats) != 1:
+    videos = [item for item in formats if isinstance(item, dict) and item.get("type") == "video"]
+    if len(videos) != 1 or len(formats) != 1:
         raise invalid("'response_format' must be one object of type 'video'.")
-    _refuse_unknown(found[0], _FORMAT, "response_format.")
-    if found[0].get("gcs_uri"):
+    _refuse_unknown(videos[0], _FORMAT, "response_format.")
+    if videos[0].get("gcs_uri"):
         raise invalid("'response_format.gcs_uri' is only supported on Vertex.")
-    wanted: Json = found[0]
-    return wanted
+    video_format: Json = videos[0]
+    return video_format
 
 
 def _check_task(config: Any, source: bytes | None) -> None:
@@ -149,13 +149,13 @@ def _check_task(config: Any, source: bytes | None) -> None:
     if task not in _TASKS:
         raise invalid(f"The value {task!r} is not supported for 'task'. Supported values: {', '.join(_TASKS)}.")
     if task not in _FILMED_TASKS:
-        raise ApiError(501, f"The emulator does not do {task}.")
+        raise ApiError(501, f"The emulator does not support {task}.")
     if (task == "image_to_video") != (source is not None):
-        raise invalid(f"The task {task} does not go with the pictures in 'input'.")
+        raise invalid(f"The task {task} does not match the images in 'input'.")
 
 
-def _choice(wanted: Json, name: str, default: str, known: tuple[str, ...]) -> str:
-    value = wanted.get(name, default)
+def _choice(video_format: Json, name: str, default: str, known: tuple[str, ...]) -> str:
+    value = video_format.get(name, default)
     if not isinstance(value, str) or value not in known:
         values = ", ".join(f"'{item}'" for item in known)
         raise invalid(f"The value {value!r} is not supported for 'response_format.{name}'. Supported values: {values}.")
@@ -163,12 +163,12 @@ def _choice(wanted: Json, name: str, default: str, known: tuple[str, ...]) -> st
 
 
 def _duration(value: Any, known: tuple[int, ...]) -> int:
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
         raise invalid(
             f"Invalid duration format at 'response_format.duration': {value!r}. Expected a string such as '8s'."
         )
-    seconds = int(found[1])
+    seconds = int(match[1])
     if seconds not in known:
         raise invalid(f"'response_format.duration' must be from {known[0]}s to {known[-1]}s, not {value}.")
     return seconds

@@ -256,8 +256,8 @@ class Operations:
         return code == 0
 
     def _load(self) -> dict[str, Operation]:
-        found = (Operation(**json.loads(path.read_bytes())) for path in self._specs.glob("*.json"))
-        return {operation.name: operation for operation in found}
+        operations = (Operation(**json.loads(path.read_bytes())) for path in self._specs.glob("*.json"))
+        return {operation.name: operation for operation in operations}
 
     def _expired(self, operation: Operation) -> bool:
         return time.time() > operation.accepted_at + KEPT_SECONDS

@@ -121,11 +121,11 @@ def checked_webhook(webhook: Any, metadata: str) -> Json | None:
     uris = webhook.get("uris") if isinstance(webhook, dict) else None
     if not isinstance(uris, list) or not all(isinstance(uri, str) and uri.startswith("http") for uri in uris):
         raise invalid("The webhook configuration needs `uris`.")
-    found: Json = webhook
-    words = found.get(metadata, {})
-    if not isinstance(words, dict) or found.keys() > {"uris", metadata}:
+    configuration: Json = webhook
+    words = configuration.get(metadata, {})
+    if not isinstance(words, dict) or configuration.keys() > {"uris", metadata}:
         raise invalid(f"`{metadata}` of the webhook configuration must be an object.")
-    return found
+    return configuration
 
 
 def _only_instance(instances: Any) -> Json:
@@ -157,7 +157,7 @@ def _picture(holder: Json, name: str) -> bytes | None:
     if value is None:
         return None
     if isinstance(value, dict) and "gcsUri" in value:
-        raise ApiError(501, "The emulator has no Cloud Storage: send the picture's bytes.")
+        raise ApiError(501, "The emulator has no Cloud Storage: send the image's bytes.")
     if not isinstance(value, dict) or not value.get("bytesBase64Encoded") or not value.get("mimeType"):
         raise invalid(f"Input instance with `{name}` should contain both `bytesBase64Encoded` and `mimeType`.")
     if value["mimeType"] not in ("image/png", "image/jpeg", "image/webp"):
@@ -208,7 +208,7 @@ def _check_references(references: Any, instance: Json, duration: int, most: int)
     if not isinstance(references, list) or len(references) > most:
         raise invalid(f"`referenceImages` takes up to {most} images.")
     if duration != 8 or any(name in instance for name in ("image", "lastFrame", "video")):
-        raise invalid("`referenceImages` needs a `durationSeconds` of 8 and goes with no other picture.")
+        raise invalid("`referenceImages` needs a `durationSeconds` of 8 and no other image.")
     for reference in references:
         if not isinstance(reference, dict) or str(reference.get("referenceType", "")).upper() != "ASSET":
             raise invalid("`referenceType` must be ASSET.")

@@ -206,10 +206,10 @@ class Metadata:
         """Write the row; returns it and the version it replaced."""
         async with self._transaction(role) as connection:
             await connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{bucket_id}/{name}"])
-            found = await connection.execute(
+            cursor = await connection.execute(
                 "select version from storage.objects where bucket_id = %s and name = %s", [bucket_id, name]
             )
-            old = await found.fetchone()
+            old = await cursor.fetchone()
             if old is not None and not upsert:
                 raise WireError.duplicate_object()
             values = {
@@ -225,8 +225,10 @@ class Metadata:
 
     async def move_object(self, source: tuple[str, str], target: tuple[str, str], role: str | None = None) -> Row:
         async with self._transaction(role) as connection:
-            taken = await connection.execute("select 1 from storage.objects where bucket_id = %s and name = %s", target)
-            if await taken.fetchone():
+            cursor = await connection.execute(
+                "select 1 from storage.objects where bucket_id = %s and name = %s", target
+            )
+            if await cursor.fetchone():
                 raise WireError.duplicate_object()
             moved = await connection.execute(
                 "update storage.objects set bucket_id = %s, name = %s, updated_at = now()"

@@ -83,12 +83,12 @@ def _refreshed(credentials: Credentials | None) -> Credentials:
             credentials.refresh(Request())  # type: ignore[no-untyped-call]
     except exceptions.DefaultCredentialsError as error:
         raise AccessError(
-            "no Google credentials are configured. Set GOOGLE_APPLICATION_CREDENTIALS", lasting=True
+            "no Google credentials are configured. Set up Application Default Credentials", lasting=True
         ) from error
     except exceptions.TransportError as error:
         raise AccessError("Google's token service is not reachable", lasting=False) from error
     except exceptions.GoogleAuthError as error:
         raise AccessError(
-            "Google rejected the credentials. Check GOOGLE_APPLICATION_CREDENTIALS", lasting=not error.retryable
+            "Google rejected the credentials. Check their account, key and expiry", lasting=not error.retryable
         ) from error
     return credentials

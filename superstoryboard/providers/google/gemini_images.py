@@ -184,9 +184,9 @@ def _inline_data(part: Mapping[str, Any]) -> str | None:
 def _bytes(data: str, answer: Mapping[str, Any], secret: str) -> bytes:
     """Both base64 alphabets occur."""
     try:
-        found = base64.b64decode(data.translate(_STANDARD_ALPHABET) + "=" * (-len(data) % 4), validate=True)
+        image = base64.b64decode(data.translate(_STANDARD_ALPHABET) + "=" * (-len(data) % 4), validate=True)
     except ValueError as error:
         raise results.damaged_image(answer, secret=secret) from error
-    if not found:
+    if not image:
         raise results.damaged_image(answer, secret=secret)
-    return found
+    return image

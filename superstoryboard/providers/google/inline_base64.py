@@ -53,7 +53,7 @@ def _unfinished(text: bytes) -> bytes:
 
 def _plain(text: bytes) -> bytes:
     if b"\\" in text:
-        text = _ESCAPES.sub(lambda found: _ESCAPED[found[1].lower()] if found[1] else found[2], text)
+        text = _ESCAPES.sub(lambda match: _ESCAPED[match[1].lower()] if match[1] else match[2], text)
     return text.translate(_STANDARD)
 
 

@@ -84,7 +84,7 @@ class VeoGemini:
 
     async def recent(self, model: str) -> list[ListedOperation]:
         """As `OperationRoute.recent`. That the service has no such list is remembered while the process lives."""
-        found: list[ListedOperation] = []
+        operations: list[ListedOperation] = []
         token = ""
         for _ in range(_PAGES if self.lists else 0):
             url = f"{self._root}/models/{model}/operations?pageSize={_PAGE}" + (f"&pageToken={token}" if token else "")
@@ -95,11 +95,11 @@ class VeoGemini:
             if answer.status != httpx.codes.OK:
                 raise poll_errors.poll_failure(answer.status, None, answer.headers)
             page = mapping(await asyncio.to_thread(answer.json))
-            found += filter(None, map(_listed, items(page.get("operations"))))
+            operations += filter(None, map(_listed, items(page.get("operations"))))
             token = quote(text(page.get("nextPageToken")), safe="")
             if not token:
                 break
-        return found
+        return operations
 
     async def download(self, location: str, destination: Path, max_bytes: int) -> None:
         """As `OperationRoute.download`."""

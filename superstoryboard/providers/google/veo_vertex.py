@@ -119,8 +119,8 @@ class VeoVertex:
 
     def _question(self, name: str) -> tuple[str, bytes]:
         """The address and body that ask for an operation; its own location answers, whatever is configured by now."""
-        model, found, _ = checked_name(name).rpartition("/operations/")
-        if not found:
+        model, separator, _ = checked_name(name).rpartition("/operations/")
+        if not separator:
             raise results.unreadable_poll()
         location = _LOCATION.match(name)
         root = self._root(location[1] if location else self._location)

@@ -111,16 +111,16 @@ class HandOff:
     async def _fetch(self, upload: Upload, file: Path) -> MediaFacts | None:
         """What is in staging; None where Storage itself says that there is nothing, or something else."""
         store, bucket = self._staging.store, self._staging.bucket
-        found = await store.stat(bucket, upload.staging_key)
-        if found is None:
+        listing = await store.stat(bucket, upload.staging_key)
+        if listing is None:
             return None
-        got = await store.download_to(bucket, upload.staging_key, file, found.size_bytes)
-        if got.size_bytes != found.size_bytes:
+        copy = await store.download_to(bucket, upload.staging_key, file, listing.size_bytes)
+        if copy.size_bytes != listing.size_bytes:
             raise StorageError(StorageErrorKind.UNAVAILABLE, "Storage returned an object of the wrong size")
-        if upload.sha256 not in {None, got.sha256}:
+        if upload.sha256 not in {None, copy.sha256}:
             return None
         try:
-            return await measure(file, got.size_bytes, got.sha256)
+            return await measure(file, copy.size_bytes, copy.sha256)
         except MediaError:
             return None
 
@@ -151,22 +151,22 @@ class HandOff:
     async def _upload(self, job: ClaimedJob, key: str, source: Path | bytes, call_id: int | None = None) -> None:
         """Try until Storage takes it. With `call_id` these bytes are all there is of that paid call."""
         tries = 0
-        taken_at = time.monotonic()  # or at least not refused for good
+        last_accepted_at = time.monotonic()  # or at least not refused for good
         while True:
             try:
                 await self._staging.store.upload(self._staging.bucket, key, source, OCTETS)
             except StorageError as error:
-                await self._not_taken(job, error, call_id)
+                await self._report_failure(job, error, call_id)
                 if error.kind not in OF_THE_OBJECT:
-                    taken_at = time.monotonic()
-                elif time.monotonic() - taken_at >= self._staging.patience_seconds:
+                    last_accepted_at = time.monotonic()
+                elif time.monotonic() - last_accepted_at >= self._staging.patience_seconds:
                     raise DeadLetterError(_job_error(error)) from error
                 tries += 1
                 await asyncio.sleep(backoff_seconds(tries, RETRY_MIN_SECONDS, RETRY_MAX_SECONDS))
             else:
                 return
 
-    async def _not_taken(self, job: ClaimedJob, error: StorageError, call_id: int | None) -> None:
+    async def _report_failure(self, job: ClaimedJob, error: StorageError, call_id: int | None) -> None:
         """Tell the ledger that the call was paid, and log, job and worker where somebody has to mend the set-up."""
         if error.permanent:
             self._staging.doubt()

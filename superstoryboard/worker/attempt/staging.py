@@ -26,7 +26,7 @@ PROOF_FOLDER = "proofs"
 log = get_logger("staging")
 
 
-async def open_staging(settings: WorkerSettings, seen: Dependency) -> ObjectStore:
+async def open_staging(settings: WorkerSettings, dependency: Dependency) -> ObjectStore:
     """Storage as the staging key sees it; says what is not as it should be with that key. Nothing is sent yet."""
     key = settings.supabase_staging_key.get_secret_value()
     for sentence in staging_warnings(key, settings.api_key()):
@@ -36,7 +36,7 @@ async def open_staging(settings: WorkerSettings, seen: Dependency) -> ObjectStor
         key=key,
         api_key=settings.api_key(),
         timeout_seconds=settings.storage_timeout_seconds,
-        seen=seen,
+        dependency=dependency,
     )
 
 
@@ -89,10 +89,10 @@ class Staging:
         """
         try:
             await self.store.upload(self.bucket, self._proof_key, PROOF, OCTETS)
-            found = await self.store.stat(self.bucket, self._proof_key)
+            proof = await self.store.stat(self.bucket, self._proof_key)
         except StorageError as error:
             return str(error)
-        if found is None:
+        if proof is None:
             return "This key cannot read its own uploads: allow its role to select from the staging bucket"
         try:
             await self.store.remove(self.bucket, [self._proof_key])

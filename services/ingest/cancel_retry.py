@@ -1,4 +1,4 @@
-"""CancelJob and RetryJob: callers steer their own jobs."""
+"""CancelJob and RetryJob: callers end their own jobs and start them again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORDS = {
 }
 
 
-class SteeringCalls:
+class CancelRetryCalls:
     """The part of GenerationService that changes jobs."""
 
     def __init__(self, store: JobStore, steering: Steering) -> None:
