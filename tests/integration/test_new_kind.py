@@ -77,7 +77,7 @@ def echo_worker(database: Database, store: ObjectStore, queue: str, result: Path
     hand_off = HandOff(Artifacts(database), Ledger(database), staging, None, HintMetrics(CollectorRegistry()))
 
     async def generate(job: ClaimedJob) -> str:
-        asked = await adoption.generation(job)
+        asked = await adoption.generation(job, Message)
         heard.append(asked)
         return await hand_off.hand_over(job, result, await verify(result))
 
