@@ -16,6 +16,8 @@ from devstack.stack.postgres import Postgres
 from devstack.stack.rabbitmq import ensure_rabbitmq
 from superstoryboard.db.database import Database
 from superstoryboard.db.migrate import migrate
+from superstoryboard.jobs.steering import Steering
+from tests.conformance.http_stub import Stub, serve
 
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"
@@ -66,6 +68,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+def steering(database: Database) -> Steering:
+    return Steering(database)
+
+
+@pytest.fixture
 def sql(database_url: str) -> Iterator[psycopg.Connection]:
     """A plain connection on this test's database, as a client of the queue would have one."""
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -96,3 +103,10 @@ def amqp_url() -> Iterator[str]:
     """A real RabbitMQ: AMQP_URL, else a private node."""
     with TemporaryDirectory(prefix="rabbitmq-") as folder, ensure_rabbitmq(Path(folder)) as url:
         yield url
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[Stub]:
+    """An HTTP server whose answers the test chooses, for those that no emulator gives."""
+    async with serve() as running:
+        yield running

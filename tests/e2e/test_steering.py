@@ -14,8 +14,8 @@ from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.conftest import TEMPLATE, admin
+from tests.e2e.kill_steps import kill_at
 from tests.e2e.pipeline import Pipeline, pipeline
-from tests.e2e.test_kills import kill_at
 from tests.running import ALICE, SERVICE
 
 pytestmark = pytest.mark.timeout(300)

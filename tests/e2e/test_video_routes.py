@@ -10,8 +10,8 @@ import pytest
 from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import job_pb2
 from tests.conftest import TEMPLATE, admin
+from tests.e2e.kill_steps import check_once, kill_at
 from tests.e2e.pipeline import Pipeline, pipeline
-from tests.e2e.test_kills import check_once, kill_at
 from tests.emulators.google_fixture import OMNI_MODEL, VERTEX_MODEL, VIDEO_MODEL, Film
 
 MODELS = {"interactions": OMNI_MODEL, "veo_vertex": VERTEX_MODEL, "veo_gemini": VIDEO_MODEL}

@@ -37,11 +37,6 @@ from tests.integration.steering_steps import (
 )
 
 
-@pytest.fixture
-def steering(database: Database) -> Steering:
-    return Steering(database)
-
-
 async def test_the_operation_of_a_cancelled_video_is_recorded_and_a_retry_polls_it_on(
     database: Database, steering: Steering
 ) -> None:
