@@ -29,6 +29,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.routes import Routes
+from tests.emulators.storage_fixture import STAGING_KEY
 from tests.integration.helpers import image_queue, video_queue
 
 CATALOGUE = Catalogue.load()
@@ -77,7 +78,7 @@ async def image_worker(
 ) -> AsyncIterator[Worker]:
     """An image worker with this provider, which ends with it."""
     work = image_queue(database, "second")
-    store = await ObjectStore.connect(url=storage_url, key="staging-key", timeout_seconds=60)
+    store = await ObjectStore.connect(url=storage_url, key=STAGING_KEY, timeout_seconds=60)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
     ledger = Ledger(database)
     generator = ImageGenerator(
