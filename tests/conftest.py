@@ -59,6 +59,12 @@ def database_url(postgres: Postgres) -> Iterator[str]:
     yield from _database(postgres, TEMPLATE)
 
 
+@pytest.fixture(scope="module")
+def module_database_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated database of this module alone."""
+    yield from _database(postgres, TEMPLATE)
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on this test's database."""

@@ -9,10 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
-from tests.conftest import TEMPLATE, admin
 from tests.e2e.kill_steps import check_once, kill_at
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.running import ALICE
@@ -22,11 +20,9 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
-    admin(postgres, f"create database kills template {TEMPLATE}")
-    with pipeline(postgres.url_of("kills"), tmp_path_factory.mktemp("kills"), amqp_url) as started:
+def running(module_database_url: str, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
+    with pipeline(module_database_url, tmp_path_factory.mktemp("kills"), amqp_url) as started:
         yield started
-    admin(postgres, "drop database kills with (force)")
 
 
 def survives(running: Pipeline, kind: str, service: str, step: str, folder: Path) -> None:

@@ -10,10 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
-from tests.conftest import TEMPLATE, admin
 from tests.emulators.storage_fixture import SECRET_KEY, RunningEmulator, running_emulator
 from tests.integration.ingest_calls import UNLIMITED
 from tests.integration.storage_steps import GLOBAL_LIMIT
@@ -28,19 +26,10 @@ def ingest_settings() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def ingest_database(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[str]:
-    """A migrated database of the module alone."""
-    name = request.module.__name__.rsplit(".", 1)[-1]
-    admin(postgres, f"create database {name} template {TEMPLATE}")
-    yield postgres.url_of(name)
-    admin(postgres, f"drop database {name} with (force)")
-
-
-@pytest.fixture(scope="module")
 def ingest(
-    ingest_database: str, ingest_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    module_database_url: str, ingest_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database} | ingest_settings
+    settings = {"DATABASE_URL": module_database_url, "DATABASE_LISTEN_URL": module_database_url} | ingest_settings
     with running("ingest", settings, tmp_path_factory.mktemp("ingest") / "log") as service:
         yield service
 
@@ -59,9 +48,9 @@ def generation(channel: grpc.Channel) -> GenerationServiceStub:
 
 
 @pytest.fixture
-def rows(ingest_database: str) -> Iterator[Callable[[], tuple[int, int]]]:
+def rows(module_database_url: str) -> Iterator[Callable[[], tuple[int, int]]]:
     """Counts of jobs and queue messages."""
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
 
         def count() -> tuple[int, int]:
             found = connection.execute(

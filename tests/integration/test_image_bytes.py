@@ -11,20 +11,16 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from services.asset_writer.endings import Endings, Patience
-from services.asset_writer.write import ArtifactWriter, Destination
 from superstoryboard.db.database import Database
-from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.providers.google.gemini_images import GeminiImages
 from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
-from superstoryboard.telemetry.work_metrics import WriterMetrics
 from tests.conformance.http_stub import Answer, Stub
 from tests.conformance.video_routes import encoded
 from tests.emulators.google_fixture import IMAGE_MODEL, KEY, encode
 from tests.emulators.storage_fixture import RunningEmulator
-from tests.integration.helpers import KV, accept
-from tests.integration.workers import BUCKET, image_worker
+from tests.integration.helpers import accept
+from tests.integration.workers import BUCKET, image_worker, write_all
 
 PNG = encode(Image.effect_noise((400, 300), 80))
 
@@ -87,16 +83,6 @@ async def make(database: Database, stub: Stub, storage_url: str) -> None:
     assert attempt.state == "STAGED"
 
 
-async def write(database: Database, store: ObjectStore, storage_url: str) -> None:
-    """What the asset_writer does with the artifact."""
-    artifacts = Artifacts(database)
-    endings = Endings(artifacts, Patience())
-    destination = Destination(storage_url, KV, "archive")
-    writer = ArtifactWriter(artifacts, store, destination, endings, lease_seconds=60, metrics=WriterMetrics())
-    (claimed,) = await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0)
-    await writer.write(claimed)
-
-
 async def test_an_image_is_hashed_once_by_its_worker_and_once_by_the_asset_writer(
     database: Database,
     stub: Stub,
@@ -107,7 +93,7 @@ async def test_an_image_is_hashed_once_by_its_worker_and_once_by_the_asset_write
     await accept(database, model=IMAGE_MODEL, generation={"model": IMAGE_MODEL})
     await make(database, stub, storage_emulator.url)
     assert images_hashed() == 1
-    await write(database, buckets, storage_emulator.url)
+    await write_all(database, buckets, storage_emulator.url)
     assert images_hashed() == 1
     kept = await database.fetch_one("select state, sha256 from superstoryboard.artifacts")
     assert kept == {"state": "WRITTEN", "sha256": hashlib.sha256(PNG).hexdigest()}
@@ -118,7 +104,7 @@ async def test_watchers_of_an_image_hear_of_each_phase_once(
 ) -> None:
     job_id = await accept(database, model=IMAGE_MODEL, generation={"model": IMAGE_MODEL})
     await make(database, stub, storage_emulator.url)
-    await write(database, buckets, storage_emulator.url)
+    await write_all(database, buckets, storage_emulator.url)
     events = await database.fetch(
         "select state, progress_percent from superstoryboard.job_events where job_id = %(id)s order by sequence",
         {"id": job_id},

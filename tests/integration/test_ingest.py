@@ -128,14 +128,14 @@ def test_lists_filter_and_page(generation: GenerationServiceStub) -> None:
 
 
 def test_a_watch_replays_and_ends_when_all_are_terminal(
-    generation: GenerationServiceStub, ingest_database: str
+    generation: GenerationServiceStub, module_database_url: str
 ) -> None:
     job = generation.CreateImageJob(api.CreateImageJobRequest(image=image(storyboard_id="watched")), metadata=ALICE).job
     stream = iter(
         generation.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=60)
     )
     assert next(stream).event.state == job_pb2.JOB_STATE_QUEUED
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute("select pgmq.archive('image_generation_queue', %s::bigint)", (job.msg_id,))
         connection.execute("select superstoryboard.sweep()")
     events = [answer.event for answer in stream]
@@ -170,12 +170,12 @@ def test_calls_without_a_good_token_are_refused(generation: GenerationServiceStu
 
 
 def test_a_watch_that_resumes_before_deleted_events_is_told_where_to_go_on(
-    generation: GenerationServiceStub, ingest_database: str
+    generation: GenerationServiceStub, module_database_url: str
 ) -> None:
     image = job_pb2.ImageGeneration(storyboard_id="pruned", prompt="p")
     create = api.CreateImageJobRequest(image=image)
     _, job, _ = (generation.CreateImageJob(create, metadata=ALICE).job for _ in range(3))
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         deleted = connection.execute(
             "delete from superstoryboard.job_events where job_id = %s returning sequence", (job.id,)
         )

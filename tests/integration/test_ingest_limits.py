@@ -200,14 +200,14 @@ def test_an_idle_watch_lives_with_the_pings_of_its_client(ingest: Service) -> No
 
 
 def test_a_watcher_that_reads_nothing_holds_little_memory_and_misses_nothing(
-    ingest: Service, generation: GenerationServiceStub, ingest_database: str
+    ingest: Service, generation: GenerationServiceStub, module_database_url: str
 ) -> None:
     job = generation.CreateImageJob(image_request(), metadata=ALICE).job
     with grpc.insecure_channel(ingest.address, [("grpc.use_local_subchannel_pool", 1)]) as slow:
         request = api.WatchJobsRequest(job_ids=[job.id])
         stream = iter(GenerationServiceStub(slow).WatchJobs(request, metadata=ALICE, timeout=60))
         first = next(stream).event.sequence
-        with memory_of(ingest.pid) as growth, psycopg.connect(ingest_database, autocommit=True) as connection:
+        with memory_of(ingest.pid) as growth, psycopg.connect(module_database_url, autocommit=True) as connection:
             for _ in range(10):
                 connection.execute(
                     "insert into superstoryboard.job_events"
@@ -227,8 +227,8 @@ def test_a_watcher_that_reads_nothing_holds_little_memory_and_misses_nothing(
 
 
 @pytest.mark.parametrize("until", ["infinity", "2126-01-01", "200000-01-01"])
-def test_a_gate_that_is_closed_for_ever_is_listed(channel: grpc.Channel, ingest_database: str, until: str) -> None:
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+def test_a_gate_that_is_closed_for_ever_is_listed(channel: grpc.Channel, module_database_url: str, until: str) -> None:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute(
             "insert into superstoryboard.gates (provider, model, closed_until, reason)"
             " values ('google', 'm', %s, 'shut') on conflict (provider, model) do update"

@@ -22,8 +22,8 @@ ERROR = '{"class": "TRANSIENT", "code": "INTERNAL", "message": "it broke"}'
 
 
 @pytest.fixture(scope="module")
-def sql(ingest_database: str) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+def sql(module_database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         yield connection
 
 
