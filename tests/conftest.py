@@ -16,6 +16,8 @@ from devstack.stack.postgres import Postgres
 from devstack.stack.rabbitmq import ensure_rabbitmq
 from superstoryboard.db.database import Database
 from superstoryboard.db.migrate import migrate
+from superstoryboard.jobs.steering import Steering
+from tests.conformance.http_stub import Stub, serve
 
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"
@@ -57,12 +59,23 @@ def database_url(postgres: Postgres) -> Iterator[str]:
     yield from _database(postgres, TEMPLATE)
 
 
+@pytest.fixture(scope="module")
+def module_database_url(postgres: Postgres) -> Iterator[str]:
+    """A migrated database of this module alone."""
+    yield from _database(postgres, TEMPLATE)
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on this test's database."""
     opened = await Database.connect(database_url, name="test", pool_size=20)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+def steering(database: Database) -> Steering:
+    return Steering(database)
 
 
 @pytest.fixture
@@ -96,3 +109,10 @@ def amqp_url() -> Iterator[str]:
     """A real RabbitMQ: AMQP_URL, else a private node."""
     with TemporaryDirectory(prefix="rabbitmq-") as folder, ensure_rabbitmq(Path(folder)) as url:
         yield url
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[Stub]:
+    """An HTTP server whose answers the test chooses, for those that no emulator gives."""
+    async with serve() as running:
+        yield running

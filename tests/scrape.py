@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.waiting import wait_for
 
 WAIT_SECONDS = 90.0
 
@@ -22,6 +23,9 @@ class Samples:
             for sample in family.samples
         }
 
+    def __repr__(self) -> str:
+        return self.text
+
     def __call__(self, name: str, **labels: str) -> float | None:
         """The value of a series, without the prefix that all have; None where there is none."""
         return self._values.get((f"superstoryboard_{name}", frozenset(labels.items())))
@@ -36,7 +40,4 @@ def scrape(address: str) -> Samples:
 
 def scrape_until(address: str, shown: Callable[[Samples], bool]) -> Samples:
     """Read the page until it shows something: counts follow what callers see by a moment."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not shown(samples := scrape(address)):
-        assert time.monotonic() < deadline, samples.text
-    return samples
+    return wait_for(lambda: scrape(address), shown)

@@ -62,9 +62,7 @@ class ImageGenerator:
 
     async def _attempt(self, job: ClaimedJob) -> str:
         await reached("claimed")
-        generation = await self._adoption.generation(job)
-        if not isinstance(generation, ImageGeneration):
-            raise TypeError(f"an image job holds {type(generation).__name__}")
+        generation = await self._adoption.generation(job, ImageGeneration)
         if job.upload is not None:
             return await self._hand_off.rescue(job, job.upload)
         route = self._routes.route_of(generation.model)

@@ -8,7 +8,7 @@ from superstoryboard.jobs.queue import Gate, GateLimits
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google.gemini_images import GeminiImages
 from superstoryboard.providers.routes import AnswerRoute
-from superstoryboard.worker.loop import Limits, Worker
+from superstoryboard.worker.loop import Limits
 from superstoryboard.worker.parts import Parts
 from superstoryboard.worker.routes import Routes
 
@@ -39,15 +39,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    worker = Worker(
-        parts.work,
-        generator.generate,
-        parts.connections.queue_wakeups,
-        limits,
-        metrics=parts.metrics,
-        ready=parts.staging.wait_proven,
-    )
-    return await parts.run(worker, once)
+    return await parts.run(generator.generate, limits, once)
 
 
 def providers(settings: ImageWorkerSettings, catalogue: Catalogue) -> dict[str, AnswerRoute]:

@@ -74,9 +74,7 @@ class VideoGenerator:
 
     async def _attempt(self, job: ClaimedJob) -> str:
         await reached("claimed")
-        generation = await self._adoption.generation(job)
-        if not isinstance(generation, VideoGeneration):
-            raise TypeError(f"a video job holds {type(generation).__name__}")
+        generation = await self._adoption.generation(job, VideoGeneration)
         if job.lost is not None:
             operation = await self._operation_search.recover(job, job.lost, generation)
         else:

@@ -14,7 +14,7 @@ from superstoryboard.providers.google.veo import VeoGemini
 from superstoryboard.providers.google.veo_vertex import VeoVertex
 from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.telemetry.work_metrics import LostNameMetrics
-from superstoryboard.worker.loop import Limits, Worker
+from superstoryboard.worker.loop import Limits
 from superstoryboard.worker.parts import Parts
 from superstoryboard.worker.routes import Routes
 
@@ -41,16 +41,7 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
         settings.drain_seconds,
         settings.retry_delay_seconds,
     )
-    worker = Worker(
-        parts.work,
-        generator.generate,
-        parts.connections.queue_wakeups,
-        limits,
-        draining,
-        metrics=parts.metrics,
-        ready=parts.staging.wait_proven,
-    )
-    return await parts.run(worker, once)
+    return await parts.run(generator.generate, limits, once, draining)
 
 
 def _generator(settings: VideoWorkerSettings, parts: Parts[OperationRoute], draining: asyncio.Event) -> VideoGenerator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Generic
 
@@ -16,7 +17,7 @@ from superstoryboard.worker.assemble import Connections, run_once, run_worker, w
 from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging, open_staging
-from superstoryboard.worker.loop import Worker, new_worker_id
+from superstoryboard.worker.loop import Generate, Limits, Worker, new_worker_id
 from superstoryboard.worker.routes import AnyRoute, Routes
 from superstoryboard.worker.settings import WorkerSettings
 
@@ -66,8 +67,19 @@ class Parts(Generic[AnyRoute]):
             metrics=WorkerMetrics(kind.name, connections.registry),
         )
 
-    async def run(self, worker: Worker, once: int | None) -> bool:
+    async def run(
+        self, generate: Generate, limits: Limits, once: int | None, draining: asyncio.Event | None = None
+    ) -> bool:
         """Work until told to stop, or on `once` messages. False where something failed."""
+        worker = Worker(
+            self.work,
+            generate,
+            self.connections.queue_wakeups,
+            limits,
+            draining,
+            metrics=self.metrics,
+            ready=self.staging.wait_proven,
+        )
         if once is None:
             return await run_worker(
                 worker, self.connections, self.settings, self.kind, staging=self.staging, close=self._close

@@ -47,6 +47,18 @@ class Stub:
     answers: dict[str, Answer] = field(default_factory=dict)
     queued: dict[str, list[Answer]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def record(self, asked: Asked) -> None:
+        self.asked.append(asked)
+        self._arrived.set()
+
+    async def wait_asked(self, count: int) -> None:
+        """Return once so many requests have come."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.asked) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     @property
     def url(self) -> str:
@@ -77,7 +89,7 @@ async def _answer(stub: Stub, reader: asyncio.StreamReader, writer: asyncio.Stre
     pairs = (line.partition(":") for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    stub.asked.append(Asked(method, target, headers, body))
+    stub.record(Asked(method, target, headers, body))
     path = target.partition("?")[0]
     queued = stub.queued.get(path)
     answer = queued.pop(0) if queued else stub.answers.get(path, Answer(404))

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import gzip
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -24,19 +24,6 @@ from tests.emulators.google_fixture import IMAGE_MODEL, KEY, GoogleEmulator, enc
 CALL = Call(model=IMAGE_MODEL, prompt="a lighthouse at dawn", aspect_ratio="16:9")
 PNG = encode(Image.radial_gradient("L").resize((320, 200)))
 SOURCE = SourceImage(MediaType.PNG, PNG)
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ import pytest
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.google.omni import Omni
 from superstoryboard.providers.routes import Call, OperationDone, OperationRunning
-from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.http_stub import Answer, Stub
 from tests.conformance.video_routes import FILE_URI, KEY, encoded, output
 
 POLL, FILE = "/v1beta/interactions/v1_abc", "/v1beta/files/abc123"
 MADE = {"type": "video", "mime_type": "video/mp4", "uri": FILE_URI}
 WORDS = {"type": "text", "text": "What should the fox do?"}
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
 
 
 @pytest.fixture

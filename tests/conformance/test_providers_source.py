@@ -1,7 +1,6 @@
 """Source images: what is fetched, from where, and what each refusal says."""
 
 import gzip
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,12 +9,6 @@ from superstoryboard.domain.media import MediaType
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.source_steps import OBJECT, failure, fetcher, is_loopback, picture
-
-
-@pytest.fixture
-async def storage() -> AsyncIterator[Stub]:
-    async with serve() as stub:
-        yield stub
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])

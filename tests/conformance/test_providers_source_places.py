@@ -1,7 +1,7 @@
 """Where source images may come from."""
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,6 @@ from superstoryboard.providers.addresses import Address, is_public
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, contexts, serve
 from tests.conformance.source_steps import failure, fetcher, is_loopback, picture
-
-
-@pytest.fixture
-async def storage() -> AsyncIterator[Stub]:
-    async with serve() as stub:
-        yield stub
 
 
 @pytest.mark.parametrize(

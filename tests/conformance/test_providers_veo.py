@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +28,6 @@ from tests.emulators.google_fixture import (
     report,
     script,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
-
-
-@pytest.fixture
-async def veo(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterator[VeoGemini]:
-    del client
-    adapter = VeoGemini(api_key=KEY, base_url=emulator.url)
-    yield adapter
-    await adapter.aclose()
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
-
-
-@pytest.fixture
-async def stubbed(stub: Stub) -> AsyncIterator[VeoGemini]:
-    adapter = VeoGemini(api_key=KEY, base_url=stub.url)
-    yield adapter
-    await adapter.aclose()
 
 
 async def test_from_prompt_to_film(veo: VeoGemini, client: httpx.Client, tmp_path: Path) -> None:

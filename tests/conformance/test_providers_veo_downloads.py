@@ -1,9 +1,7 @@
 """VeoGemini's downloads: which host is asked, and what is kept."""
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
@@ -12,43 +10,7 @@ from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.veo_steps import MAX_BYTES, facts
 from tests.emulators.google_fixture import (
     KEY,
-    GoogleEmulator,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
-
-
-@pytest.fixture
-async def veo(emulator: GoogleEmulator, client: httpx.Client) -> AsyncIterator[VeoGemini]:
-    del client
-    adapter = VeoGemini(api_key=KEY, base_url=emulator.url)
-    yield adapter
-    await adapter.aclose()
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
-
-
-@pytest.fixture
-async def stubbed(stub: Stub) -> AsyncIterator[VeoGemini]:
-    adapter = VeoGemini(api_key=KEY, base_url=stub.url)
-    yield adapter
-    await adapter.aclose()
-
 
 GOOGLE_URI = "https://generativelanguage.googleapis.com/v1beta/files/abc123:download?alt=media"
 

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import tracemalloc
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,9 @@ SUBMIT = f"/v1beta1/{PARENT}/veo-3.1-generate-001:predictLongRunning"
 CALL = Call(model="veo-3.1-generate-001", prompt="a fox", aspect_ratio="16:9", duration_seconds=8, resolution="4k")
 
 
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        running.answers[SUBMIT] = Answer(body=encoded({"name": VERTEX_NAME}))
-        yield running
+@pytest.fixture(autouse=True)
+def submits_are_accepted(stub: Stub) -> None:
+    stub.answers[SUBMIT] = Answer(body=encoded({"name": VERTEX_NAME}))
 
 
 def in_project(stub: Stub, login: GoogleLogin | None = None) -> VeoVertex:

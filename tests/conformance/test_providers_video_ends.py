@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,9 @@ import pytest
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
 from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.routes import OperationDone, OperationRoute, OperationRunning
-from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.http_stub import Answer, Stub
 from tests.conformance.video_routes import FILE_URI, ROUTES, VideoRoute, encoded
 from tests.conformance.video_steps import MAX_BYTES, VIDEO, error_body, facts, failure, names
-
-
-@pytest.fixture(params=ROUTES, ids=lambda route: route.name)
-def route(request: pytest.FixtureRequest) -> VideoRoute:
-    found: VideoRoute = request.param
-    return found
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
-
-
-@pytest.fixture
-async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[OperationRoute]:
-    made = route.make(stub.url, Timeouts())
-    yield made
-    await made.aclose()
 
 
 @pytest.mark.parametrize(

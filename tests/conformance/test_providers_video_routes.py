@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 import warnings
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +21,6 @@ from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.conformance.video_steps import IMAGE, MAX_BYTES, VIDEO, call, error_body, facts, failure, names
-
-
-@pytest.fixture(params=ROUTES, ids=lambda route: route.name)
-def route(request: pytest.FixtureRequest) -> VideoRoute:
-    found: VideoRoute = request.param
-    return found
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
-
-
-@pytest.fixture
-async def provider(route: VideoRoute, stub: Stub) -> AsyncIterator[OperationRoute]:
-    made = route.make(stub.url, Timeouts())
-    yield made
-    await made.aclose()
 
 
 async def test_from_prompt_to_film_by_another_object(

@@ -1,23 +1,16 @@
 """What Storage, or whoever stands before it, may answer: each body becomes a StorageError."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.storage.objects import ObjectStore
-from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.http_stub import Answer, Stub
 
 OBJECT = "/storage/v1/object/bucket/a.png"
 INFO = "/storage/v1/object/info/bucket/a.png"
 NESTED = b'{"a":' * 5000 + b"1" + b"}" * 5000
-
-
-@pytest.fixture
-async def storage() -> AsyncIterator[Stub]:
-    async with serve() as stub:
-        yield stub
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,13 @@ def running_pipeline(
 
 
 @pytest.fixture(scope="module")
+def running(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Everything running, without RabbitMQ; one database for a module."""
+    with pipeline(module_database_url, tmp_path_factory.mktemp("pipeline")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A pipeline for a module whose services can be shut out of the database."""
     with ExitStack() as stack:

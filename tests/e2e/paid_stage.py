@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ import psycopg
 from superstoryboard.process.checkpoints import VARIABLE
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import Pipeline
-from tests.emulators.google_fixture import wait_for
+from tests.waiting import wait_for
 
 WAIT_SECONDS = 90.0
 
@@ -63,7 +61,7 @@ class Stage:
         self.admin.execute(f"alter system set default_transaction_read_only = {value}")
         self.admin.execute("select pg_reload_conf()")
         # The server tells its sessions when it comes to it; those that are new say whether it did.
-        until(lambda: self._new_sessions_say(value))
+        wait_for(lambda: self._new_sessions_say(value))
 
     def _new_sessions_say(self, value: str) -> bool:
         with psycopg.connect(self.running.database_url) as fresh:
@@ -81,16 +79,6 @@ class Stage:
     def unstaged(self) -> None:
         """Take all scripted answers of Storage back."""
         httpx.post(f"{self.running.storage_url}/_emulator/reset").raise_for_status()
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Ask again and again until it is true."""
-    pause = threading.Event()
-    for _ in range(int(WAIT_SECONDS / 0.05)):
-        if true():
-            return
-        pause.wait(0.05)
-    raise AssertionError("it never became true")
 
 
 def logged(running: Pipeline, service: str, event: str, start: int = 0) -> bool:

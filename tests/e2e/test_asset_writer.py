@@ -10,7 +10,6 @@ import httpx
 import psycopg
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.storage.buckets import ensure_buckets
@@ -18,7 +17,6 @@ from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
-from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import KV, Pipeline, pipeline
 from tests.e2e.stager import Stager, encoded
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET
@@ -28,12 +26,10 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
-    admin(postgres, f"create database writing template {TEMPLATE}")
+def running(module_database_url: str, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("writing")
-    with pipeline(postgres.url_of("writing"), folder, amqp_url, start=("ingest",)) as started:
+    with pipeline(module_database_url, folder, amqp_url, start=("ingest",)) as started:
         yield started
-    admin(postgres, "drop database writing with (force)")
 
 
 @pytest.fixture

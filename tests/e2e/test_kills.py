@@ -2,57 +2,39 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 
-from devstack.stack.postgres import Postgres
-from superstoryboard.process.checkpoints import VARIABLE
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
-from tests.conftest import TEMPLATE, admin
+from tests.e2e.kill_steps import check_once, kill_at
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.running import ALICE
-
-WAIT_SECONDS = 90.0
+from tests.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
-    admin(postgres, f"create database kills template {TEMPLATE}")
-    with pipeline(postgres.url_of("kills"), tmp_path_factory.mktemp("kills"), amqp_url) as started:
+def running(module_database_url: str, tmp_path_factory: pytest.TempPathFactory, amqp_url: str) -> Iterator[Pipeline]:
+    with pipeline(module_database_url, tmp_path_factory.mktemp("kills"), amqp_url) as started:
         yield started
-    admin(postgres, "drop database kills with (force)")
 
 
-def stopped_at(file: Path) -> None:
-    """Wait until a process stands at its step."""
-    pause = threading.Event()
-    for _ in range(int(WAIT_SECONDS / 0.02)):
-        if file.exists():
-            return
-        pause.wait(0.02)
-    raise AssertionError(f"no process came to {file.name}")
-
-
-def kill_at(running: Pipeline, service: str, step: str, folder: Path, act: Callable[[], None]) -> None:
-    """Restart a service so that it stops at the step, act, kill it there, and start it as usual again."""
-    file = folder / step
-    process = running.services[service]
-    process.stop()
-    process.start(**{VARIABLE: f"{step}:{file}"})
-    process.wait_serving()
-    act()
-    stopped_at(file)
-    process.kill()
-    process.start()
-    process.wait_serving()
+def survives(running: Pipeline, kind: str, service: str, step: str, folder: Path) -> None:
+    """A job of that kind during which a service is killed at a step succeeds, and is paid for once."""
+    board = f"{kind}-{service}-{step}"
+    running.put(f"scene:{board}:s1", {"id": "s1"})
+    before = running.accepted()[kind]
+    create = running.image if kind == "image" else running.video
+    jobs: list[job_pb2.Job] = []
+    kill_at(running, service, step, folder, lambda: jobs.append(create(board, scene_id="s1")))
+    (made,) = running.succeeded(*jobs)
+    check_once(running, made, kind, before)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +49,7 @@ def kill_at(running: Pipeline, service: str, step: str, folder: Path, act: Calla
     ],
 )
 def test_an_image_survives(running: Pipeline, service: str, step: str, tmp_path: Path) -> None:
-    board = f"{service}-{step}"
-    running.put(f"scene:{board}:s1", {"id": "s1"})
-    before = running.accepted()["image"]
-    jobs: list[job_pb2.Job] = []
-    kill_at(running, service, step, tmp_path, lambda: jobs.append(running.image(board, scene_id="s1")))
-    (made,) = running.succeeded(*jobs)
-    check_once(running, made, "image", before)
+    survives(running, "image", service, step, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -88,32 +64,7 @@ def test_an_image_survives(running: Pipeline, service: str, step: str, tmp_path:
     ],
 )
 def test_a_video_survives(running: Pipeline, service: str, step: str, tmp_path: Path) -> None:
-    board = f"video-{service}-{step}"
-    running.put(f"scene:{board}:s1", {"id": "s1"})
-    before = running.accepted()["video"]
-    jobs: list[job_pb2.Job] = []
-    kill_at(running, service, step, tmp_path, lambda: jobs.append(running.video(board, scene_id="s1")))
-    (made,) = running.succeeded(*jobs)
-    check_once(running, made, "video", before)
-
-
-def check_once(running: Pipeline, made: job_pb2.Job, kind: str, before: int) -> None:
-    assert running.accepted()[kind] == before + 1, "paid calls = assets"
-    assert (
-        running.kv(f"scene:{made.image.storyboard_id or made.video.storyboard_id}:s1")[f"{kind}Url"] == made.asset.url
-    )
-    assert len(running.fetch(made)) == made.asset.size_bytes
-    calls = running.sql.execute(
-        "select state, paid from superstoryboard.provider_calls where job_id = %s", (made.id,)
-    ).fetchall()
-    assert calls == [("SETTLED", True)]
-    queue = f"{kind}_generation_queue"
-    counts = running.sql.execute(
-        f"select (select count(*) from pgmq.q_{queue} where msg_id = %(id)s),"
-        f" (select count(*) from pgmq.a_{queue} where msg_id = %(id)s)",
-        {"id": made.msg_id},
-    ).fetchone()
-    assert counts == (0, 1)
+    survives(running, "video", service, step, tmp_path)
 
 
 def test_a_video_whose_submit_was_cut_is_shown_and_not_paid_again(running: Pipeline, tmp_path: Path) -> None:

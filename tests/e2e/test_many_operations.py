@@ -18,10 +18,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from devstack.emulators.google.operations import Operation
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
-from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.emulators.google_fixture import VIDEO_MODEL, GoogleEmulator, report
 from tests.running import ALICE, OWN_CONNECTION, Service
@@ -36,11 +34,9 @@ pytestmark = pytest.mark.timeout(420)
 
 
 @pytest.fixture
-def running(postgres: Postgres, tmp_path: Path) -> Iterator[Pipeline]:
-    admin(postgres, f"create database many template {TEMPLATE}")
-    with pipeline(postgres.url_of("many"), tmp_path / "pipeline", start=("ingest", "asset_writer")) as started:
+def running(database_url: str, tmp_path: Path) -> Iterator[Pipeline]:
+    with pipeline(database_url, tmp_path / "pipeline", start=("ingest", "asset_writer")) as started:
         yield started
-    admin(postgres, "drop database many with (force)")
 
 
 def operation(number: int) -> Operation:

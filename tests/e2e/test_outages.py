@@ -22,9 +22,9 @@ from superstoryboard.broker.artifacts import DEAD_QUEUE, READY_QUEUE
 from superstoryboard.db.migrate import migrate
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import KV, NAMES, Pipeline, pipeline
-from tests.emulators.google_fixture import wait_for
 from tests.emulators.storage_fixture import start_emulator, stop_emulator
 from tests.running import Service
+from tests.waiting import wait_for
 
 MAX_LINES = 60
 """More than this in one log, for a few seconds and a few jobs, would be a loop that does not wait."""
@@ -57,7 +57,7 @@ class Log:
         return sum(line["event"] == event for line in self.lines())
 
     def wait(self, event: str) -> None:
-        wait_for(lambda: {"count": self.count(event)}, lambda found: found["count"] > 0)
+        wait_for(lambda: self.count(event), what=event)
 
 
 @dataclass

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from superstoryboard.v1 import job_pb2
-from tests.e2e.paid_stage import Stage, logged, stop_at, until
-from tests.e2e.test_kills import stopped_at
+from tests.e2e.kill_steps import stopped_at
+from tests.e2e.paid_stage import Stage, logged, stop_at
+from tests.e2e.pipeline import Pipeline
+from tests.waiting import wait_for
 
 REFUSALS = {
     413: {"statusCode": "413", "error": "Payload too large", "message": "The object exceeded the maximum size"},
@@ -24,15 +25,19 @@ HTTP_STATUS = 400
 pytestmark = pytest.mark.timeout(180)
 
 
+def refuse_upload(running: Pipeline, job: job_pb2.Job, status: int, *, times: int) -> None:
+    """Staging refuses the next uploads of a job."""
+    entry = {"on": "upload", "path_contains": job.id, "status": HTTP_STATUS, "body": REFUSALS[status], "times": times}
+    running.script_storage(entry)
+
+
 @pytest.mark.parametrize("status", [413, 415])
 def test_an_image_that_staging_refuses_for_good_is_paid_once_and_kept(
     stage: Stage, before: dict[str, int], status: int
 ) -> None:
     running = stage.running
     (job,) = stage.held("image")
-    running.script_storage(
-        {"on": "upload", "path_contains": job.id, "status": HTTP_STATUS, "body": REFUSALS[status], "times": 1}
-    )
+    refuse_upload(running, job, status, times=1)
     stage.release()
     (made,) = running.succeeded(job)
     assert (made.attempt, stage.accepted_since(before)) == (1, (1, 0))
@@ -44,9 +49,7 @@ def test_an_image_that_staging_goes_on_refusing_is_a_dead_letter_paid_once(
 ) -> None:
     running = stage.running
     (job,) = stage.held("image")
-    running.script_storage(
-        {"on": "upload", "path_contains": job.id, "status": HTTP_STATUS, "body": REFUSALS[status], "times": 100}
-    )
+    refuse_upload(running, job, status, times=100)
     stage.release()
     (dead,) = running.finished(job)
     assert dead.state == job_pb2.JOB_STATE_DEAD_LETTERED
@@ -71,12 +74,12 @@ def test_nothing_is_paid_while_staging_refuses_everything(stage: Stage, before: 
     )
     start = running.services["image_worker"].log.stat().st_size
     stage.release()
-    until(lambda: logged(running, "image_worker", "No jobs are claimed: staging cannot be used", start))
+    wait_for(lambda: logged(running, "image_worker", "No jobs are claimed: staging cannot be used", start))
     waiting = running.get(job.id)
     assert (waiting.state, waiting.error.code) == (job_pb2.JOB_STATE_RUNNING, "STORAGE_CONFIG")
     others = [running.image("waits") for _ in range(3)]
     start = running.services["image_worker"].log.stat().st_size  # a proof after these were asked for
-    until(lambda: logged(running, "image_worker", "No jobs are claimed: staging cannot be used", start))
+    wait_for(lambda: logged(running, "image_worker", "No jobs are claimed: staging cannot be used", start))
     assert stage.accepted_since(before) == (1, 0)
     stage.unstaged()
     made = running.succeeded(job, *others)
@@ -94,10 +97,13 @@ def test_answers_that_come_while_the_database_is_away_are_staged_at_once_and_han
     jobs = stage.held("image", 4)
     stage.shut_out()
     stage.release(4)
-    until(lambda: all(stage.objects(job) == 1 for job in jobs))
-    leases = "select 1 from superstoryboard.jobs where id = any (%s) and state = 'RUNNING' having count(*) = 4"
-    assert stage.admin.execute(leases, ([job.id for job in jobs],)).fetchone() is not None
-    threading.Event().wait(4)  # longer than the lease, so that the other worker may claim them first
+    wait_for(lambda: all(stage.objects(job) == 1 for job in jobs))
+    ids = [job.id for job in jobs]
+    held = "select 1 from superstoryboard.jobs where id = any (%s) and state = 'RUNNING' having count(*) = 4"
+    assert stage.admin.execute(held, (ids,)).fetchone() is not None
+    # From then on the other worker may claim them first.
+    over = "select count(*) = 4 from superstoryboard.turns where job = any (%s) and lease_until < clock_timestamp()"
+    wait_for(lambda: stage.admin.execute(over, (ids,)).fetchone() == (True,), what="the end of the leases")
     stage.let_in()
     running.succeeded(*jobs)
     assert stage.accepted_since(before) == (4, 0)

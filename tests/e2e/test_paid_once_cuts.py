@@ -9,10 +9,11 @@ import pytest
 
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
-from tests.e2e.paid_stage import KEPT_WAITING, Stage, logged, stop_at, until
-from tests.e2e.test_kills import stopped_at
+from tests.e2e.kill_steps import stopped_at
+from tests.e2e.paid_stage import KEPT_WAITING, Stage, logged, stop_at
 from tests.emulators.storage_fixture import start_emulator, stop_emulator
 from tests.running import ALICE
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -27,9 +28,9 @@ def test_a_worker_killed_with_bytes_in_hand_while_storage_is_away_pays_nothing_m
     assert stop_emulator(old) == 0
     start = worker.log.stat().st_size
     stage.release()
-    until(lambda: logged(running, "image_worker", KEPT_WAITING, start))
+    wait_for(lambda: logged(running, "image_worker", KEPT_WAITING, start))
     settled = "select 1 from superstoryboard.provider_calls where job_id = %s and state = 'SETTLED' and paid"
-    until(lambda: stage.admin.execute(settled, (job.id,)).fetchone() is not None)
+    wait_for(lambda: stage.admin.execute(settled, (job.id,)).fetchone() is not None)
     for _ in range(2):
         worker.kill()
         worker.start()
@@ -69,7 +70,7 @@ def test_a_stop_in_a_slow_call_waits_for_its_answer(
     start = worker.log.stat().st_size
     (job,) = stage.held(kind)
     worker.terminate()
-    until(lambda: logged(running, service, "Draining", start))
+    wait_for(lambda: logged(running, service, "Draining", start))
     stage.release()
     assert worker.wait_end() == 0
     assert not logged(running, service, "Asked to stop", start), "the drain leaves it its time"
@@ -86,7 +87,7 @@ def test_a_name_that_meets_a_read_only_database_is_kept(stage: Stage, before: di
     (job,) = stage.held("video")
     stage.read_only("on")
     stage.release()
-    until(lambda: logged(running, "video_worker", "Operation accepted", start))
+    wait_for(lambda: logged(running, "video_worker", "Operation accepted", start))
     named = "select operation_name from superstoryboard.provider_calls where job_id = %s"
     assert stage.admin.execute(named, (job.id,)).fetchone() == (None,)
     stage.read_only("off")
@@ -101,7 +102,7 @@ def test_a_name_that_meets_a_locked_job_is_kept_at_once(stage: Stage, before: di
     with psycopg.connect(running.database_url) as stranger:
         stranger.execute("select from superstoryboard.jobs where id = %s for update", (job.id,))
         stage.release()
-        until(lambda: stage.admin.execute(named, (job.id,)).fetchone() is not None)
+        wait_for(lambda: stage.admin.execute(named, (job.id,)).fetchone() is not None)
     running.succeeded(job)
     assert stage.accepted_since(before) == (0, 1)
 
@@ -111,9 +112,9 @@ def test_an_owner_who_cancels_and_retries_in_flight_pays_once(stage: Stage, befo
     (job,) = stage.held("image")
     running.stub.CancelJob(api.CancelJobRequest(job_id=job.id), metadata=ALICE)
     stage.release()
-    until(lambda: stage.objects(job) == 1)
+    wait_for(lambda: stage.objects(job) == 1)
     kept = "select 1 from superstoryboard.artifacts where job_id = %s and state = 'STAGED'"
-    until(lambda: stage.admin.execute(kept, (job.id,)).fetchone() is not None)
+    wait_for(lambda: stage.admin.execute(kept, (job.id,)).fetchone() is not None)
     assert running.get(job.id).state == job_pb2.JOB_STATE_CANCELLED
     running.stub.RetryJob(api.RetryJobRequest(job_id=job.id), metadata=ALICE)
     running.succeeded(job)

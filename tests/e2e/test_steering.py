@@ -8,25 +8,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
-from tests.conftest import TEMPLATE, admin
-from tests.e2e.pipeline import Pipeline, pipeline
-from tests.e2e.test_kills import kill_at
+from tests.e2e.kill_steps import kill_at
+from tests.e2e.pipeline import Pipeline
 from tests.running import ALICE, SERVICE
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    admin(postgres, f"create database steered template {TEMPLATE}")
-    with pipeline(postgres.url_of("steered"), tmp_path_factory.mktemp("steered")) as started:
-        yield started
-    admin(postgres, "drop database steered with (force)")
 
 
 @pytest.fixture

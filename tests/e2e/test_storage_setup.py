@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import job_pb2
-from tests.conftest import TEMPLATE, admin
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.emulators.storage_fixture import SECRET_KEY
 
@@ -19,13 +17,11 @@ HEADERS = {"apikey": SECRET_KEY}
 
 
 @pytest.fixture(scope="module")
-def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    admin(postgres, f"create database setup template {TEMPLATE}")
+def running(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     signed = {"IMAGES_URL": "signed", "SIGNED_URL_SECONDS": "120", "SUPABASE_PUBLIC_URL": ""}
     folder = tmp_path_factory.mktemp("setup")
-    with pipeline(postgres.url_of("setup"), folder, asset_writer=signed) as started:
+    with pipeline(module_database_url, folder, asset_writer=signed) as started:
         yield started
-    admin(postgres, "drop database setup with (force)")
 
 
 def expiry(text: str) -> datetime:

@@ -12,9 +12,9 @@ import pytest
 from superstoryboard.domain.traces import trace_id
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
-from tests.e2e.paid_stage import until
 from tests.e2e.pipeline import Pipeline, pipeline
 from tests.running import ALICE
+from tests.waiting import wait_for
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -40,7 +40,7 @@ def lines(folder: Path, service: str, job: job_pb2.Job) -> list[dict[str, Any]]:
 
 def written(folder: Path, job: job_pb2.Job) -> list[dict[str, Any]]:
     """What the asset_writer logged of a job to its end, which comes after the job's own."""
-    until(lambda: "Asset written" in {line["event"] for line in lines(folder, "asset_writer", job)})
+    wait_for(lambda: "Asset written" in {line["event"] for line in lines(folder, "asset_writer", job)})
     return lines(folder, "asset_writer", job)
 
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import job_pb2
-from tests.conftest import TEMPLATE, admin
-from tests.e2e.pipeline import Pipeline, pipeline
-from tests.e2e.test_kills import check_once, kill_at
+from tests.e2e.kill_steps import check_once, kill_at
+from tests.e2e.pipeline import Pipeline
 from tests.emulators.google_fixture import OMNI_MODEL, VERTEX_MODEL, VIDEO_MODEL, Film
 
 MODELS = {"interactions": OMNI_MODEL, "veo_vertex": VERTEX_MODEL, "veo_gemini": VIDEO_MODEL}
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def running(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    admin(postgres, f"create database routes template {TEMPLATE}")
-    with pipeline(postgres.url_of("routes"), tmp_path_factory.mktemp("routes")) as started:
-        yield started
-    admin(postgres, "drop database routes with (force)")
 
 
 def route_of(running: Pipeline, job: job_pb2.Job) -> str:

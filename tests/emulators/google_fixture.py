@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 import av
 import httpx
 from PIL import Image, ImageChops, ImageStat
+
+from tests.waiting import wait_for
 
 KEY = "emulator-key"
 IMAGE_MODEL = "gemini-nano-banana-2.1"
@@ -138,16 +139,6 @@ def await_interaction(client: httpx.Client, name: str) -> Json:
 def await_operation(client: httpx.Client, name: str) -> Json:
     """Poll the operation until it has ended."""
     return wait_for(lambda: client.get(f"/v1beta/{name}").raise_for_status().json(), lambda body: "done" in body)
-
-
-def wait_for(read: Callable[[], Json], enough: Callable[[Json], bool]) -> Json:
-    """Read again and again until it is enough."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    pause = threading.Event()
-    while not enough(value := read()):
-        assert time.monotonic() < deadline, value
-        pause.wait(0.05)
-    return value
 
 
 def download(client: httpx.Client, operation: Json) -> bytes:

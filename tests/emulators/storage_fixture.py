@@ -6,7 +6,6 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import httpx
+
+from tests.waiting import wait_for
 
 SECRET_KEY = "emulator-secret-key"
 STAGING_KEY = "emulator-staging-key"
@@ -55,10 +56,8 @@ def start_emulator(database_url: str, state_dir: Path, *extra: str) -> RunningEm
 
 def wait_healthy(emulator: RunningEmulator) -> None:
     """Wait until its database answers: a machine with other work may take seconds to open the first connection."""
-    deadline = time.monotonic() + START_SECONDS
     with httpx.Client(base_url=emulator.url, timeout=START_SECONDS, trust_env=False) as client:
-        while not (answer := client.get("/health")).is_success:
-            assert time.monotonic() < deadline, answer.text
+        wait_for(lambda: client.get("/health"), lambda answer: answer.is_success, seconds=START_SECONDS)
 
 
 def stop_emulator(emulator: RunningEmulator) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from devstack.stack.postgres import StopMode
 from services.video_worker.search import LOOKS
-from tests.emulators.google_fixture import VIDEO_MODEL
+from tests.emulators.google_fixture import OMNI_MODEL, VIDEO_MODEL
 from tests.emulators.storage_fixture import STAGING_BUCKET
 from tests.faults import answers, people, strikes
 from tests.faults.answers import google, google_gives, storage, storage_gives
@@ -187,6 +187,7 @@ GOOGLE = [
         evidence=google_gives("submit", None),
         dead=UNKNOWN,
         most_dead=1,
+        video_model=OMNI_MODEL,
     ),
     Row(
         "Google breaks off a submit of Veo after it accepted",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from superstoryboard.process.checkpoints import VARIABLE
 from tests.e2e.pipeline import KV, Pipeline, pipeline
 from tests.faults.proxy import LossyProxy, lossy_proxy
 from tests.running import Service
+from tests.waiting import wait_for
 
 LEASE_SECONDS = 5
 LOOK_FOR_LEASES_SECONDS = 6.0
@@ -48,7 +48,6 @@ WORKER = STORAGE | {
 }
 QUEUES = ("image_generation_queue", "video_generation_queue")
 STEP_SECONDS = 120.0
-LOOK_SECONDS = 0.01
 FOUND_NAMES = "superstoryboard_lost_names_total"
 ENDED = "('SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED')"
 
@@ -105,10 +104,7 @@ class World:
 
     def wait_until(self, holds: Callable[[], bool], what: str, seconds: float = STEP_SECONDS) -> None:
         """Wait until something holds."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < deadline, f"never came: {what}"
-            self.wait(LOOK_SECONDS)
+        wait_for(holds, what=what, seconds=seconds)
 
     def jobs(self, where: str = "true", kind: str = "") -> int:
         """Jobs of the row, of one kind or all, for which a condition holds."""

@@ -12,7 +12,13 @@ from grpc_status import rpc_status
 
 from superstoryboard.v1 import job_pb2
 
-OPTIONS = [("grpc.max_send_message_length", 64 * 1024 * 1024), ("grpc.max_receive_message_length", 64 * 1024 * 1024)]
+LIMITS = {"GRPC_CALLS_PER_TOKEN": "16", "WATCHES_PER_OWNER": "3"}
+
+UNLIMITED = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
 
 def image(**changes: Any) -> job_pb2.ImageGeneration:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
 
 import aio_pika
@@ -24,6 +23,7 @@ from superstoryboard.telemetry.feed_metrics import FeedMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics
 from superstoryboard.v1.job_pb2 import JobEvent
 from tests.integration.helpers import accept
+from tests.waiting import awaited
 
 WAIT_SECONDS = 60.0
 
@@ -94,7 +94,7 @@ async def consuming(url: str, backend: Backend, key: str = "#") -> AsyncIterator
         opened.append(connection)
         return opened
 
-    await eventually(open_one)
+    await awaited(open_one)
     yield backend
     for connection in opened:
         await connection.close()
@@ -125,16 +125,7 @@ async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10
 async def begun(database: Database) -> None:
     """Wait until the feed has its row: what happens from now on is published."""
     looks = "select name from superstoryboard.event_feeds where holder is not null"
-    await eventually(lambda: database.fetch(looks))
-
-
-async def eventually(look: Callable[[], Awaitable[list[Any]]]) -> None:
-    """Look again and again until there is something."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        found: list[Any] = []
-        while not found:
-            found = await look()
-            await asyncio.sleep(0.02)
+    await awaited(lambda: database.fetch(looks))
 
 
 async def write(database: Database, jobs: int) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Refusal, Steering, Way
@@ -16,7 +17,9 @@ from tests.integration.helpers import (
     accept,
     claim_one,
     expire_lease,
+    image_queue,
     intend,
+    stage,
     video_queue,
 )
 
@@ -84,3 +87,13 @@ async def film(database: Database) -> tuple[ClaimedJob, int]:
     assert call is not None
     await Ledger(database).accept(call, "op")
     return job, call
+
+
+async def buried_image(database: Database) -> tuple[UUID, UUID]:
+    """A dead letter whose image was paid for and staged, and its artifact, which Storage refused."""
+    job_id = await accept(database)
+    job = await claim_one(image_queue(database))
+    await intend(database, job)
+    artifact = await stage(database, job)
+    assert await Artifacts(database).bury(artifact, BROKEN) == "DEAD_LETTERED"
+    return job_id, artifact

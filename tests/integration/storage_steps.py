@@ -18,6 +18,8 @@ PNG = b"\x89PNG not really"
 
 MAX_BYTES = 64_000_000
 
+GLOBAL_LIMIT = 52_428_800
+
 
 async def script(control: httpx.AsyncClient, **entry: Any) -> None:
     assert (await control.post("/script", json=entry)).status_code == 200

@@ -21,8 +21,9 @@ from superstoryboard.worker.loop import Limits, Worker
 from tests.conformance.http_stub import Answer, serve
 from tests.emulators.google_fixture import IMAGE_MODEL, KEY, VIDEO_MODEL, GoogleEmulator, report, script
 from tests.integration.helpers import accept, claim_one, expire_lease, image_queue, video_queue
-from tests.integration.test_video_routes import GEMINI, routes_with
+from tests.integration.route_steps import GEMINI, routes_with
 from tests.integration.workers import BUCKET, image_worker, video_worker
+from tests.waiting import awaited
 
 NO_DRAIN = Limits(concurrency=1, lease_seconds=60, drain_seconds=0, retry_delay_seconds=30)
 PUT_OFF = "Stop requested during a paid call; the call continues to its end"
@@ -61,8 +62,7 @@ async def in_flight(worker: Worker, on: str, google: httpx.Client) -> asyncio.Ta
     """One attempt, whose paid call Google has accepted and does not answer."""
     script(google, {"on": on, "hold": True})
     processing = asyncio.create_task(worker.process(1, force=False))
-    while not (await asyncio.to_thread(report, google))["held"]:
-        assert not processing.done(), "the call is sent"
+    await awaited(lambda: asyncio.to_thread(report, google), lambda told: bool(told["held"]), beside=processing)
     return processing
 
 

@@ -22,9 +22,9 @@ from devstack.stack.postgres import Postgres
 from devstack.stack.rabbitmq import RabbitMQ
 from superstoryboard.db.database import Database
 from tests.conftest import TEMPLATE, admin
-from tests.emulators.google_fixture import wait_for
 from tests.integration.pushes import WAIT_SECONDS, Backend, assert_in_order, begun, consuming, log_of, publishing, write
 from tests.running import Service, base_env
+from tests.waiting import wait_for
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "consume_events.py"
 
@@ -47,7 +47,7 @@ class World:
         return row[0] if row else None
 
     def wait_holder(self, wanted: Callable[[UUID | None], bool]) -> UUID | None:
-        return wait_for(lambda: {"holder": self.holder()}, lambda found: wanted(found["holder"]))["holder"]  # type: ignore[no-any-return]
+        return wait_for(self.holder, wanted)
 
 
 @pytest.fixture

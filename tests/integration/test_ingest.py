@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -13,89 +13,50 @@ import psycopg
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, queue_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
-from tests.conftest import TEMPLATE, admin
-from tests.integration.ingest_calls import OPTIONS, image, reason, refused, video, violations
-from tests.running import ALICE, BOB, SERVICE, Metadata, bearer, running, token
+from tests.integration.ingest_calls import image, reason, refused, video, violations
+from tests.running import ALICE, BOB, SERVICE, Metadata, bearer, token
 
 
-@pytest.fixture(scope="module")
-def ingest_database(postgres: Postgres) -> Iterator[str]:
-    admin(postgres, f"create database ingest template {TEMPLATE}")
-    yield postgres.url_of("ingest")
-    admin(postgres, "drop database ingest with (force)")
-
-
-@pytest.fixture(scope="module")
-def channel(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database}
-    log = tmp_path_factory.mktemp("ingest") / "log"
-    with running("ingest", settings, log) as service, grpc.insecure_channel(service.address, OPTIONS) as opened:
-        yield opened
-
-
-@pytest.fixture
-def stub(channel: grpc.Channel) -> GenerationServiceStub:
-    return GenerationServiceStub(channel)
-
-
-@pytest.fixture
-def rows(ingest_database: str) -> Iterator[Callable[[], tuple[int, int]]]:
-    """Counts of jobs and queue messages."""
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
-
-        def count() -> tuple[int, int]:
-            found = connection.execute(
-                "select (select count(*) from superstoryboard.jobs),"
-                " (select count(*) from pgmq.q_image_generation_queue)"
-                " + (select count(*) from pgmq.q_video_generation_queue)"
-            ).fetchone()
-            assert found is not None
-            return found[0], found[1]
-
-        yield count
-
-
-def test_an_image_job_is_accepted_with_everything_frozen(stub: GenerationServiceStub) -> None:
+def test_an_image_job_is_accepted_with_everything_frozen(generation: GenerationServiceStub) -> None:
     request = api.CreateImageJobRequest(image=image(), labels={"team": "story"})
-    job = stub.CreateImageJob(request, metadata=ALICE).job
+    job = generation.CreateImageJob(request, metadata=ALICE).job
     assert (job.state, job.attempt, job.max_attempts) == (job_pb2.JOB_STATE_QUEUED, 0, 3)
     assert (job.queue, job.provider, dict(job.labels)) == ("image_generation_queue", "google", {"team": "story"})
     assert (job.image.aspect_ratio, job.image.model) == ("16:9", job.model)
     assert job.msg_id > 0
-    assert stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=ALICE).job == job
+    assert generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=ALICE).job == job
 
 
-def test_a_video_job_gets_its_defaults(stub: GenerationServiceStub) -> None:
-    job = stub.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job
+def test_a_video_job_gets_its_defaults(generation: GenerationServiceStub) -> None:
+    job = generation.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job
     assert (job.video.aspect_ratio, job.video.duration_seconds, job.video.resolution) == ("16:9", "8", "720p")
 
 
 def test_the_same_request_id_gives_the_same_job_also_a_hundred_times_at_once(
-    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]]
+    generation: GenerationServiceStub, rows: Callable[[], tuple[int, int]]
 ) -> None:
     before = rows()
     request = api.CreateImageJobRequest(image=image(), request_id="hundred")
     with ThreadPoolExecutor(20) as pool:
-        jobs = list(pool.map(lambda _: stub.CreateImageJob(request, metadata=ALICE).job.id, range(100)))
+        jobs = list(pool.map(lambda _: generation.CreateImageJob(request, metadata=ALICE).job.id, range(100)))
     assert len(set(jobs)) == 1
     assert rows() == (before[0] + 1, before[1] + 1)
 
 
-def test_the_same_request_id_with_another_payload_is_refused(stub: GenerationServiceStub) -> None:
-    stub.CreateImageJob(api.CreateImageJobRequest(image=image(), request_id="once"), metadata=ALICE)
+def test_the_same_request_id_with_another_payload_is_refused(generation: GenerationServiceStub) -> None:
+    generation.CreateImageJob(api.CreateImageJobRequest(image=image(), request_id="once"), metadata=ALICE)
     changed = api.CreateImageJobRequest(image=image(prompt="a hare"), request_id="once")
     labelled = api.CreateImageJobRequest(image=image(), request_id="once", labels={"a": "b"})
     for request in (changed, labelled):
-        error = refused(partial(stub.CreateImageJob, request, metadata=ALICE))
+        error = refused(partial(generation.CreateImageJob, request, metadata=ALICE))
         assert (error.code(), reason(error)) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
-    assert stub.CreateImageJob(changed, metadata=BOB).job.id, "another caller's ids are his own"
+    assert generation.CreateImageJob(changed, metadata=BOB).job.id, "another caller's ids are his own"
 
 
-def test_a_batch_answers_item_by_item(stub: GenerationServiceStub) -> None:
+def test_a_batch_answers_item_by_item(generation: GenerationServiceStub) -> None:
     items = [
         api.BatchItem(image=api.CreateImageJobRequest(image=image(), request_id="b-1")),
         api.BatchItem(video=api.CreateVideoJobRequest(video=video(resolution="8k"))),
@@ -104,7 +65,7 @@ def test_a_batch_answers_item_by_item(stub: GenerationServiceStub) -> None:
         api.BatchItem(image=api.CreateImageJobRequest(image=image(), request_id="b-1")),
         api.BatchItem(image=api.CreateImageJobRequest(image=image(prompt="x"), request_id="b-1")),
     ]
-    results = stub.BatchCreateJobs(api.BatchCreateJobsRequest(items=items), metadata=ALICE).results
+    results = generation.BatchCreateJobs(api.BatchCreateJobsRequest(items=items), metadata=ALICE).results
     kinds = [result.WhichOneof("result") for result in results]
     assert kinds == ["job", "error", "error", "job", "job", "error"]
     assert results[0].job.id == results[4].job.id
@@ -114,35 +75,35 @@ def test_a_batch_answers_item_by_item(stub: GenerationServiceStub) -> None:
 
 @pytest.mark.parametrize("size", [0, 1001])
 def test_a_batch_of_a_wrong_size_is_refused_whole(
-    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]], size: int
+    generation: GenerationServiceStub, rows: Callable[[], tuple[int, int]], size: int
 ) -> None:
     before = rows()
     item = api.BatchItem(image=api.CreateImageJobRequest(image=image()))
-    error = refused(lambda: stub.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item] * size), metadata=ALICE))
+    error = refused(lambda: generation.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item] * size), metadata=ALICE))
     assert list(violations(error)) == ["items"]
     assert rows() == before
 
 
-def test_a_batch_of_a_thousand_is_accepted(stub: GenerationServiceStub) -> None:
+def test_a_batch_of_a_thousand_is_accepted(generation: GenerationServiceStub) -> None:
     item = api.BatchItem(image=api.CreateImageJobRequest(image=image()))
-    results = stub.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item] * 1000), metadata=ALICE).results
+    results = generation.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item] * 1000), metadata=ALICE).results
     assert len({result.job.id for result in results}) == 1000
 
 
-def test_jobs_of_others_do_not_exist(stub: GenerationServiceStub) -> None:
-    job = stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job
+def test_jobs_of_others_do_not_exist(generation: GenerationServiceStub) -> None:
+    job = generation.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job
     for call in (
-        lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=BOB),
-        lambda: next(iter(stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=60))),
+        lambda: generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=BOB),
+        lambda: next(iter(generation.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=60))),
     ):
         assert refused(call).code() is grpc.StatusCode.NOT_FOUND
-    assert job.id not in {found.id for found in stub.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
-    assert stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=SERVICE).job.id == job.id
+    assert job.id not in {found.id for found in generation.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
+    assert generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=SERVICE).job.id == job.id
 
 
-def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
+def test_lists_filter_and_page(generation: GenerationServiceStub) -> None:
     ids = [
-        stub.CreateImageJob(
+        generation.CreateImageJob(
             api.CreateImageJobRequest(image=image(storyboard_id="paged", scene_id=f"s{number}")), metadata=ALICE
         ).job.id
         for number in range(5)
@@ -150,7 +111,7 @@ def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
     request = api.ListJobsRequest(storyboard_id="paged", page_size=2)
     pages: list[list[str]] = []
     while True:
-        answer = stub.ListJobs(request, metadata=ALICE)
+        answer = generation.ListJobs(request, metadata=ALICE)
         pages.append([job.id for job in answer.jobs])
         if not answer.next_page_token:
             break
@@ -159,26 +120,28 @@ def test_lists_filter_and_page(stub: GenerationServiceStub) -> None:
     one = api.ListJobsRequest(
         storyboard_id="paged", scene_id="s3", kind=job_pb2.JOB_KIND_IMAGE, states=["JOB_STATE_QUEUED"]
     )
-    assert [job.id for job in stub.ListJobs(one, metadata=ALICE).jobs] == [ids[3]]
+    assert [job.id for job in generation.ListJobs(one, metadata=ALICE).jobs] == [ids[3]]
     one.kind = job_pb2.JOB_KIND_VIDEO
-    assert not stub.ListJobs(one, metadata=ALICE).jobs
-    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(page_token="nonsense"), metadata=ALICE))
+    assert not generation.ListJobs(one, metadata=ALICE).jobs
+    error = refused(lambda: generation.ListJobs(api.ListJobsRequest(page_token="nonsense"), metadata=ALICE))
     assert list(violations(error)) == ["page_token"]
 
 
-def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceStub, ingest_database: str) -> None:
-    job = stub.CreateImageJob(api.CreateImageJobRequest(image=image(storyboard_id="watched")), metadata=ALICE).job
+def test_a_watch_replays_and_ends_when_all_are_terminal(
+    generation: GenerationServiceStub, module_database_url: str
+) -> None:
+    job = generation.CreateImageJob(api.CreateImageJobRequest(image=image(storyboard_id="watched")), metadata=ALICE).job
     stream = iter(
-        stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=60)
+        generation.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], until_terminal=True), metadata=ALICE, timeout=60)
     )
     assert next(stream).event.state == job_pb2.JOB_STATE_QUEUED
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute("select pgmq.archive('image_generation_queue', %s::bigint)", (job.msg_id,))
         connection.execute("select superstoryboard.sweep()")
     events = [answer.event for answer in stream]
     assert [event.state for event in events] == [job_pb2.JOB_STATE_CANCELLED]
     request = api.WatchJobsRequest(storyboard_id="watched", until_terminal=True, after_sequence=events[0].sequence - 1)
-    again = [answer.event.sequence for answer in stub.WatchJobs(request, metadata=ALICE, timeout=60)]
+    again = [answer.event.sequence for answer in generation.WatchJobs(request, metadata=ALICE, timeout=60)]
     assert again == [events[0].sequence]
 
 
@@ -201,18 +164,18 @@ def test_a_watch_replays_and_ends_when_all_are_terminal(stub: GenerationServiceS
         ),
     ],
 )
-def test_calls_without_a_good_token_are_refused(stub: GenerationServiceStub, metadata: Metadata) -> None:
-    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=metadata))
+def test_calls_without_a_good_token_are_refused(generation: GenerationServiceStub, metadata: Metadata) -> None:
+    error = refused(lambda: generation.ListJobs(api.ListJobsRequest(), metadata=metadata))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_watch_that_resumes_before_deleted_events_is_told_where_to_go_on(
-    stub: GenerationServiceStub, ingest_database: str
+    generation: GenerationServiceStub, module_database_url: str
 ) -> None:
     image = job_pb2.ImageGeneration(storyboard_id="pruned", prompt="p")
     create = api.CreateImageJobRequest(image=image)
-    _, job, _ = (stub.CreateImageJob(create, metadata=ALICE).job for _ in range(3))
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+    _, job, _ = (generation.CreateImageJob(create, metadata=ALICE).job for _ in range(3))
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         deleted = connection.execute(
             "delete from superstoryboard.job_events where job_id = %s returning sequence", (job.id,)
         )
@@ -221,7 +184,7 @@ def test_a_watch_that_resumes_before_deleted_events_is_told_where_to_go_on(
 
     def watch(after: int) -> Any:
         request = api.WatchJobsRequest(storyboard_id="pruned", after_sequence=after)
-        return next(iter(stub.WatchJobs(request, metadata=ALICE, timeout=60)))
+        return next(iter(generation.WatchJobs(request, metadata=ALICE, timeout=60)))
 
     error = refused(lambda: watch(found[0] - 1))
     assert error.code() is grpc.StatusCode.OUT_OF_RANGE

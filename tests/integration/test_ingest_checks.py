@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
-import psycopg
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
-from tests.conftest import TEMPLATE, admin
-from tests.integration.ingest_calls import OPTIONS, image, reason, refused, video, violations
-from tests.running import ALICE, running
-
-
-@pytest.fixture(scope="module")
-def ingest_database(postgres: Postgres) -> Iterator[str]:
-    admin(postgres, f"create database ingest template {TEMPLATE}")
-    yield postgres.url_of("ingest")
-    admin(postgres, "drop database ingest with (force)")
-
-
-@pytest.fixture(scope="module")
-def channel(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[grpc.Channel]:
-    settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database}
-    log = tmp_path_factory.mktemp("ingest") / "log"
-    with running("ingest", settings, log) as service, grpc.insecure_channel(service.address, OPTIONS) as opened:
-        yield opened
-
-
-@pytest.fixture
-def stub(channel: grpc.Channel) -> GenerationServiceStub:
-    return GenerationServiceStub(channel)
-
-
-@pytest.fixture
-def rows(ingest_database: str) -> Iterator[Callable[[], tuple[int, int]]]:
-    """Counts of jobs and queue messages."""
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
-
-        def count() -> tuple[int, int]:
-            found = connection.execute(
-                "select (select count(*) from superstoryboard.jobs),"
-                " (select count(*) from pgmq.q_image_generation_queue)"
-                " + (select count(*) from pgmq.q_video_generation_queue)"
-            ).fetchone()
-            assert found is not None
-            return found[0], found[1]
-
-        yield count
-
+from tests.integration.ingest_calls import image, reason, refused, video, violations
+from tests.running import ALICE
 
 BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
     "empty prompt": ({"prompt": ""}, "image.prompt"),
@@ -76,11 +35,13 @@ BAD_IMAGES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
 def test_bad_images_are_refused_by_field_and_nothing_is_stored(
-    stub: GenerationServiceStub, rows: Callable[[], tuple[int, int]], case: str
+    generation: GenerationServiceStub, rows: Callable[[], tuple[int, int]], case: str
 ) -> None:
     changes, field = BAD_IMAGES[case]
     before = rows()
-    error = refused(lambda: stub.CreateImageJob(api.CreateImageJobRequest(image=image(**changes)), metadata=ALICE))
+    error = refused(
+        lambda: generation.CreateImageJob(api.CreateImageJobRequest(image=image(**changes)), metadata=ALICE)
+    )
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert list(violations(error)) == [field]
     assert rows() == before
@@ -96,31 +57,33 @@ def test_bad_images_are_refused_by_field_and_nothing_is_stored(
     ],
 )
 def test_bad_videos_are_refused_with_every_wrong_field(
-    stub: GenerationServiceStub, changes: dict[str, str], fields: set[str]
+    generation: GenerationServiceStub, changes: dict[str, str], fields: set[str]
 ) -> None:
-    error = refused(lambda: stub.CreateVideoJob(api.CreateVideoJobRequest(video=video(**changes)), metadata=ALICE))
+    error = refused(
+        lambda: generation.CreateVideoJob(api.CreateVideoJobRequest(video=video(**changes)), metadata=ALICE)
+    )
     assert set(violations(error)) == fields
 
 
-def test_all_wrong_fields_come_in_one_answer(stub: GenerationServiceStub) -> None:
+def test_all_wrong_fields_come_in_one_answer(generation: GenerationServiceStub) -> None:
     request = api.CreateImageJobRequest(
         image=image(storyboard_id="/", prompt=" ", aspect_ratio="x"), request_id="no good", labels={"k" * 64: "v"}
     )
     request.schedule_time.FromJsonString("2099-01-01T00:00:00Z")
-    error = refused(lambda: stub.CreateImageJob(request, metadata=ALICE))
+    error = refused(lambda: generation.CreateImageJob(request, metadata=ALICE))
     found = violations(error)
     assert {"image.storyboard_id", "image.prompt", "image.aspect_ratio", "request_id", "schedule_time"} <= set(found)
     assert any(field.startswith("labels") for field in found)
     assert reason(error) == "INVALID_ARGUMENT"
 
 
-def test_an_empty_request_names_the_missing_part(stub: GenerationServiceStub) -> None:
-    error = refused(lambda: stub.CreateImageJob(api.CreateImageJobRequest(), metadata=ALICE))
+def test_an_empty_request_names_the_missing_part(generation: GenerationServiceStub) -> None:
+    error = refused(lambda: generation.CreateImageJob(api.CreateImageJobRequest(), metadata=ALICE))
     assert list(violations(error)) == ["image"]
 
 
-def test_a_message_over_16_mib_is_refused_and_the_server_goes_on(stub: GenerationServiceStub) -> None:
+def test_a_message_over_16_mib_is_refused_and_the_server_goes_on(generation: GenerationServiceStub) -> None:
     request = api.CreateImageJobRequest(image=image(prompt="x" * (17 * 1024 * 1024)))
-    error = refused(lambda: stub.CreateImageJob(request, metadata=ALICE))
+    error = refused(lambda: generation.CreateImageJob(request, metadata=ALICE))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id
+    assert generation.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id

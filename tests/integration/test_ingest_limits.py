@@ -14,7 +14,6 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.rpc.limits import MAX_MESSAGE_BYTES
 from superstoryboard.rpc.open_services import READS_AT_ONCE
 from superstoryboard.v1 import generation_service_pb2 as api
@@ -22,14 +21,10 @@ from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
-from tests.conftest import TEMPLATE, admin
-from tests.running import ALICE, SERVICE, Service, bearer, running, token
+from tests.integration.ingest_calls import LIMITS
+from tests.running import ALICE, SERVICE, Service, bearer, token
 from tests.slow_peer import begin_requests
 from tests.wire import MEBIBYTE, details, memory_of, raw_call, reason, refused, wait_ok, wrong_fields
-
-LIMITS = {"GRPC_CALLS_PER_TOKEN": "16", "WATCHES_PER_OWNER": "3"}
-
-UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
 
 PING_SECONDS = 5
 
@@ -37,29 +32,8 @@ WATCH = api.WatchJobsRequest(storyboard_id="watched")
 
 
 @pytest.fixture(scope="module")
-def ingest_database(postgres: Postgres) -> Iterator[str]:
-    admin(postgres, f"create database ingest_limits template {TEMPLATE}")
-    yield postgres.url_of("ingest_limits")
-    admin(postgres, "drop database ingest_limits with (force)")
-
-
-@pytest.fixture(scope="module")
-def ingest(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database} | LIMITS
-    with running("ingest", settings, tmp_path_factory.mktemp("ingest") / "log") as service:
-        yield service
-
-
-@pytest.fixture
-def channel(ingest: Service) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(ingest.address, UNLIMITED) as opened:
-        raw_call(opened, "GenerationService/ListJobs")(b"", metadata=ALICE)  # all is imported
-        yield opened
-
-
-@pytest.fixture
-def stub(channel: grpc.Channel) -> GenerationServiceStub:
-    return GenerationServiceStub(channel)
+def ingest_settings() -> dict[str, str]:
+    return LIMITS
 
 
 def image_request() -> api.CreateImageJobRequest:
@@ -144,13 +118,13 @@ def test_a_million_ids_are_refused_by_their_number(channel: grpc.Channel, count:
     assert list(wrong_fields(error)) == ["job_ids"]
 
 
-def test_more_wrong_fields_than_a_status_holds_are_told_as_many_as_fit(stub: GenerationServiceStub) -> None:
+def test_more_wrong_fields_than_a_status_holds_are_told_as_many_as_fit(generation: GenerationServiceStub) -> None:
     request = api.WatchJobsRequest(job_ids=["\N{SNOWMAN}" * 300] * 1000)
-    error = refused(lambda: next(iter(stub.WatchJobs(request, metadata=ALICE))))
+    error = refused(lambda: next(iter(generation.WatchJobs(request, metadata=ALICE))))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert 1 <= len(wrong_fields(error)) <= 100
     created = api.CreateImageJobRequest(request_id="\N{SNOWMAN}" * 200_000, labels={"\N{SNOWMAN}" * 100_000: "x"})
-    error = refused(lambda: stub.CreateImageJob(created, metadata=ALICE))
+    error = refused(lambda: generation.CreateImageJob(created, metadata=ALICE))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "image" in " ".join(wrong_fields(error))
 
@@ -170,45 +144,45 @@ def test_a_call_without_a_request_is_told_so(channel: grpc.Channel) -> None:
     assert (error.code(), list(wrong_fields(error))) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"])
 
 
-def test_a_caller_has_so_many_calls_open_at_once(stub: GenerationServiceStub) -> None:
+def test_a_caller_has_so_many_calls_open_at_once(generation: GenerationServiceStub) -> None:
     service = bearer(token("one-more-backend", "service_role"))
-    job = stub.CreateImageJob(image_request(), metadata=ALICE).job
-    watches = [stub.WatchJobs(WATCH, metadata=service) for _ in range(16)]
+    job = generation.CreateImageJob(image_request(), metadata=ALICE).job
+    watches = [generation.WatchJobs(WATCH, metadata=service) for _ in range(16)]
     for watch in watches:
         next(iter(watch))
-    error = refused(lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=service))
+    error = refused(lambda: generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=service))
     assert (error.code(), reason(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS")
     assert details(error, error_details_pb2.RetryInfo).retry_delay.seconds > 0
-    assert stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=ALICE).job == job, "others go on"
+    assert generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=ALICE).job == job, "others go on"
     for watch in watches:
         watch.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
-    wait_ok(lambda: stub.GetJob(api.GetJobRequest(job_id=job.id), metadata=service))
+    wait_ok(lambda: generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=service))
 
 
-def test_an_owner_has_so_many_watches_open_at_once(stub: GenerationServiceStub) -> None:
+def test_an_owner_has_so_many_watches_open_at_once(generation: GenerationServiceStub) -> None:
     carol, dave = bearer(token("carol")), bearer(token("dave"))
-    stub.CreateImageJob(image_request(), metadata=carol)
-    stub.CreateImageJob(image_request(), metadata=dave)
-    watches = [stub.WatchJobs(WATCH, metadata=carol) for _ in range(3)]
+    generation.CreateImageJob(image_request(), metadata=carol)
+    generation.CreateImageJob(image_request(), metadata=dave)
+    watches = [generation.WatchJobs(WATCH, metadata=carol) for _ in range(3)]
     for watch in watches:
         next(iter(watch))
-    error = refused(lambda: next(iter(stub.WatchJobs(WATCH, metadata=carol))))
+    error = refused(lambda: next(iter(generation.WatchJobs(WATCH, metadata=carol))))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert details(error, error_details_pb2.RetryInfo).retry_delay.seconds > 0
-    other = stub.WatchJobs(WATCH, metadata=dave)
+    other = generation.WatchJobs(WATCH, metadata=dave)
     next(iter(other))
     for watch in (*watches, other):
         watch.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
-    wait_ok(lambda: next(iter(stub.WatchJobs(WATCH, metadata=carol))))
+    wait_ok(lambda: next(iter(generation.WatchJobs(WATCH, metadata=carol))))
 
 
-def test_a_watch_ends_with_its_token(stub: GenerationServiceStub) -> None:
+def test_a_watch_ends_with_its_token(generation: GenerationServiceStub) -> None:
     ends = int(time.time()) + 3
-    stream = stub.WatchJobs(WATCH, metadata=bearer(token(exp=ends)), timeout=60)
+    stream = generation.WatchJobs(WATCH, metadata=bearer(token(exp=ends)), timeout=60)
     error = refused(lambda: list(stream))
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
     assert time.time() >= ends
-    late = stub.WatchJobs(WATCH, metadata=bearer(token(exp=time.time() - 5)), timeout=60)
+    late = generation.WatchJobs(WATCH, metadata=bearer(token(exp=time.time() - 5)), timeout=60)
     assert refused(lambda: list(late)).code() is grpc.StatusCode.UNAUTHENTICATED
 
 
@@ -226,14 +200,14 @@ def test_an_idle_watch_lives_with_the_pings_of_its_client(ingest: Service) -> No
 
 
 def test_a_watcher_that_reads_nothing_holds_little_memory_and_misses_nothing(
-    ingest: Service, stub: GenerationServiceStub, ingest_database: str
+    ingest: Service, generation: GenerationServiceStub, module_database_url: str
 ) -> None:
-    job = stub.CreateImageJob(image_request(), metadata=ALICE).job
+    job = generation.CreateImageJob(image_request(), metadata=ALICE).job
     with grpc.insecure_channel(ingest.address, [("grpc.use_local_subchannel_pool", 1)]) as slow:
         request = api.WatchJobsRequest(job_ids=[job.id])
         stream = iter(GenerationServiceStub(slow).WatchJobs(request, metadata=ALICE, timeout=60))
         first = next(stream).event.sequence
-        with memory_of(ingest.pid) as growth, psycopg.connect(ingest_database, autocommit=True) as connection:
+        with memory_of(ingest.pid) as growth, psycopg.connect(module_database_url, autocommit=True) as connection:
             for _ in range(10):
                 connection.execute(
                     "insert into superstoryboard.job_events"
@@ -243,7 +217,9 @@ def test_a_watcher_that_reads_nothing_holds_little_memory_and_misses_nothing(
                 )
             last = connection.execute("select max(sequence) from superstoryboard.job_events").fetchone()
             assert last is not None
-            fast = stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id], after_sequence=last[0] - 1), metadata=ALICE)
+            fast = generation.WatchJobs(
+                api.WatchJobsRequest(job_ids=[job.id], after_sequence=last[0] - 1), metadata=ALICE
+            )
             assert next(iter(fast)).event.sequence == last[0]
         assert growth() < 60 * MEBIBYTE
         sequences = [next(stream).event.sequence for _ in range(30_000)]
@@ -251,8 +227,8 @@ def test_a_watcher_that_reads_nothing_holds_little_memory_and_misses_nothing(
 
 
 @pytest.mark.parametrize("until", ["infinity", "2126-01-01", "200000-01-01"])
-def test_a_gate_that_is_closed_for_ever_is_listed(channel: grpc.Channel, ingest_database: str, until: str) -> None:
-    with psycopg.connect(ingest_database, autocommit=True) as connection:
+def test_a_gate_that_is_closed_for_ever_is_listed(channel: grpc.Channel, module_database_url: str, until: str) -> None:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         connection.execute(
             "insert into superstoryboard.gates (provider, model, closed_until, reason)"
             " values ('google', 'm', %s, 'shut') on conflict (provider, model) do update"
@@ -263,8 +239,8 @@ def test_a_gate_that_is_closed_for_ever_is_listed(channel: grpc.Channel, ingest_
     assert {(gate.model, gate.reason) for queue in queues for gate in queue.gates} == {("m", "shut")}
 
 
-def test_an_unknown_job_is_not_watched(stub: GenerationServiceStub) -> None:
-    job = stub.CreateImageJob(image_request(), metadata=ALICE).job
+def test_an_unknown_job_is_not_watched(generation: GenerationServiceStub) -> None:
+    job = generation.CreateImageJob(image_request(), metadata=ALICE).job
     request = api.WatchJobsRequest(job_ids=[job.id, str(uuid4())])
-    error = refused(lambda: next(iter(stub.WatchJobs(request, metadata=ALICE))))
+    error = refused(lambda: next(iter(generation.WatchJobs(request, metadata=ALICE))))
     assert error.code() is grpc.StatusCode.NOT_FOUND

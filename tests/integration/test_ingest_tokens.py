@@ -4,48 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import grpc
 import jwt
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
-from tests.conftest import TEMPLATE, admin
-from tests.running import ALICE, SECRET, SERVICE, Service, bearer, running
-from tests.wire import raw_call, reason, refused
-
-LIMITS = {"GRPC_CALLS_PER_TOKEN": "16", "WATCHES_PER_OWNER": "3"}
-
-UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+from tests.integration.ingest_calls import LIMITS
+from tests.running import ALICE, SECRET, SERVICE, bearer
+from tests.wire import reason, refused
 
 
 @pytest.fixture(scope="module")
-def ingest_database(postgres: Postgres) -> Iterator[str]:
-    admin(postgres, f"create database ingest_limits template {TEMPLATE}")
-    yield postgres.url_of("ingest_limits")
-    admin(postgres, "drop database ingest_limits with (force)")
-
-
-@pytest.fixture(scope="module")
-def ingest(ingest_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = {"DATABASE_URL": ingest_database, "DATABASE_LISTEN_URL": ingest_database} | LIMITS
-    with running("ingest", settings, tmp_path_factory.mktemp("ingest") / "log") as service:
-        yield service
-
-
-@pytest.fixture
-def channel(ingest: Service) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(ingest.address, UNLIMITED) as opened:
-        raw_call(opened, "GenerationService/ListJobs")(b"", metadata=ALICE)  # all is imported
-        yield opened
-
-
-@pytest.fixture
-def stub(channel: grpc.Channel) -> GenerationServiceStub:
-    return GenerationServiceStub(channel)
+def ingest_settings() -> dict[str, str]:
+    return LIMITS
 
 
 @pytest.mark.parametrize(
@@ -71,10 +44,10 @@ def stub(channel: grpc.Channel) -> GenerationServiceStub:
         ({"role": ["service_role"]}, "role"),
     ],
 )
-def test_odd_claims_are_refused(stub: GenerationServiceStub, claims: dict[str, object], word: str) -> None:
+def test_odd_claims_are_refused(generation: GenerationServiceStub, claims: dict[str, object], word: str) -> None:
     whole = {"sub": "alice", "role": "authenticated", "aud": "authenticated", "exp": time.time() + 3600} | claims
     signed = jwt.PyJWS().encode(_json(whole), SECRET)
-    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=bearer(signed)))
+    error = refused(lambda: generation.ListJobs(api.ListJobsRequest(), metadata=bearer(signed)))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
     assert word in str(error.details())
 
@@ -84,12 +57,12 @@ def _json(value: object) -> bytes:
 
 
 @pytest.mark.parametrize("body", [b"[" * 5000 + b"]" * 5000, b'{"exp": ' + b"9" * 5000 + b"}", b"\xff", b"null", b"[]"])
-def test_a_token_that_holds_no_claims_is_refused(stub: GenerationServiceStub, body: bytes) -> None:
+def test_a_token_that_holds_no_claims_is_refused(generation: GenerationServiceStub, body: bytes) -> None:
     metadata = bearer(jwt.PyJWS().encode(body, SECRET))
-    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=metadata))
+    error = refused(lambda: generation.ListJobs(api.ListJobsRequest(), metadata=metadata))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_two_tokens_are_one_too_many(stub: GenerationServiceStub) -> None:
-    error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=(*ALICE, *SERVICE)))
+def test_two_tokens_are_one_too_many(generation: GenerationServiceStub) -> None:
+    error = refused(lambda: generation.ListJobs(api.ListJobsRequest(), metadata=(*ALICE, *SERVICE)))
     assert (error.code(), reason(error)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_AMBIGUOUS")

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
-from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.http_stub import Answer, Stub
 from tests.conformance.video_routes import encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, expire_lease, row, video_queue
 from tests.integration.lost_steps import CALLS, LIST_PATH, VEO, entry, lists, lose_answer, submits
-from tests.integration.test_video_routes import GEMINI, attempt, routes_with
+from tests.integration.route_steps import GEMINI, attempt, ending, routes_with
+from tests.waiting import awaited
 
 DOWN = "update superstoryboard.provider_calls set search_until = now() - interval '1 hour'"
 """As if everything had been down for longer than an operation is looked for."""
 WAITS = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%keep_name%'"
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
 
 
 def looks(stub: Stub) -> int:
@@ -38,7 +32,7 @@ async def test_an_operation_is_found_after_the_time_of_its_search_went_by_withou
     lists(stub, entry("abc"))
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.job.id, done.state, done.error.code if done.error else "") == (job_id, "FAILED", "SAFETY")
+    assert (done.job.id, ending(done)) == (job_id, ("FAILED", "SAFETY"))
     assert sql.execute(CALLS).fetchall() == [("SETTLED", False, VEO.operation, "SAFETY")]
     assert (looks(stub), submits(stub, VEO)) == (1, 1)
 
@@ -50,7 +44,7 @@ async def test_a_last_look_that_finds_nothing_is_the_last(
     sql.execute(DOWN)
     lists(stub)
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
+    assert ending(done) == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     assert looks(stub) == 1
     await expire_lease(database, VIDEO_QUEUE)
     assert await video_queue(database).claim(1, 60) == []
@@ -87,9 +81,8 @@ async def test_an_operation_that_became_another_calls_since_it_was_listed_is_not
             (other, VEO.operation),
         )
         looking = asyncio.create_task(attempt(database, routes_with(stub.url, monkeypatch, GEMINI)))
-        while not await database.fetch(WAITS):
-            assert not (await asyncio.wait({looking}, timeout=0.01))[0], "it found the name and waits to have it"
+        await awaited(lambda: database.fetch(WAITS), beside=looking)  # it found the name and waits to have it
     done = await looking
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
+    assert ending(done) == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     assert sql.execute(CALLS + " limit 1").fetchall() == [("INTENT", None, None, "NO_RESPONSE")]
     assert VEO.poll_path not in {asked.target for asked in stub.asked}

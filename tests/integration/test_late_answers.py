@@ -26,6 +26,7 @@ from tests.integration.helpers import (
     video_queue,
 )
 from tests.integration.paid_steps import FAULT, answered, as_owner, called, cancel, ledger
+from tests.waiting import awaited
 
 
 async def test_a_late_answer_wins_where_no_later_call_was_opened(database: Database) -> None:
@@ -139,9 +140,7 @@ async def test_a_name_is_kept_while_somebody_locks_its_job(database: Database, d
         stranger.execute("select from superstoryboard.jobs where id = %s for update", (job_id,))
         accepting = asyncio.create_task(Ledger(database).accept(call, "op"))
         kept = "select 1 from superstoryboard.provider_calls where operation_name = 'op' and state = 'ACCEPTED'"
-        async with asyncio.timeout(60):  # ends the wait of a name for a lock that is not its own
-            while not await database.fetch(kept):
-                continue
+        await awaited(lambda: database.fetch(kept))  # a name that waits for a lock which is not its own never comes
         assert not accepting.done(), "reviving the job waits"
     await accepting
     resumed = await claim_one(video_queue(database))

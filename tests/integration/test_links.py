@@ -14,8 +14,10 @@ import pytest
 from superstoryboard.db.database import Database
 from superstoryboard.jobs.store import JobStore
 from tests.integration.helpers import KV, claim_one, finish, image_queue, row, stage, submission, video_queue
+from tests.waiting import awaited
 
 URL = "http://storage/asset.png"
+BLOCKED = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
 
 
 def put(sql: psycopg.Connection, key: str, value: Any) -> None:
@@ -143,7 +145,7 @@ async def test_an_older_job_that_waits_for_the_newer_ones_lock_still_loses(
     async with await psycopg.AsyncConnection.connect(database_url) as newer:
         await newer.execute(f"select superstoryboard.finish_job_v1(%s, '{KV}', 'archive', 'new', null)", (new,))
         waiting = asyncio.create_task(finish(database, old, "old"))
-        await _until_blocked(sql)
+        await awaited(lambda: database.fetch(BLOCKED), beside=waiting)
         await newer.commit()
         assert await waiting == ("SUCCEEDED", True)
     assert get(sql, "scene:board:scene-1")["imageUrl"] == "new"
@@ -158,11 +160,3 @@ async def test_newer_and_older_finishing_at_once_always_leave_the_newer(
         jobs = [await staged(database) for _ in range(4)]
         await asyncio.gather(*(finish(database, artifact, str(artifact)) for _, artifact in reversed(jobs)))
         assert get(sql, "scene:board:scene-1")["imageUrl"] == str(jobs[-1][1])
-
-
-async def _until_blocked(sql: psycopg.Connection) -> None:
-    while True:
-        found = sql.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'").fetchone()
-        if found and found[0]:
-            return
-        await asyncio.sleep(0)

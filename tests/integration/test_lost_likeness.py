@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,17 +16,11 @@ from superstoryboard.db.database import Database
 from superstoryboard.jobs.queue import LostCall
 from superstoryboard.providers.routes import ListedOperation
 from superstoryboard.v1.job_pb2 import VideoGeneration
-from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.http_stub import Answer, Stub
 from tests.conformance.video_routes import encoded
 from tests.integration.helpers import VIDEO_QUEUE, accept, expire_lease
 from tests.integration.lost_steps import CALLS, CUT, LIST_PATH, VEO, ask_for, entry, lists, lose_answer, submits
-from tests.integration.test_video_routes import GEMINI, attempt, routes_with
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
+from tests.integration.route_steps import GEMINI, attempt, routes_with
 
 
 async def test_an_operation_of_another_call_is_never_taken(

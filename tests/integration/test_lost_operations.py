@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
-from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
-from tests.conformance.http_stub import Answer, Stub, serve
+from tests.conformance.http_stub import Answer, Stub
 from tests.conformance.video_routes import VideoRoute, encoded
 from tests.integration.helpers import VIDEO_QUEUE, claim_one, expire_lease, row, video_queue
 from tests.integration.lost_steps import (
@@ -29,13 +26,7 @@ from tests.integration.lost_steps import (
     lose_answer,
     submits,
 )
-from tests.integration.test_video_routes import EXPRESS, GEMINI, attempt, routes_with
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
+from tests.integration.route_steps import EXPRESS, GEMINI, attempt, ending, open_operation, routes_with
 
 
 async def test_a_submit_without_an_answer_is_found_in_the_providers_list(
@@ -47,7 +38,7 @@ async def test_a_submit_without_an_answer_is_found_in_the_providers_list(
     lists(stub, entry("other", prompt="a hare"), entry("abc"), old, entry("odd") | {"name": "odd"}, {})
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.job.id, done.state, done.error.code if done.error else "") == (job_id, "FAILED", "SAFETY")
+    assert (done.job.id, ending(done)) == (job_id, ("FAILED", "SAFETY"))
     assert sql.execute(CALLS).fetchall() == [("SETTLED", False, VEO.operation, "SAFETY")]
     assert submits(stub, VEO) == 1
     assert (await row(database, job_id))["attempt"] == 1
@@ -59,17 +50,8 @@ async def test_an_intent_whose_worker_is_gone_is_found_too(
     await ask_for(database, VEO)
     work = video_queue(database)
     job = await claim_one(work)
-    opened = await Ledger(database).open(
-        job,
-        route=VEO.name,
-        shape=RouteShape.OPERATION,
-        model=VEO.model,
-        gate=work.gate,
-        fingerprint="f",
-        lease_seconds=1,
-    )
-    assert opened.call_id is not None
-    await LostOperations(database).search_for(opened.call_id, 900)
+    call_id = await open_operation(database, job, VEO, work.gate)
+    await LostOperations(database).search_for(call_id, 900)
     await expire_lease(database, VIDEO_QUEUE)
     lists(stub, entry("abc"))
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
@@ -86,7 +68,7 @@ async def test_the_search_is_repeated_spends_nothing_and_ends_as_a_dead_letter(
     for answer in routes.values():
         stub.answers[LIST_PATH] = answer
         done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-        assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
+        assert ending(done) == ("RETRYING", "OPERATION_LOOKUP_PENDING")
         await expire_lease(database, VIDEO_QUEUE)
     assert (await row(database, job_id))["attempt"] == 1
     sql.execute("update superstoryboard.provider_calls set search_over = true")
@@ -118,7 +100,7 @@ async def test_a_route_without_a_list_and_a_webhook_is_a_dead_letter_at_once(
     await ask_for(database, route)
     stub.answers[route.submit_path] = CUT
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "NO_RESPONSE")
+    assert ending(done) == ("DEAD_LETTERED", "NO_RESPONSE")
     assert sql.execute(CALLS).fetchall() == [("UNKNOWN", None, None, "NO_RESPONSE")]
 
 
@@ -130,7 +112,7 @@ async def test_with_a_webhook_the_submit_carries_its_ledger_row_and_waits_for_tw
     job_id = await ask_for(database, route)
     stub.answers[route.submit_path] = CUT
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
+    assert ending(done) == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     call = sql.execute(
         "select id, search_until - created_at > '19 minutes' from superstoryboard.provider_calls"
     ).fetchone()
@@ -168,5 +150,5 @@ async def test_a_list_without_an_end_is_left(database: Database, stub: Stub, mon
     await lose_answer(database, stub, monkeypatch)
     stub.answers[LIST_PATH] = Answer(body=encoded({"operations": [], "nextPageToken": "more"}))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "OPERATION_LOOKUP_PENDING")
+    assert ending(done) == ("RETRYING", "OPERATION_LOOKUP_PENDING")
     assert len([asked for asked in stub.asked if asked.target.startswith(LIST_PATH)]) == 10

@@ -24,6 +24,7 @@ from superstoryboard.media.verify import probe_bytes, verify, verify_bytes
 from tests.logs import awaited_logs
 from tests.running import base_env
 from tests.unit.pictures import png, write_rgba
+from tests.waiting import wait_for
 
 PICTURE = png(3, 2, (b"\0" + b"\xff\0\0\xff" * 3) * 2)
 MODULE = "superstoryboard.media.child"
@@ -40,10 +41,8 @@ def decoding_processes(parent: int | None = None) -> list[psutil.Process]:
 
 
 async def until(condition: Callable[[], Any]) -> Any:
-    """Wait for something outside this process; the limit of the test bounds it."""
-    while not (found := condition()):  # noqa: ASYNC110 - other processes set no event of ours
-        await asyncio.sleep(0.02)
-    return found
+    """Wait for something outside this process, beside what goes on in this one."""
+    return await asyncio.to_thread(wait_for, condition)
 
 
 @pytest.fixture

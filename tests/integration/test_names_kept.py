@@ -14,6 +14,7 @@ from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations, Recorded
 from superstoryboard.jobs.steering import Steering
 from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, intend, video_queue
+from tests.waiting import awaited
 
 REFUSALS = 3
 REFUSE = """
@@ -67,8 +68,7 @@ async def test_a_name_is_in_the_log_before_it_is_written(database: Database, dat
         stranger.execute("select from superstoryboard.provider_calls for update")
         accepting = asyncio.create_task(Ledger(database).accept(call, "op"))
         waits = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%keep_name%'"
-        while not await database.fetch(waits):
-            assert not (await asyncio.wait({accepting}, timeout=0.01))[0], "it does not wait for its row"
+        await awaited(lambda: database.fetch(waits), beside=accepting)
         told = [(entry["event"], entry["call_id"], entry["operation"]) for entry in logs if "operation" in entry]
         assert told == [("Operation accepted", call, "op")], "from there it can be entered by hand"
         assert await database.fetch(NAMED) == []

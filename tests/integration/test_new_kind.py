@@ -15,8 +15,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry
 
-from services.asset_writer.endings import Endings, Patience
-from services.asset_writer.write import ArtifactWriter, Destination
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.kinds import KINDS, Kind
@@ -29,14 +27,15 @@ from superstoryboard.media.verify import verify
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
-from superstoryboard.telemetry.work_metrics import HintMetrics, WriterMetrics
+from superstoryboard.telemetry.work_metrics import HintMetrics
 from superstoryboard.v1.job_pb2 import JobKind
 from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
-from tests.integration.helpers import IMAGE_QUEUE, KV, row, submission
+from tests.integration.helpers import IMAGE_QUEUE, row, submission
+from tests.integration.workers import write_all
 from tests.unit.pictures import write_rgba
 from tests.unit.test_media import film
 
@@ -77,21 +76,11 @@ def echo_worker(database: Database, store: ObjectStore, queue: str, result: Path
     hand_off = HandOff(Artifacts(database), Ledger(database), staging, None, HintMetrics(CollectorRegistry()))
 
     async def generate(job: ClaimedJob) -> str:
-        asked = await adoption.generation(job)
+        asked = await adoption.generation(job, Message)
         heard.append(asked)
         return await hand_off.hand_over(job, result, await verify(result))
 
     return Worker(work, generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
-
-
-async def write_all(database: Database, store: ObjectStore, url: str) -> None:
-    artifacts = Artifacts(database)
-    destination = Destination(url, KV, "archive")
-    writer = ArtifactWriter(
-        artifacts, store, destination, Endings(artifacts, Patience()), lease_seconds=60, metrics=WriterMetrics()
-    )
-    for claimed in await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0):
-        await writer.write(claimed)
 
 
 async def stored(database: Database, job_id: UUID) -> tuple[str, bytes]:

@@ -61,9 +61,7 @@ async def test_polls_wait_in_front_of_the_connections() -> None:
 
         provider._rest._questions.event_hooks = {"request": [note]}
         polls = [asyncio.create_task(provider.poll(ROUTE.operation)) for _ in range(QUESTIONS_AT_ONCE * 3)]
-        async with asyncio.timeout(120):
-            while len(stub.asked) < QUESTIONS_AT_ONCE:  # noqa: ASYNC110 - the stub tells nobody of a request
-                await asyncio.sleep(0.01)
+        await stub.wait_asked(QUESTIONS_AT_ONCE)
         assert len(sent) == QUESTIONS_AT_ONCE
         for poll in polls:
             poll.cancel()

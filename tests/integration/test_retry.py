@@ -26,6 +26,7 @@ from tests.integration.steering_steps import (
     BROKEN,
     EDIT,
     REFUSED,
+    buried_image,
     calls,
     cancel,
     cut_video,
@@ -35,11 +36,6 @@ from tests.integration.steering_steps import (
     messages,
     retry,
 )
-
-
-@pytest.fixture
-def steering(database: Database) -> Steering:
-    return Steering(database)
 
 
 async def test_the_operation_of_a_cancelled_video_is_recorded_and_a_retry_polls_it_on(
@@ -101,11 +97,7 @@ async def test_a_job_that_goes_on_or_succeeded_is_not_started_again(database: Da
 async def test_an_artifact_that_storage_refused_is_written_again_without_a_call(
     database: Database, steering: Steering
 ) -> None:
-    job_id = await accept(database)
-    job = await claim_one(image_queue(database))
-    await intend(database, job)
-    artifact = await stage(database, job)
-    assert await Artifacts(database).bury(artifact, BROKEN) == "DEAD_LETTERED"
+    job_id, artifact = await buried_image(database)
     assert await steering.redrive([job_id], actor="operator") is None
     back = await row(database, job_id)
     assert (back["state"], back["error"], back["progress_percent"]) == ("STAGED", None, 90)
@@ -198,11 +190,7 @@ async def test_an_image_of_unknown_outcome_starts_again_and_is_counted(database:
 async def test_an_edited_generation_replaces_what_was_asked_for_and_reuses_nothing(
     database: Database, steering: Steering
 ) -> None:
-    job_id = await accept(database)
-    job = await claim_one(image_queue(database))
-    await intend(database, job)
-    artifact = await stage(database, job)
-    await Artifacts(database).bury(artifact, BROKEN)
+    job_id, artifact = await buried_image(database)
     assert await steering.redrive([job_id], actor="operator", edit=EDIT) is None
     edited = await row(database, job_id)
     assert (edited["state"], edited["generation"], edited["model"]) == ("QUEUED", EDIT.generation, "m2")

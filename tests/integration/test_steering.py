@@ -6,7 +6,6 @@ import asyncio
 from uuid import UUID, uuid4
 
 import psycopg
-import pytest
 
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
@@ -34,11 +33,6 @@ from tests.integration.steering_steps import (
     messages,
     retry,
 )
-
-
-@pytest.fixture
-def steering(database: Database) -> Steering:
-    return Steering(database)
 
 
 async def test_a_waiting_a_running_and_a_retrying_job_are_cancelled_and_their_messages_archived(

@@ -10,42 +10,21 @@ import grpc
 import psycopg
 import pytest
 
-from devstack.stack.postgres import Postgres
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
-from tests.conftest import TEMPLATE, admin
 from tests.integration.ingest_calls import image, reason, refused, video, violations
-from tests.running import ALICE, BOB, SERVICE, running
+from tests.running import ALICE, BOB, SERVICE
 
 ERROR = '{"class": "TRANSIENT", "code": "INTERNAL", "message": "it broke"}'
 
 
 @pytest.fixture(scope="module")
-def sql(postgres: Postgres) -> Iterator[psycopg.Connection]:
-    admin(postgres, f"create database steering template {TEMPLATE}")
-    with psycopg.connect(postgres.url_of("steering"), autocommit=True) as connection:
+def sql(module_database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(module_database_url, autocommit=True) as connection:
         yield connection
-    admin(postgres, "drop database steering with (force)")
-
-
-@pytest.fixture(scope="module")
-def channel(
-    postgres: Postgres, sql: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[grpc.Channel]:
-    del sql
-    url = postgres.url_of("steering")
-    log = tmp_path_factory.mktemp("steering") / "log"
-    settings = {"DATABASE_URL": url, "DATABASE_LISTEN_URL": url}
-    with running("ingest", settings, log) as service, grpc.insecure_channel(service.address) as opened:
-        yield opened
-
-
-@pytest.fixture
-def stub(channel: grpc.Channel) -> GenerationServiceStub:
-    return GenerationServiceStub(channel)
 
 
 @pytest.fixture
@@ -54,13 +33,13 @@ def queues(channel: grpc.Channel) -> QueueServiceStub:
 
 
 @pytest.fixture
-def make(stub: GenerationServiceStub) -> Callable[[str], str]:
+def make(generation: GenerationServiceStub) -> Callable[[str], str]:
     """A new job of Alice, by kind; answers its id."""
 
     def create(kind: str) -> str:
         if kind == "image":
-            return stub.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id
-        return stub.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job.id
+            return generation.CreateImageJob(api.CreateImageJobRequest(image=image()), metadata=ALICE).job.id
+        return generation.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE).job.id
 
     return create
 
@@ -94,51 +73,53 @@ def precondition(error: grpc.RpcError) -> str:
     return reason(error)
 
 
-def test_a_caller_cancels_a_job_and_starts_it_again(stub: GenerationServiceStub, make: Callable[[str], str]) -> None:
+def test_a_caller_cancels_a_job_and_starts_it_again(
+    generation: GenerationServiceStub, make: Callable[[str], str]
+) -> None:
     job_id = make("image")
     for _ in range(2):
-        assert stub.CancelJob(cancel(job_id), metadata=ALICE).job.state == job_pb2.JOB_STATE_CANCELLED
-    job = stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE).job
+        assert generation.CancelJob(cancel(job_id), metadata=ALICE).job.state == job_pb2.JOB_STATE_CANCELLED
+    job = generation.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE).job
     assert (job.state, job.attempt, job.HasField("end_time")) == (job_pb2.JOB_STATE_QUEUED, 0, False)
-    error = refused(lambda: stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE))
+    error = refused(lambda: generation.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=ALICE))
     assert precondition(error) == "JOB_STATE"
 
 
-def test_jobs_of_others_cannot_be_steered(stub: GenerationServiceStub, make: Callable[[str], str]) -> None:
+def test_jobs_of_others_cannot_be_steered(generation: GenerationServiceStub, make: Callable[[str], str]) -> None:
     job_id = make("image")
     for call in (
-        lambda: stub.CancelJob(cancel(job_id), metadata=BOB),
-        lambda: stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=BOB),
-        lambda: stub.CancelJob(cancel(str(uuid4())), metadata=SERVICE),
+        lambda: generation.CancelJob(cancel(job_id), metadata=BOB),
+        lambda: generation.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=BOB),
+        lambda: generation.CancelJob(cancel(str(uuid4())), metadata=SERVICE),
     ):
         assert refused(call).code() is grpc.StatusCode.NOT_FOUND
-    assert stub.GetJob(api.GetJobRequest(job_id=job_id), metadata=ALICE).job.state == job_pb2.JOB_STATE_QUEUED
-    assert list(violations(refused(lambda: stub.CancelJob(cancel("x"), metadata=ALICE)))) == ["job_id"]
-    assert stub.CancelJob(cancel(job_id), metadata=SERVICE).job.state == job_pb2.JOB_STATE_CANCELLED
+    assert generation.GetJob(api.GetJobRequest(job_id=job_id), metadata=ALICE).job.state == job_pb2.JOB_STATE_QUEUED
+    assert list(violations(refused(lambda: generation.CancelJob(cancel("x"), metadata=ALICE)))) == ["job_id"]
+    assert generation.CancelJob(cancel(job_id), metadata=SERVICE).job.state == job_pb2.JOB_STATE_CANCELLED
 
 
-def test_what_has_ended_cannot_be_cancelled(stub: GenerationServiceStub, bury: Callable[..., str]) -> None:
-    error = refused(lambda: stub.CancelJob(cancel(bury()), metadata=ALICE))
+def test_what_has_ended_cannot_be_cancelled(generation: GenerationServiceStub, bury: Callable[..., str]) -> None:
+    error = refused(lambda: generation.CancelJob(cancel(bury()), metadata=ALICE))
     assert precondition(error) == "JOB_STATE"
     assert "DEAD_LETTERED" in str(error.details())
 
 
-def test_a_second_payment_is_for_the_service_role(stub: GenerationServiceStub, bury: Callable[..., str]) -> None:
+def test_a_second_payment_is_for_the_service_role(generation: GenerationServiceStub, bury: Callable[..., str]) -> None:
     job_id = bury("video", unknown=True)
     plain = api.RetryJobRequest(job_id=job_id)
     agreed = api.RetryJobRequest(job_id=job_id, accept_second_payment=True)
-    assert precondition(refused(lambda: stub.RetryJob(plain, metadata=ALICE))) == "SECOND_PAYMENT"
-    assert refused(lambda: stub.RetryJob(agreed, metadata=ALICE)).code() is grpc.StatusCode.PERMISSION_DENIED
-    assert stub.RetryJob(agreed, metadata=SERVICE).job.state == job_pb2.JOB_STATE_QUEUED
+    assert precondition(refused(lambda: generation.RetryJob(plain, metadata=ALICE))) == "SECOND_PAYMENT"
+    assert refused(lambda: generation.RetryJob(agreed, metadata=ALICE)).code() is grpc.StatusCode.PERMISSION_DENIED
+    assert generation.RetryJob(agreed, metadata=SERVICE).job.state == job_pb2.JOB_STATE_QUEUED
 
 
-def test_a_retry_is_seen_by_whoever_watches(stub: GenerationServiceStub, make: Callable[[str], str]) -> None:
+def test_a_retry_is_seen_by_whoever_watches(generation: GenerationServiceStub, make: Callable[[str], str]) -> None:
     job_id = make("image")
-    stub.CancelJob(cancel(job_id), metadata=ALICE)
-    stub.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=SERVICE)
-    stub.CancelJob(cancel(job_id), metadata=ALICE)
+    generation.CancelJob(cancel(job_id), metadata=ALICE)
+    generation.RetryJob(api.RetryJobRequest(job_id=job_id), metadata=SERVICE)
+    generation.CancelJob(cancel(job_id), metadata=ALICE)
     request = api.WatchJobsRequest(job_ids=[job_id], until_terminal=True)
-    messages = [answer.event.message for answer in stub.WatchJobs(request, metadata=ALICE, timeout=60)]
+    messages = [answer.event.message for answer in generation.WatchJobs(request, metadata=ALICE, timeout=60)]
     assert messages == ["Accepted", "Cancelled by alice", "Started again by backend", "Cancelled by alice"]
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -17,41 +16,8 @@ from tests.emulators.storage_fixture import (
     STAGING_BUCKET,
     STAGING_KEY,
     RunningEmulator,
-    running_emulator,
 )
 from tests.integration.storage_steps import MAX_BYTES, PNG, kind_of
-
-GLOBAL_LIMIT = 52_428_800
-
-
-@pytest.fixture(scope="module")
-def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    limit = ("--global-file-size-limit", str(GLOBAL_LIMIT))
-    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage"), *limit) as running:
-        yield running
-
-
-@pytest.fixture
-async def control(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"{emulator.url}/_emulator", timeout=60) as each:
-        await each.post("/reset")
-        yield each
-        await each.post("/reset")
-
-
-@pytest.fixture
-async def store(emulator: RunningEmulator, control: httpx.AsyncClient) -> AsyncIterator[ObjectStore]:
-    assert control
-    each = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=60)
-    yield each
-    await each.aclose()
-
-
-@pytest.fixture
-async def bucket(store: ObjectStore) -> str:
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
-    await store.ensure_bucket(name, public=True)
-    return name
 
 
 async def test_a_file_makes_the_round_trip_unchanged(store: ObjectStore, bucket: str, tmp_path: Path) -> None:
@@ -76,33 +42,35 @@ async def test_an_upload_can_be_repeated_or_kept_from_replacing(
     assert (tmp_path / "a").read_bytes() == b"second"
 
 
-async def test_the_public_url_is_read_without_a_key(store: ObjectStore, bucket: str, emulator: RunningEmulator) -> None:
+async def test_the_public_url_is_read_without_a_key(
+    store: ObjectStore, bucket: str, storage_emulator: RunningEmulator
+) -> None:
     await store.upload(bucket, "s/a_1.png", PNG, "image/png", cache_control="31536000")
     url = store.public_url(bucket, "s/a_1.png")
-    assert url == f"{emulator.url}/storage/v1/object/public/{bucket}/s/a_1.png"
+    assert url == f"{storage_emulator.url}/storage/v1/object/public/{bucket}/s/a_1.png"
     async with httpx.AsyncClient(timeout=60) as anyone:
         answer = await anyone.get(url)
     assert (answer.content, answer.headers["cache-control"]) == (PNG, "max-age=31536000")
 
 
-async def test_the_public_url_may_have_another_origin(emulator: RunningEmulator) -> None:
+async def test_the_public_url_may_have_another_origin(storage_emulator: RunningEmulator) -> None:
     public = "https://media.example.com/"
-    store = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=60, public_url=public)
+    store = await ObjectStore.connect(url=storage_emulator.url, key=SECRET_KEY, timeout_seconds=60, public_url=public)
     assert store.public_url("b", "s/x.png") == f"{public}storage/v1/object/public/b/s/x.png"
     await store.aclose()
 
 
-async def test_a_signed_url_opens_a_private_bucket_at_the_public_address(emulator: RunningEmulator) -> None:
+async def test_a_signed_url_opens_a_private_bucket_at_the_public_address(storage_emulator: RunningEmulator) -> None:
     store = await ObjectStore.connect(
-        url=emulator.url, key=SECRET_KEY, timeout_seconds=60, public_url="https://media.example.com/"
+        url=storage_emulator.url, key=SECRET_KEY, timeout_seconds=60, public_url="https://media.example.com/"
     )
     await store.ensure_bucket("signed", public=False)
     await store.upload("signed", "s/a_1.png", PNG, "image/png")
     url = await store.signed_url("signed", "s/a_1.png", 60)
     assert url.startswith("https://media.example.com/storage/v1/object/sign/signed/s/a_1.png?token=")
     async with httpx.AsyncClient(timeout=60) as anyone:
-        answer = await anyone.get(url.replace("https://media.example.com", emulator.url))
-        private = await anyone.get(f"{emulator.url}/storage/v1/object/public/signed/s/a_1.png")
+        answer = await anyone.get(url.replace("https://media.example.com", storage_emulator.url))
+        private = await anyone.get(f"{storage_emulator.url}/storage/v1/object/public/signed/s/a_1.png")
     assert (answer.status_code, answer.content) == (200, PNG)
     assert private.status_code == 400
     assert await kind_of(store.signed_url("signed", "none", 60)) is StorageErrorKind.MISSING
@@ -163,17 +131,17 @@ async def test_bucket_rules_become_kinds(store: ObjectStore) -> None:
     assert await kind_of(store.upload(name, "c", PNG, "text/plain")) is StorageErrorKind.WRONG_MEDIA_TYPE
 
 
-async def test_an_existing_bucket_is_never_changed(store: ObjectStore, emulator: RunningEmulator) -> None:
+async def test_an_existing_bucket_is_never_changed(store: ObjectStore, storage_emulator: RunningEmulator) -> None:
     name = f"bucket-{uuid.uuid4().hex[:8]}"
     await store.ensure_bucket(name, public=False, file_size_limit=10)
     assert await store.ensure_bucket(name, public=True, file_size_limit=999) is BucketOutcome.EXISTS
     headers = {"apikey": SECRET_KEY}
     async with httpx.AsyncClient(timeout=60, headers=headers) as client:
-        row = (await client.get(f"{emulator.url}/storage/v1/bucket/{name}")).json()
+        row = (await client.get(f"{storage_emulator.url}/storage/v1/bucket/{name}")).json()
     assert (row["public"], row["file_size_limit"]) == (False, 10)
 
 
-async def test_the_buckets_of_the_system_are_made_once(store: ObjectStore, emulator: RunningEmulator) -> None:
+async def test_the_buckets_of_the_system_are_made_once(store: ObjectStore, storage_emulator: RunningEmulator) -> None:
     with capture_logs() as logs:
         first = await ensure_buckets(store, STAGING_BUCKET)
     assert set(first) == {IMAGES.id, VIDEOS.id, STAGING_BUCKET}
@@ -184,7 +152,7 @@ async def test_the_buckets_of_the_system_are_made_once(store: ObjectStore, emula
         assert set((await ensure_buckets(store, STAGING_BUCKET)).values()) == {BucketOutcome.EXISTS}
     assert logs == []
     async with httpx.AsyncClient(timeout=60, headers={"apikey": SECRET_KEY}) as client:
-        rows = {row["id"]: row for row in (await client.get(f"{emulator.url}/storage/v1/bucket")).json()}
+        rows = {row["id"]: row for row in (await client.get(f"{storage_emulator.url}/storage/v1/bucket")).json()}
     for definition in FINAL_BUCKETS:
         assert rows[definition.id]["public"] is True
         assert tuple(rows[definition.id]["allowed_mime_types"]) == definition.allowed_mime_types
@@ -192,10 +160,10 @@ async def test_the_buckets_of_the_system_are_made_once(store: ObjectStore, emula
 
 
 async def test_the_staging_key_reaches_staging_only(
-    store: ObjectStore, emulator: RunningEmulator, tmp_path: Path
+    store: ObjectStore, storage_emulator: RunningEmulator, tmp_path: Path
 ) -> None:
     await ensure_buckets(store, STAGING_BUCKET)
-    worker = await ObjectStore.connect(url=emulator.url, key=STAGING_KEY, timeout_seconds=60)
+    worker = await ObjectStore.connect(url=storage_emulator.url, key=STAGING_KEY, timeout_seconds=60)
     await worker.upload(STAGING_BUCKET, "job/1/a", PNG, "image/png")
     await worker.download_to(STAGING_BUCKET, "job/1/a", tmp_path / "a", MAX_BYTES)
     await worker.remove(STAGING_BUCKET, ["job/1/a"])
@@ -204,8 +172,8 @@ async def test_the_staging_key_reaches_staging_only(
     await worker.aclose()
 
 
-async def test_a_wrong_key_is_a_matter_of_configuration(emulator: RunningEmulator, tmp_path: Path) -> None:
-    stranger = await ObjectStore.connect(url=emulator.url, key="wrong", timeout_seconds=60)
+async def test_a_wrong_key_is_a_matter_of_configuration(storage_emulator: RunningEmulator, tmp_path: Path) -> None:
+    stranger = await ObjectStore.connect(url=storage_emulator.url, key="wrong", timeout_seconds=60)
     for call in (
         stranger.upload(IMAGES.id, "a", PNG, "image/png"),
         stranger.download_to(IMAGES.id, "a", tmp_path / "a", 10),

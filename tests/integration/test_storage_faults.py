@@ -1,8 +1,7 @@
 """The Storage adapter where Storage fails, breaks off or is away."""
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +13,8 @@ from superstoryboard.storage.objects import ObjectStat, ObjectStore
 from tests.emulators.storage_fixture import (
     SECRET_KEY,
     RunningEmulator,
-    running_emulator,
 )
 from tests.integration.storage_steps import MAX_BYTES, PNG, files_in, kind_of, script
-
-GLOBAL_LIMIT = 52_428_800
-
-
-@pytest.fixture(scope="module")
-def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    limit = ("--global-file-size-limit", str(GLOBAL_LIMIT))
-    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage"), *limit) as running:
-        yield running
-
-
-@pytest.fixture
-async def control(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"{emulator.url}/_emulator", timeout=60) as each:
-        await each.post("/reset")
-        yield each
-        await each.post("/reset")
-
-
-@pytest.fixture
-async def store(emulator: RunningEmulator, control: httpx.AsyncClient) -> AsyncIterator[ObjectStore]:
-    assert control
-    each = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=60)
-    yield each
-    await each.aclose()
-
-
-@pytest.fixture
-async def bucket(store: ObjectStore) -> str:
-    name = f"bucket-{uuid.uuid4().hex[:8]}"
-    await store.ensure_bucket(name, public=True)
-    return name
 
 
 def storage_calls(store: ObjectStore, bucket: str, path: Path) -> list[Callable[[], Awaitable[object]]]:
@@ -74,39 +40,39 @@ def storage_calls(store: ObjectStore, bucket: str, path: Path) -> list[Callable[
     ids=["gateway-503", "gateway-429", "own-500", "own-544", "locked", "dropped"],
 )
 async def test_passing_faults_are_unavailable(
-    store: ObjectStore, control: httpx.AsyncClient, bucket: str, tmp_path: Path, answer: dict[str, Any]
+    store: ObjectStore, storage_control: httpx.AsyncClient, bucket: str, tmp_path: Path, answer: dict[str, Any]
 ) -> None:
     for call in storage_calls(store, bucket, tmp_path / "a"):
-        await script(control, on="any", **answer)
+        await script(storage_control, on="any", **answer)
         assert await kind_of(call()) is StorageErrorKind.UNAVAILABLE
     assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("call_number", [0, 2, 4])
 async def test_an_answer_that_is_not_storage_is_unavailable(
-    store: ObjectStore, control: httpx.AsyncClient, bucket: str, tmp_path: Path, call_number: int
+    store: ObjectStore, storage_control: httpx.AsyncClient, bucket: str, tmp_path: Path, call_number: int
 ) -> None:
-    await script(control, on="any", status=200, body="<html>welcome</html>", content_type="text/html")
+    await script(storage_control, on="any", status=200, body="<html>welcome</html>", content_type="text/html")
     call = storage_calls(store, bucket, tmp_path / "a")[call_number]
     assert await kind_of(call()) is StorageErrorKind.UNAVAILABLE
 
 
 async def test_a_page_that_is_not_found_is_not_a_missing_object(
-    store: ObjectStore, control: httpx.AsyncClient, bucket: str, tmp_path: Path
+    store: ObjectStore, storage_control: httpx.AsyncClient, bucket: str, tmp_path: Path
 ) -> None:
-    await script(control, on="any", times=2, status=404, body="<html>no such page")
+    await script(storage_control, on="any", times=2, status=404, body="<html>no such page")
     assert await kind_of(store.stat(bucket, "a")) is StorageErrorKind.CONFIG
     assert await kind_of(store.download_to(bucket, "a", tmp_path / "a", 10)) is StorageErrorKind.CONFIG
 
 
 async def test_calls_end_in_time_and_leave_nothing(
-    emulator: RunningEmulator, control: httpx.AsyncClient, bucket: str, tmp_path: Path
+    storage_emulator: RunningEmulator, storage_control: httpx.AsyncClient, bucket: str, tmp_path: Path
 ) -> None:
-    hasty = await ObjectStore.connect(url=emulator.url, key=SECRET_KEY, timeout_seconds=0.2)
-    await script(control, on="any", times=5, hold=True)
+    hasty = await ObjectStore.connect(url=storage_emulator.url, key=SECRET_KEY, timeout_seconds=0.2)
+    await script(storage_control, on="any", times=5, hold=True)
     for call in storage_calls(hasty, bucket, tmp_path / "a"):
         assert await kind_of(call()) is StorageErrorKind.UNAVAILABLE
-    await control.post("/release")
+    await storage_control.post("/release")
     await hasty.aclose()
     assert files_in(tmp_path) == []
 
@@ -120,10 +86,10 @@ async def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_an_endless_download_is_cut_at_the_limit(
-    store: ObjectStore, control: httpx.AsyncClient, bucket: str, tmp_path: Path
+    store: ObjectStore, storage_control: httpx.AsyncClient, bucket: str, tmp_path: Path
 ) -> None:
     target = tmp_path / "a"
-    await script(control, on="download", body_bytes=200_000_000)
+    await script(storage_control, on="download", body_bytes=200_000_000)
     assert await kind_of(store.download_to(bucket, "a", target, 1000)) is StorageErrorKind.TOO_LARGE
     await store.upload(bucket, "exact", bytes(1000), "image/png")
     assert (await store.download_to(bucket, "exact", target, 1000)).size_bytes == 1000
@@ -132,18 +98,18 @@ async def test_an_endless_download_is_cut_at_the_limit(
 
 
 async def test_a_download_that_breaks_off_leaves_no_file(
-    store: ObjectStore, control: httpx.AsyncClient, bucket: str, tmp_path: Path
+    store: ObjectStore, storage_control: httpx.AsyncClient, bucket: str, tmp_path: Path
 ) -> None:
-    await script(control, on="download", body_bytes=3_000_000, drop=True)
+    await script(storage_control, on="download", body_bytes=3_000_000, drop=True)
     call = store.download_to(bucket, "a", tmp_path / "a", MAX_BYTES)
     assert await kind_of(call) is StorageErrorKind.UNAVAILABLE
     assert files_in(tmp_path) == []
 
 
 async def test_an_upload_whose_answer_was_lost_can_be_repeated(
-    store: ObjectStore, control: httpx.AsyncClient, bucket: str
+    store: ObjectStore, storage_control: httpx.AsyncClient, bucket: str
 ) -> None:
-    await script(control, on="upload", drop=True, after=True)
+    await script(storage_control, on="upload", drop=True, after=True)
     call = store.upload(bucket, "a", PNG, "image/png")
     assert await kind_of(call) is StorageErrorKind.UNAVAILABLE
     assert await store.stat(bucket, "a") == ObjectStat(len(PNG), "image/png")

@@ -4,89 +4,29 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import psycopg
 import pytest
 
 from services.video_worker.polling import GONE_ANSWERS
-from services.video_worker.settings import VideoWorkerSettings
-from services.video_worker.wiring import providers
 from superstoryboard.db.database import Database
-from superstoryboard.domain.media import Media
-from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.providers.routes import OperationRoute
-from superstoryboard.worker.attempts import Attempt
-from superstoryboard.worker.routes import Routes
-from tests.conformance.http_stub import Answer, Stub, serve
-from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
-from tests.integration.helpers import VIDEO_QUEUE, accept, claim_one, expire_lease, row, video_queue
-from tests.integration.workers import CATALOGUE, GONE_SECONDS, video_worker
-
-OMNI, VERTEX = ROUTES[2], ROUTES[1]
-CALLS = "select route, state, paid, operation_name from superstoryboard.provider_calls order by id"
-SETTINGS = {
-    "DATABASE_URL": "postgresql://unused",
-    "AUTH_DISABLED": "true",
-    "SUPABASE_URL": "http://127.0.0.1:9",
-    "SUPABASE_STAGING_KEY": "staging-key",
-}
-GEMINI, EXPRESS = "GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_VERTEX_API_KEY"
-
-
-@pytest.fixture
-async def stub() -> AsyncIterator[Stub]:
-    async with serve() as running:
-        yield running
-
-
-async def attempt(database: Database, routes: Routes[OperationRoute]) -> Attempt:
-    """One attempt of a worker whose own default model is the catalogue's."""
-    async with video_worker(database, routes) as worker:
-        (done,) = await worker.process(1, force=False)
-    return done
-
-
-def routes_with(url: str, patch: pytest.MonkeyPatch, *keys: str) -> Routes[OperationRoute]:
-    """What the worker builds of its environment, with these keys and no others."""
-    for name in (GEMINI, EXPRESS, "GOOGLE_VERTEX_PROJECT", "MODEL_CATALOGUE", "VIDEO_MODEL"):
-        patch.delenv(name, raising=False)
-    given = {"GOOGLE_GEMINI_BASE_URL": url, "GOOGLE_VERTEX_BASE_URL": url} | dict.fromkeys(keys, KEY)
-    for name, value in (SETTINGS | given).items():
-        patch.setenv(name, value)
-    return Routes(Media.VIDEO, CATALOGUE, providers(VideoWorkerSettings.read(), CATALOGUE))
-
-
-async def ask_for(database: Database, route: VideoRoute) -> Any:
-    generation = {
-        "model": route.model,
-        "aspectRatio": "16:9",
-        "durationSeconds": "8",
-        "resolution": "720p",
-    }
-    return await accept(database, kind="video", model=route.model, generation=generation)
-
-
-async def ordered(database: Database, route: VideoRoute) -> Any:
-    """A job whose operation was accepted by another worker, which is gone."""
-    job_id = await ask_for(database, route)
-    first = video_queue(database)
-    job = await claim_one(first)
-    opened = await Ledger(database).open(
-        job,
-        route=route.name,
-        shape=RouteShape.OPERATION,
-        model=route.model,
-        gate=first.gate,
-        fingerprint="f",
-        lease_seconds=1,
-    )
-    assert opened.call_id is not None
-    await Ledger(database).accept(opened.call_id, route.operation)
-    await expire_lease(database, VIDEO_QUEUE)
-    return job_id
+from tests.conformance.http_stub import Answer, Stub
+from tests.conformance.video_routes import ROUTES, VideoRoute, encoded
+from tests.integration.helpers import accept, row
+from tests.integration.route_steps import (
+    CALLS,
+    EXPRESS,
+    GEMINI,
+    GONE,
+    OMNI,
+    VERTEX,
+    ask_for,
+    attempt,
+    ending,
+    ordered,
+    routes_with,
+)
+from tests.integration.workers import CATALOGUE, GONE_SECONDS
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -97,7 +37,7 @@ async def test_a_video_goes_by_the_route_of_its_model_and_the_ledger_says_so(
     stub.answers[route.submit_path] = Answer(body=encoded(route.accepted))
     stub.answers[route.poll_path] = Answer(body=encoded(route.invalid))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("FAILED", "PROVIDER_INVALID_ARGUMENT")
+    assert ending(done) == ("FAILED", "PROVIDER_INVALID_ARGUMENT")
     assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", False, route.operation)]
     assert [asked.target.partition("?")[0] for asked in stub.asked] == [route.submit_path, route.poll_path]
 
@@ -110,7 +50,7 @@ async def test_a_resumed_operation_is_polled_by_its_own_route_and_pays_nothing(
     stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
     assert done.job.id == job_id
-    assert (done.state, done.error.code if done.error else "") == ("FAILED", "SAFETY")
+    assert ending(done) == ("FAILED", "SAFETY")
     assert {asked.target.partition("?")[0] for asked in stub.asked} == {route.poll_path}
     assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", False, route.operation)]
 
@@ -163,21 +103,6 @@ def test_the_default_route_is_usable_with_a_key_of_the_gemini_api(monkeypatch: p
     assert routes.problem(CATALOGUE.default_name("video")) is None
 
 
-GONE = Answer(404, encoded({"error": {"code": 404, "status": "NOT_FOUND", "message": "gone"}}))
-
-
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_an_operation_is_gone_only_where_the_provider_says_so_again_and_again(
-    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
-) -> None:
-    await ordered(database, route)
-    stub.queued[route.poll_path] = [GONE, GONE]
-    stub.answers[route.poll_path] = Answer(body=encoded(route.refused))
-    believed = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (believed.state, believed.error.code if believed.error else "") == ("FAILED", "SAFETY")
-    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", False, route.operation)]
-
-
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_an_operation_that_stays_gone_is_a_dead_letter(
     database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
@@ -188,21 +113,8 @@ async def test_an_operation_that_stays_gone_is_a_dead_letter(
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
     assert time.monotonic() - started >= GONE_SECONDS
     assert len(stub.asked) >= GONE_ANSWERS
-    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "OPERATION_GONE")
+    assert ending(done) == ("DEAD_LETTERED", "OPERATION_GONE")
     assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", True, route.operation)]
-
-
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_a_video_is_gone_only_where_the_provider_says_so_again_and_again(
-    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
-) -> None:
-    await ordered(database, route)
-    route.holds(stub, b"no film")
-    here = stub.answers[route.download_path]
-    stub.queued[route.download_path] = [here, GONE, GONE] if route.download_path == route.poll_path else [GONE, GONE]
-    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "NOT_A_VIDEO")
-    assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -216,7 +128,7 @@ async def test_a_fault_after_one_word_of_a_loss_does_not_confirm_it(
     said = [GONE, Answer(500)]
     stub.queued[route.download_path] = [here, *said] if route.download_path == route.poll_path else said
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "PROVIDER_UNAVAILABLE")
+    assert ending(done) == ("RETRYING", "PROVIDER_UNAVAILABLE")
     assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
 
 
@@ -228,7 +140,7 @@ async def test_a_worker_that_can_write_no_file_spends_nothing_and_keeps_the_oper
     route.holds(stub, b"film")
     monkeypatch.setattr(tempfile, "tempdir", "/dev/null")
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("RETRYING", "WORKER_SYSTEM_ERROR")
+    assert ending(done) == ("RETRYING", "WORKER_SYSTEM_ERROR")
     assert (await row(database, job_id))["error"]["class"] == "UNAVAILABLE_DEPENDENCY"
     assert sql.execute(CALLS).fetchall() == [(route.name, "ACCEPTED", None, route.operation)]
 
@@ -241,7 +153,7 @@ async def test_a_result_of_another_shape_is_a_dead_letter_and_kept_in_the_ledger
     odd = route.done | ({"status": "expired"} if route is OMNI else {"response": {"films": [1]}})
     stub.answers[route.poll_path] = Answer(body=encoded(odd))
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
-    assert (done.state, done.error.code if done.error else "") == ("DEAD_LETTERED", "UNREADABLE_RESULT")
+    assert ending(done) == ("DEAD_LETTERED", "UNREADABLE_RESULT")
     (kept,) = sql.execute("select error ->> 'raw_answer' from superstoryboard.provider_calls").fetchone() or ("",)
     assert ("expired" if route is OMNI else "films") in kept
     assert "raw_answer" not in (await row(database, job_id))["error"]

@@ -18,6 +18,7 @@ from superstoryboard.domain.routes import RouteShape
 from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.v1.job_pb2 import ImageGeneration
 from superstoryboard.worker.attempt.errors import ReleasedError, StillRunningError
 from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.shapes import failures_of
@@ -120,7 +121,7 @@ async def test_the_gate_that_closes_is_that_of_the_model_which_a_message_names(
     adoption = Adoption(image_queue(database), catalogue, catalogue.default_name("image"))
 
     async def generate(job: ClaimedJob) -> str:
-        await adoption.generation(job)
+        await adoption.generation(job, ImageGeneration)
         raise failure(ErrorClass.QUOTA_EXHAUSTED)
 
     await make(database, generate).process(1, force=False)

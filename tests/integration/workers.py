@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
+from services.asset_writer.endings import Endings, Patience
+from services.asset_writer.write import ArtifactWriter, Destination
 from services.image_worker.generate import ImageGenerator
 from services.video_worker.generate import VideoGenerator
 from services.video_worker.polling import Times
@@ -23,13 +25,14 @@ from superstoryboard.providers.google.gemini_images import GeminiImages
 from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.storage.objects import ObjectStore
-from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics
+from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, LostNameMetrics, WriterMetrics
 from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.routes import Routes
-from tests.integration.helpers import image_queue, video_queue
+from tests.emulators.storage_fixture import STAGING_KEY
+from tests.integration.helpers import KV, image_queue, video_queue
 
 CATALOGUE = Catalogue.load()
 NOWHERE = "http://127.0.0.1:9"
@@ -77,7 +80,7 @@ async def image_worker(
 ) -> AsyncIterator[Worker]:
     """An image worker with this provider, which ends with it."""
     work = image_queue(database, "second")
-    store = await ObjectStore.connect(url=storage_url, key="staging-key", timeout_seconds=60)
+    store = await ObjectStore.connect(url=storage_url, key=STAGING_KEY, timeout_seconds=60)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
     ledger = Ledger(database)
     generator = ImageGenerator(
@@ -94,3 +97,14 @@ async def image_worker(
     await provider.aclose()
     await sources.aclose()
     await store.aclose()
+
+
+async def write_all(database: Database, store: ObjectStore, url: str) -> None:
+    """What the asset_writer does with every artifact that is staged."""
+    artifacts = Artifacts(database)
+    destination = Destination(url, KV, "archive")
+    writer = ArtifactWriter(
+        artifacts, store, destination, Endings(artifacts, Patience()), lease_seconds=60, metrics=WriterMetrics()
+    )
+    for claimed in await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0):
+        await writer.write(claimed)

@@ -13,8 +13,8 @@ import pytest
 
 from devstack.stack.ports import free_port
 from tests.doctor.fixture import Doctor, clean_doctor
-from tests.emulators.google_fixture import wait_for
 from tests.outside.conftest import install
+from tests.waiting import wait_for
 
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
 CONFIG = """\
@@ -53,7 +53,7 @@ def pooled(url: str, mode: str) -> Iterator[str]:
         process = subprocess.Popen([*user, str(PGBOUNCER), "--quiet", str(file)], cwd=folder)
         through = f"postgresql://postgres@127.0.0.1:{port}/{facts['dbname']}"
         try:
-            wait_for(lambda: {"answers": answers(through)}, lambda found: bool(found["answers"]))
+            wait_for(lambda: answers(through), what="PgBouncer")
             yield through
         finally:
             process.terminate()

@@ -17,7 +17,6 @@ from devstack.stack.ports import free_port
 from superstoryboard.db.database import Database
 from superstoryboard.db.migrate import migrate, read_migrations
 from tests.conftest import KV_TABLE
-from tests.emulators.google_fixture import wait_for
 from tests.integration.test_accepts import *  # noqa: F403 - the same tests through the pooler
 from tests.integration.test_calls import *  # noqa: F403
 from tests.integration.test_events import *  # noqa: F403
@@ -31,6 +30,7 @@ from tests.integration.test_transitions import *  # noqa: F403
 from tests.integration.test_worker_loop import *  # noqa: F403
 from tests.outside.conftest import DebianPostgres, install
 from tests.running import base_env
+from tests.waiting import wait_for
 
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
 # Fewer connections to the server than clients have open: what a session kept would be another's in a moment.
@@ -61,7 +61,7 @@ class Pooler:
         subprocess.run(["chown", "-R", "postgres", str(folder)], check=True, timeout=SESSION_SECONDS)
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
         self._process = subprocess.Popen([*user, str(PGBOUNCER), "--quiet", str(self._file)], cwd=folder)
-        wait_for(lambda: {"answers": self._answers()}, lambda found: bool(found["answers"]))
+        wait_for(self._answers, what="PgBouncer")
 
     def through(self, url: str) -> str:
         """The same database through the pooler."""

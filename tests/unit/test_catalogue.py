@@ -6,6 +6,7 @@ import pytest
 from superstoryboard.providers.catalogue import SHIPPED, Catalogue, CatalogueError, UnknownModel
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
+from tests.unit.own_models import MY_FILM
 
 
 @pytest.fixture(scope="module")
@@ -121,20 +122,6 @@ def test_a_wrong_file_is_refused_at_load(tmp_path: Path, found: str, written: st
         Catalogue.load(path)
 
 
-ADDED = """
-[[models]]
-name = "my-film"
-kind = "video"
-provider = "google"
-route = "veo_vertex"
-prompt_max_characters = 9
-aspect_ratios = ["16:9"]
-durations = ["8"]
-resolutions = ["720p"]
-price = { unit = "second", usd = { 720p = "0.01" } }
-"""
-
-
 def loaded(tmp_path: Path, text: str) -> Catalogue:
     path = tmp_path / "own.toml"
     path.write_text(text, "utf-8")
@@ -142,14 +129,14 @@ def loaded(tmp_path: Path, text: str) -> Catalogue:
 
 
 def test_a_file_of_the_installation_adds_to_the_shipped_one(tmp_path: Path, catalogue: Catalogue) -> None:
-    own = loaded(tmp_path, ADDED)
+    own = loaded(tmp_path, MY_FILM)
     assert own.get("my-film").prompt_max_characters == 9
     assert [model.name for model in own.models()] == [*(model.name for model in catalogue.models()), "my-film"]
     assert own.default_name("video") == catalogue.default_name("video")
 
 
 def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Path, catalogue: Catalogue) -> None:
-    text = ADDED.replace("my-film", "veo-3.1-generate-preview")
+    text = MY_FILM.replace("my-film", "veo-3.1-generate-preview")
     own = loaded(tmp_path, f'[defaults]\nvideo = "veo-3.1-generate-preview"\n{text}')
     model = own.get("veo-3.1-generate-preview")
     assert (model.route, model.retirement_date) == ("veo_vertex", None)
@@ -163,13 +150,13 @@ def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Pat
         ('[defaults]\nvideo = "my-film"', "'my-film', which is no video model"),
         ('[defaults]\nsound = "x"', "must name one image and one video model"),
         ("models = 3", "may contain only .*models.* and .*defaults"),
-        (ADDED + ADDED, "names a model twice"),
-        (ADDED.replace('kind = "video"\n', ""), "'my-film' of the catalogue: kind missing"),
-        (ADDED + "colour = 1", "'my-film' of the catalogue: colour unknown"),
-        (ADDED.replace("price = ", "cost = "), "'price' is missing"),
-        (ADDED.replace('"second"', '"frame"'), "'my-film' of the catalogue: a value has the wrong type"),
-        (ADDED.replace("veo_vertex", "gemini_image"), "route gemini_image does not generate videos"),
-        (ADDED.replace("veo_vertex", "imagen").replace('"video"', '"image"'), "imagen needs refuse = true"),
+        (MY_FILM + MY_FILM, "names a model twice"),
+        (MY_FILM.replace('kind = "video"\n', ""), "'my-film' of the catalogue: kind missing"),
+        (MY_FILM + "colour = 1", "'my-film' of the catalogue: colour unknown"),
+        (MY_FILM.replace("price = ", "cost = "), "'price' is missing"),
+        (MY_FILM.replace('"second"', '"frame"'), "'my-film' of the catalogue: a value has the wrong type"),
+        (MY_FILM.replace("veo_vertex", "gemini_image"), "route gemini_image does not generate videos"),
+        (MY_FILM.replace("veo_vertex", "imagen").replace('"video"', '"image"'), "imagen needs refuse = true"),
         ("[[models", "is not TOML"),
     ],
 )
@@ -216,7 +203,7 @@ default_resolution = "4k"
 def test_a_request_that_names_no_shape_gets_what_the_model_has(
     tmp_path: Path, choices: str, defaults: tuple[str, str, str]
 ) -> None:
-    own = loaded(tmp_path, ADDED.replace(CHOICES, choices))
+    own = loaded(tmp_path, MY_FILM.replace(CHOICES, choices))
     model = own.get("my-film")
     assert (model.default_aspect_ratio, model.default_duration, model.default_resolution) == defaults
     asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film")
@@ -234,7 +221,7 @@ resolutions = ["720p", "4k"]
 default_duration = "4"
 resolution_durations = { 720p = ["4"], 4k = ["8"] }
 """
-    own = loaded(tmp_path, ADDED.replace(CHOICES, choices))
+    own = loaded(tmp_path, MY_FILM.replace(CHOICES, choices))
 
     def wrong(**named: str) -> list[str]:
         asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film", **named)
@@ -271,14 +258,12 @@ def test_every_entry_takes_its_own_defaults(catalogue: Catalogue) -> None:
 )
 def test_a_default_that_the_model_has_not_is_refused_at_load(tmp_path: Path, choices: str) -> None:
     with pytest.raises(CatalogueError, match="my-film"):
-        loaded(tmp_path, ADDED.replace(CHOICES, choices))
+        loaded(tmp_path, MY_FILM.replace(CHOICES, choices))
 
 
 def test_a_picture_without_choices_of_shape_has_none(tmp_path: Path) -> None:
-    image = (
-        ADDED.replace(CHOICES, "aspect_ratios = []").replace('"video"', '"image"').replace("veo_vertex", "gemini_image")
-    )
-    own = loaded(tmp_path, image.replace("second", "image"))
+    image = MY_FILM.replace('"video"', '"image"').replace("veo_vertex", "gemini_image").replace("second", "image")
+    own = loaded(tmp_path, image.replace(CHOICES, "aspect_ratios = []"))
     asked = ImageGeneration(storyboard_id="sb", prompt="x", model="my-film")
     assert freeze_generation(asked, own, "my-film").aspect_ratio == ""
     asked.aspect_ratio = "16:9"

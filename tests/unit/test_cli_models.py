@@ -7,21 +7,12 @@ import pytest
 
 from superstoryboard.providers.catalogue import Catalogue
 from tests.unit.cli_fixture import Cli, running_cli
+from tests.unit.own_models import MY_FILM
 
-OWN = """
+OWN = f"""
 [defaults]
 video = "my-film"
-[[models]]
-name = "my-film"
-kind = "video"
-provider = "google"
-route = "veo_vertex"
-prompt_max_characters = 9
-aspect_ratios = ["16:9"]
-durations = ["8"]
-resolutions = ["720p"]
-price = { unit = "second", usd = { 720p = "0.01" } }
-"""
+{MY_FILM}"""
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
@@ -14,6 +16,7 @@ from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 from superstoryboard.worker.attempt.errors import StaleClaimError
 
 Generation = ImageGeneration | VideoGeneration
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 class Adoption:
@@ -24,20 +27,23 @@ class Adoption:
         self._catalogue = catalogue
         self._default_model = default_model
 
-    async def generation(self, job: ClaimedJob) -> Message:
-        """The frozen generation of a job.
+    async def generation(self, job: ClaimedJob, expected: type[AnyMessage]) -> AnyMessage:
+        """The frozen generation of a job, which is of the `expected` type.
 
         Raises:
             JobFailure: INVALID, naming every wrong key of the body and its rule.
             StaleClaimError: the job belongs to someone else by now.
+            TypeError: jobs of this kind hold another type: they came to the wrong worker.
         """
         if job.generation is not None:
-            message = KINDS[job.kind].message()
-            ParseDict(job.generation, message, ignore_unknown_fields=True)
-            return message
-        frozen, provider, name, warning = self._frozen(job)
-        if not await self._work.freeze(job, MessageToDict(frozen), provider, name, [warning] if warning else []):
-            raise StaleClaimError
+            frozen = KINDS[job.kind].message()
+            ParseDict(job.generation, frozen, ignore_unknown_fields=True)
+        else:
+            frozen, provider, name, warning = self._frozen(job)
+            if not await self._work.freeze(job, MessageToDict(frozen), provider, name, [warning] if warning else []):
+                raise StaleClaimError
+        if not isinstance(frozen, expected):
+            raise TypeError(f"a job of kind {job.kind} holds {type(frozen).__name__}")
         return frozen
 
     def _frozen(self, job: ClaimedJob) -> tuple[Message, str, str, str | None]:

@@ -2,7 +2,6 @@
 
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,8 @@ from tests.emulators.google_fixture import (
     report,
     script,
     submit_video,
-    wait_for,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
+from tests.waiting import wait_for
 
 
 def details(response: httpx.Response, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import base64
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +22,9 @@ from tests.emulators.google_fixture import (
     mean_difference,
     report,
     script,
-    wait_for,
 )
 from tests.emulators.interaction_steps import file_path, film_of, image_content, video_format, video_of
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
+from tests.waiting import wait_for
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Pictures from the emulator, asked for with Google's own client and by hand."""
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,8 @@ from tests.emulators.google_fixture import (
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    options = ("--retired", "gemini-3-pro-image")
-    with GoogleEmulator(tmp_path_factory.mktemp("google"), *options).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
+def emulator_options() -> tuple[str, ...]:
+    return ("--retired", "gemini-3-pro-image")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The emulator's lists of operations and generated files, and the webhook of a submit."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
@@ -9,19 +7,6 @@ from tests.emulators.google_fixture import VIDEO_MODEL, GoogleEmulator, report, 
 
 OPERATIONS = f"/v1beta/models/{VIDEO_MODEL}/operations"
 WEBHOOK = {"uris": ["https://hook.example/x"], "userMetadata": {"call": "7"}}
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
 
 
 def submit(client: httpx.Client, **fields: object) -> httpx.Response:

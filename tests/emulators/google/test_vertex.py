@@ -24,19 +24,13 @@ from tests.emulators.google_fixture import (
     mean_difference,
     report,
     script,
-    wait_for,
 )
+from tests.waiting import wait_for
 
 PROJECT = "projects/story/locations/us-central1"
 EXPRESS = f"/v1beta1/publishers/google/models/{VERTEX_MODEL}"
 IN_PROJECT = f"/v1beta1/{PROJECT}/publishers/google/models/{VERTEX_MODEL}"
 BEARER = {"authorization": f"Bearer {VERTEX_TOKEN}"}
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
 
 
 @pytest.fixture

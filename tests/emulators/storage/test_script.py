@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,18 @@ from tests.emulators.storage_fixture import (
     start_emulator,
     stop_emulator,
 )
+from tests.waiting import awaited
 
-HEADERS = {"apikey": SECRET_KEY, "authorization": f"Bearer {SECRET_KEY}"}
 
-
-@pytest.fixture(scope="module")
-def emulator(storage_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulator]:
-    with running_emulator(storage_database_url, tmp_path_factory.mktemp("storage")) as running:
-        yield running
+def whole_client(url: str) -> httpx.AsyncClient:
+    """A caller with the owner's key, of Storage and of the emulator's own interface."""
+    headers = {"apikey": SECRET_KEY, "authorization": f"Bearer {SECRET_KEY}"}
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=60)
 
 
 @pytest.fixture
 async def client(emulator: RunningEmulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=emulator.url, headers=HEADERS, timeout=60) as each:
+    async with whole_client(emulator.url) as each:
         await each.post("/_emulator/reset")
         yield each
         await each.post("/_emulator/reset")
@@ -58,8 +57,7 @@ def files_in(directory: Path) -> list[Path]:
 
 async def held(client: httpx.AsyncClient) -> None:
     """Ask until a request is held: the emulator is another process and has no event to await."""
-    while not (await client.get("/_emulator/requests")).json()["held"]:
-        pass
+    await awaited(lambda: client.get("/_emulator/requests"), lambda answer: bool(answer.json()["held"]))
 
 
 async def test_a_scripted_answer_comes_once_then_the_real_one(client: httpx.AsyncClient) -> None:
@@ -151,8 +149,7 @@ async def test_an_upload_that_breaks_off_leaves_nothing(client: httpx.AsyncClien
     await writer.drain()
     writer.close()
     await writer.wait_closed()
-    while not await requests(client) or (await requests(client))[-1][:3] != ("upload", "POST", 499):
-        pass
+    await awaited(lambda: requests(client), lambda log: [each[:3] for each in log[-1:]] == [("upload", "POST", 499)])
     assert (await client.get(f"{base}/a")).json()["error"] == "not_found"
     assert files_in(emulator.state_dir / "uploads") == []
 
@@ -161,7 +158,7 @@ async def test_objects_outlive_a_restart_and_a_kill_leaves_no_half_upload(
     client: httpx.AsyncClient, emulator: RunningEmulator, tmp_path: Path
 ) -> None:
     first = start_emulator(emulator.database_url, tmp_path)
-    async with httpx.AsyncClient(base_url=first.url, headers=HEADERS, timeout=60) as there:
+    async with whole_client(first.url) as there:
         base = await make_bucket(there)
         await there.post(f"{base}/a", content=b"kept")
         token = (await there.post(base.replace("object", "object/sign") + "/a", json={"expiresIn": 60})).json()
@@ -180,7 +177,7 @@ async def test_a_stop_does_not_wait_for_held_requests(
 ) -> None:
     assert client
     with running_emulator(emulator.database_url, tmp_path) as running:
-        async with httpx.AsyncClient(base_url=running.url, headers=HEADERS, timeout=60) as there:
+        async with whole_client(running.url) as there:
             await script(there, {"on": "bucket", "hold": True})
             waiting = asyncio.create_task(there.get("/storage/v1/bucket"))
             await held(there)
@@ -202,7 +199,7 @@ async def test_it_starts_before_postgres_and_outlives_its_restart(tmp_path: Path
     database_url = server.get_uri()
     server.cleanup()
     with running_emulator(database_url, tmp_path / "state") as running:
-        async with httpx.AsyncClient(base_url=running.url, headers=HEADERS, timeout=60) as there:
+        async with whole_client(running.url) as there:
             away = await there.get("/storage/v1/bucket")
             assert (away.status_code, away.json()["statusCode"]) == (544, "544")
             for _ in range(2):

@@ -1,6 +1,5 @@
 """Gemini Omni by the Interactions API: ends without a film, errors and refusals."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -10,7 +9,6 @@ from tests.emulators.google_fixture import (
     IMAGE_MODEL,
     OMNI_MODEL,
     VIDEO_MODEL,
-    GoogleEmulator,
     await_interaction,
     create_interaction,
     make_picture,
@@ -18,19 +16,6 @@ from tests.emulators.google_fixture import (
     script,
 )
 from tests.emulators.interaction_steps import CELEBRITY, video_format
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Films from the emulator: submit, poll, download, and what is refused."""
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -24,19 +23,6 @@ from tests.emulators.google_fixture import (
     script,
     submit_video,
 )
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleEmulator]:
-    with GoogleEmulator(tmp_path_factory.mktemp("google")).running() as running:
-        yield running
-
-
-@pytest.fixture
-def client(emulator: GoogleEmulator) -> Iterator[httpx.Client]:
-    with emulator.client() as http:
-        http.post("/_emulator/reset").raise_for_status()
-        yield http
 
 
 def picture(size: tuple[int, int]) -> Image.Image:
