@@ -49,11 +49,6 @@ class Consumer:
         self._stopping = asyncio.Event()
 
     @property
-    def writing(self) -> int:
-        """How many artifacts are being written."""
-        return len(self._writing)
-
-    @property
     def stopping(self) -> bool:
         """True once no more artifacts are taken."""
         return self._stopping.is_set()

@@ -57,7 +57,7 @@ def _check(file: BinaryIO, media_type: MediaType) -> tuple[int, int]:
 
 def _check_jpeg(file: BinaryIO) -> tuple[int, int]:
     """Every block of coefficients is read, yet only an eighth of each side is drawn."""
-    with Image.open(file, formats=["JPEG"]) as picture:
+    with JpegImagePlugin.JpegImageFile(file) as picture:
         width, height = picture.size
         if width * height > MAX_PIXELS:
             raise MediaError(f"the image has {width} x {height} pixels, more than {MAX_PIXELS}")
@@ -69,9 +69,7 @@ def _check_jpeg(file: BinaryIO) -> tuple[int, int]:
     return width, height
 
 
-def _coefficient_bytes(picture: Image.Image) -> int:
-    if not isinstance(picture, JpegImagePlugin.JpegImageFile):
-        return 0
+def _coefficient_bytes(picture: JpegImagePlugin.JpegImageFile) -> int:
     layers = [(int(layer[1]), int(layer[2])) for layer in picture.layer]
     samples = sum(across * down for across, down in layers)
     full = max(across for across, _ in layers) * max(down for _, down in layers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +59,14 @@ def _facts(container: Any, media_type: MediaType) -> VideoFacts:
         media_type=media_type,
         width=frame.width,
         height=frame.height,
-        duration_ms=_duration_ms(container, stream),
+        duration_ms=_duration_ms(container),
         frame_rate=float(stream.average_rate or 0),
         video_codec=stream.codec_context.name,
         audio_codec=audio[0].codec_context.name if audio else None,
     )
 
 
-def _duration_ms(container: Any, stream: Any) -> int:
-    if container.duration is not None:
-        return round(int(container.duration) / _MICROSECONDS_PER_MS)
-    if stream.duration is not None:
-        return round(Fraction(stream.duration) * Fraction(stream.time_base) * 1000)
-    raise MediaError("the video has no duration")
+def _duration_ms(container: Any) -> int:
+    if container.duration is None:
+        raise MediaError("the video has no duration")
+    return round(int(container.duration) / _MICROSECONDS_PER_MS)

@@ -193,8 +193,6 @@ class SourceFetcher:
 async def _resolve(host: str, port: int) -> tuple[Address, ...]:
     try:
         entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
-        raise _invalid("SOURCE_NOT_ALLOWED", "is not a valid URL") from error
     except OSError as error:
         raise _unavailable("has a host name that cannot be resolved") from error
     texts = dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in entries)

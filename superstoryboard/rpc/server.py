@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from superstoryboard.config.server import ServerSettings
 from superstoryboard.rpc.authentication import Authenticator
+from superstoryboard.rpc.ended_calls import quieten_ended_calls
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
 from superstoryboard.telemetry.metrics import RpcMetrics
@@ -23,6 +24,7 @@ class Server:
         self, listen: str, authenticator: Authenticator, metrics: RpcMetrics, limits: ServerLimits | None = None
     ) -> None:
         limits = limits or ServerLimits()
+        quieten_ended_calls()
         self._listen = listen
         self.server = grpc.aio.server(
             interceptors=[CallInterceptor(authenticator, metrics, limits)], options=limits.options()

@@ -119,7 +119,7 @@ def _error(attempt: Attempt, row: Row) -> str:
     if row["state"] in TERMINAL_STATES and row["error"]:
         return str(row["error"].get("message", row["state"]))
     if row["state"] == "CANCELLED":
-        return "cancelled: " + ", ".join(row["warnings"])
+        return ": ".join(filter(None, ["cancelled", ", ".join(row["warnings"])]))
     return attempt.given_back if row["state"] == "QUEUED" and attempt.given_back else STILL_RUNNING
 
 

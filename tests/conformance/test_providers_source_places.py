@@ -39,6 +39,7 @@ from tests.conformance.source_steps import failure, fetcher, is_loopback, pictur
         "https://[::ffff:127.0.0.1]/x.png",
         "https://[fe80::1%25eth0]/x.png",
         "https://[not-an-address]/x.png",
+        "https://[v1.address]/x.png",
         "https://2130706433/x.png",
         "https://" + "a." * 1000 + "example/x.png",
     ],
@@ -73,6 +74,13 @@ async def test_an_allowed_host_at_a_private_address_is_refused(storage: Stub) ->
         error = await failure(sources, f"https://localhost:{storage.port}/x.png")
     assert (error.code, error.message) == ("SOURCE_NOT_ALLOWED", "sourceImageUrl must be on a public address")
     assert storage.asked == []
+
+
+async def test_a_host_that_is_not_known_may_be_known_later(storage: Stub) -> None:
+    async with fetcher(storage, "no-such-host.invalid") as sources:
+        error = await failure(sources, "https://no-such-host.invalid/x.png")
+    assert (error.error_class.value, error.code) == ("TRANSIENT", "SOURCE_UNAVAILABLE")
+    assert error.message == "sourceImageUrl has a host name that cannot be resolved"
 
 
 async def test_an_allowed_host_is_reached_at_the_checked_address(storage: Stub, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2.credentials import Credentials
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
-from superstoryboard.providers.google import inline_base64
+from superstoryboard.providers.google import access, inline_base64
 from superstoryboard.providers.google.access import GoogleLogin
 from superstoryboard.providers.google.inline_base64 import NotBase64Error, copy_base64
 from superstoryboard.providers.google.veo_vertex import VeoVertex
@@ -81,6 +81,26 @@ async def test_credentials_come_from_the_environment_and_are_renewed_when_they_e
     await vertex.aclose()
     assert [asked.target for asked in stub.asked] == ["/token", SUBMIT, SUBMIT]
     assert stub.asked[-1].headers["authorization"] == "Bearer fresh"
+
+
+async def test_a_token_that_ends_is_renewed_and_one_that_does_not_come_in_time_costs_nothing(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", service_account(tmp_path, f"{stub.url}/token"))
+    ending = Answer(
+        body=b'{"access_token":"short","expires_in":1,"token_type":"Bearer"}',
+        headers={"content-type": "application/json"},
+    )
+    stub.queued["/token"] = [ending, ending, Answer(stall=True, length=1)]
+    vertex = in_project(stub)
+    await vertex.submit(CALL)
+    await vertex.submit(CALL)
+    monkeypatch.setattr(access, "TOKEN_SECONDS", 0.1)
+    failed = await failure(vertex)
+    assert (failed.error.error_class.value, failed.outcome) == ("TRANSIENT", CallOutcome.UNPAID)
+    assert failed.error.message == "Google's token service did not respond in time"
+    assert [asked.target for asked in stub.asked][:4] == ["/token", SUBMIT] * 2
+    assert SUBMIT not in [asked.target for asked in stub.asked][4:]
 
 
 async def test_credentials_that_are_missing_or_refused_cost_nothing(

@@ -7,9 +7,11 @@ import pytest
 
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
-from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
+from superstoryboard.worker.attempt.paid_calls import recorded
 from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
     IMAGE_QUEUE,
@@ -22,6 +24,7 @@ from tests.integration.helpers import (
     row,
     video_queue,
 )
+from tests.integration.paid_steps import called, ledger
 
 LIMITS = Limits(concurrency=1, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
 
@@ -89,3 +92,23 @@ async def test_only_claims_lost_in_a_row_bury_a_job(database: Database, sql: psy
 async def test_a_bug_before_any_call_spends_attempts_as_ever(database: Database) -> None:
     await accept(database, max_attempts=1)
     assert await attempted(image_queue(database)) == "DEAD_LETTERED"
+
+
+@pytest.mark.parametrize(
+    ("unforeseen", "kept"), [(CallOutcome.UNKNOWN, ("UNKNOWN", None)), (CallOutcome.PAID, ("SETTLED", True))]
+)
+async def test_a_bug_during_a_paid_call_is_told_to_the_ledger(
+    database: Database, unforeseen: CallOutcome, kept: tuple[str, bool | None]
+) -> None:
+    """What may have been charged is never recorded as free."""
+    await accept(database)
+    _, call_id = await called(database)
+
+    async def buggy() -> str:
+        raise ZeroDivisionError
+
+    with pytest.raises(ProviderFailure) as caught:
+        await recorded(Ledger(database), call_id, buggy(), unforeseen)
+    assert (caught.value.error.error_class, caught.value.error.code) == (ErrorClass.UNKNOWN_OUTCOME, "INTERNAL")
+    ((state, paid, _),) = await ledger(database)
+    assert (state, paid) == kept

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,9 @@ from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.domain.kinds import IMAGE
+from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.queue import ClaimedJob, Gate, WorkQueue
+from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.server import Server
@@ -26,10 +29,13 @@ from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceStub, add_Wo
 from superstoryboard.worker.attempt.errors import GateClosedError
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.service import WorkerService
-from tests.integration.helpers import IMAGE_QUEUE, accept, image_queue, row
+from tests.integration.helpers import IMAGE_QUEUE, accept, image_queue, row, stage
 from tests.wire import reason
 
 ONE_SLOT = Limits(concurrency=1, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
+
+
+End = Callable[[Database, ClaimedJob], Awaitable[None]]
 
 
 class Held:
@@ -160,3 +166,54 @@ async def test_a_worker_that_drains_does_not_say_that_the_queue_is_empty(databas
             await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=60)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert reason(refused.value) == "WORKER_DRAINING"
+
+
+async def test_the_status_of_a_worker_names_what_it_runs(database: Database) -> None:
+    held = Held()
+    job_id = await accept(database)
+    worker = Worker(image_queue(database), held.generate, Wakeups(None, QUEUE_CHANNEL), ONE_SLOT)
+    running = asyncio.create_task(worker.process(1, force=False))
+    await held.started.wait()
+    async with served(database, worker) as stub:
+        status = await stub.GetStatus(api.GetStatusRequest(), timeout=60)
+        assert (status.worker_id, status.queue, status.concurrency) == ("worker-1", IMAGE_QUEUE, 1)
+        assert (status.draining, status.kind) == (False, IMAGE.number)
+        assert [(each.job_id, each.claim) for each in status.running] == [(str(job_id), 1)]
+        assert status.running[0].age.ToTimedelta() > timedelta(0)
+        held.let_go.set()
+        await running
+        await worker.drain()
+        status = await stub.GetStatus(api.GetStatusRequest(), timeout=60)
+    assert (status.draining, list(status.running)) == (True, [])
+
+
+async def removed(database: Database, job: ClaimedJob) -> None:
+    await database.fetch("delete from superstoryboard.jobs where id = %(job)s returning 1", {"job": job.id})
+
+
+async def cancelled(database: Database, job: ClaimedJob) -> None:
+    await Steering(database).cancel(job.id, owner=None, actor="operator")
+
+
+async def kept_for_a_person(database: Database, job: ClaimedJob) -> None:
+    """As an asset_writer does whose Storage refuses the object."""
+    artifact_id = await stage(database, job)
+    await Artifacts(database).bury(artifact_id, JobError(ErrorClass.CONFIG, "STORAGE_FORBIDDEN", "Storage refused"))
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(removed, "the job no longer exists"), (cancelled, "cancelled"), (kept_for_a_person, "Storage refused")],
+)
+async def test_a_job_that_somebody_else_ended_says_how(database: Database, end: End, said: str) -> None:
+    await accept(database)
+
+    async def generate(job: ClaimedJob) -> str:
+        await end(database, job)
+        return "STAGED"
+
+    worker = Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), ONE_SLOT)
+    async with served(database, worker) as stub:
+        answer = await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=60)
+    (result,) = answer.results
+    assert (result.success, result.error) == (False, said)

@@ -79,8 +79,7 @@ def _refreshed(credentials: Credentials | None) -> Credentials:
     try:
         if credentials is None:
             credentials, _ = google.auth.default(scopes=SCOPES)
-        if not credentials.valid:
-            credentials.refresh(Request())  # type: ignore[no-untyped-call]
+        credentials.refresh(Request())  # type: ignore[no-untyped-call]
     except exceptions.DefaultCredentialsError as error:
         raise AccessError(
             "no Google credentials are configured. Set up Application Default Credentials", lasting=True

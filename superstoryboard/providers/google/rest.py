@@ -222,19 +222,12 @@ async def _open(
     return await client.send(request, stream=True)
 
 
-def _joined(url: httpx.URL, location: str) -> httpx.URL:
-    try:
-        return url.join(location)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise results.unreachable_video() from error
-
-
 async def _saved(
     response: httpx.Response, url: httpx.URL, file: BinaryIO, max_bytes: int, *, encoded: bool
 ) -> httpx.URL | None:
     """Where a redirect points to; None once the body is in the file."""
     if response.has_redirect_location:
-        return _joined(url, response.headers["location"])
+        return url.join(response.headers["location"])  # one that is no URL was refused with the answer
     if response.status_code != httpx.codes.OK:
         body, _ = await beginning(response, ERROR_BODY_BYTES)
         raise poll_errors.download_failure(response.status_code, decoded(body), response.headers)
