@@ -89,7 +89,7 @@ def test_every_setting_is_in_the_example_file() -> None:
 def test_settings_states_and_codes_that_documents_name_exist(document: Path) -> None:
     settings = example_settings() | {f"{name}_FILE" for name in service_settings()}
     code = [path for part in ("superstoryboard", "services") for path in (ROOT / part).rglob("*.py")]
-    sources = [*code, *(ROOT / "migrations").glob("*.sql"), *(ROOT / "proto").rglob("*.proto")]
+    sources = [*code, *(ROOT / "migrations").glob("*.sql"), *(ROOT / "proto").rglob("*.proto"), ROOT / "Makefile"]
     words = {word for path in sources for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", path.read_text())}
     codes = {f"STORAGE_{kind.value}" for kind in StorageErrorKind}
     # Rows of the specification that are planned name what is not there yet.
