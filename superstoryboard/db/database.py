@@ -8,7 +8,6 @@ no session is ever idle in a transaction, and the limits cost no round trip. psy
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 from collections.abc import Mapping
@@ -121,7 +120,9 @@ class Database:
         """
         query = _with_limits(statement, lock_timeout_seconds or LOCK_TIMEOUT_SECONDS)
         started, cancels = time.monotonic(), cancel_requests()
-        for tries in itertools.count(1):
+        tries = 0
+        while True:
+            tries += 1
             begun = time.monotonic()
             try:
                 rows = await self._run(query, values)
@@ -137,7 +138,6 @@ class Database:
             else:
                 self._note_back(begun)
                 return rows
-        raise AssertionError("unreachable")
 
     async def _unavailable(self, error: psycopg.Error | TimeoutError) -> DatabaseUnavailableError:
         """What of the database was not available; an error of the statement itself is raised again."""

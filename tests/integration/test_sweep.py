@@ -10,7 +10,7 @@ from superstoryboard.db.notify import QUEUE_CHANNEL
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.steering import Steering
-from superstoryboard.jobs.sweeps import Sweeper
+from superstoryboard.jobs.sweeps import Duty, Sweeper
 from tests.integration.helpers import (
     IMAGE_QUEUE,
     accept,
@@ -214,6 +214,21 @@ async def test_what_a_call_of_a_cancelled_job_left_is_kept_for_a_day(
     assert await sweep(database) == {}
     age(sql, job_id, "2 days")
     assert await sweep(database) == {"discard_uploads": 1}
+
+
+async def test_a_duty_that_fails_says_why_and_the_others_go_on(database: Database, sql: psycopg.Connection) -> None:
+    old = await accept(database)
+    age(sql, old, "8 days")
+    sql.execute("create function refuse() returns trigger language plpgsql as $$ begin raise check_violation; end $$")
+    sql.execute(
+        "create trigger refuse before insert on superstoryboard.job_events for each row execute function refuse()"
+    )
+    assert [duty for duty in await Sweeper(database).sweep() if duty.error] == [
+        Duty("bury_overdue", 0, "SQLSTATE 23514")
+    ]
+    assert (await row(database, old))["state"] == "QUEUED"
+    sql.execute("drop trigger refuse on superstoryboard.job_events")
+    assert await sweep(database) == {"bury_overdue": 1}
 
 
 def test_waking_by_sql_notifies_and_knows_its_queues(sql: psycopg.Connection) -> None:
