@@ -64,6 +64,13 @@ class AuthServer:
             return client.request(method, path, json=body).raise_for_status().json()
 
 
+class _QuietLog(RequestLog):
+    """Prints nothing: standard output is that of the tests."""
+
+    def add(self, entry: dict[str, Any]) -> None:
+        self.entries.append(entry)
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -81,7 +88,7 @@ class _Server(uvicorn.Server):
 @contextmanager
 def auth_server(*keys: dict[str, Any], port: int = 0) -> Iterator[AuthServer]:
     """An Auth that publishes these keys."""
-    script, log = Script(), RequestLog()
+    script, log = Script(), _QuietLog()
     routes = [*ManagementRoutes(script, log).routes(), *AuthRoutes({"keys": list(keys)}).routes()]
     config = uvicorn.Config(
         Frontend(Starlette(routes=routes), script, log),
