@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from storyboard.api.errors import ExitCode
 from storyboard.api.settings import secret, token
 from storyboard.doctor.environment import host_of, is_inside, value
 from storyboard.doctor.findings import Finding, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import read_token
+from superstoryboard.config.addresses import address_problem
 from superstoryboard.config.server import AUTH_PATH, JWKS_PATH
 from superstoryboard.rpc.key_sources import KeyFile, KeySource, KeyUrl
 from superstoryboard.rpc.token_keys import KeySet, KeySetError, parse_key_set, shown
@@ -22,6 +24,8 @@ async def check_token_keys() -> list[Finding]:
     setting, source = _source()
     if source is None:
         return [not_set(NAME, "SUPABASE_URL")]
+    if setting == "SUPABASE_URL" and address_problem(value(setting)):
+        return [failed(NAME, "SUPABASE_URL is no address of a project", "Correct it first.", ExitCode.USAGE)]
     try:
         keys = parse_key_set(await source.read())
     except KeySetError as error:

@@ -93,7 +93,6 @@ def _decoded(part: str, max_bytes: int) -> Any:
 
 def _verified(token: str, key: str | jwt.PyJWK, algorithm: str) -> dict[str, Any]:
     """The claims of a token whose signature, times and audience are good."""
-    unauthenticated = grpc.StatusCode.UNAUTHENTICATED
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -105,16 +104,20 @@ def _verified(token: str, key: str | jwt.PyJWK, algorithm: str) -> dict[str, Any
         )
         int(claims["exp"])
     except jwt.ExpiredSignatureError:
-        raise ApiError(unauthenticated, "TOKEN_EXPIRED", "the token has expired; sign in again or renew it") from None
+        raise ApiError(
+            grpc.StatusCode.UNAUTHENTICATED,
+            "TOKEN_EXPIRED",
+            "the token has expired; sign in again or renew it",
+        ) from None
     except jwt.ImmatureSignatureError:
         raise ApiError(
-            unauthenticated,
+            grpc.StatusCode.UNAUTHENTICATED,
             "TOKEN_NOT_YET_VALID",
             "the token is not valid yet (nbf or iat); check the clock of the machine that made it",
         ) from None
     except jwt.InvalidAudienceError:
         raise ApiError(
-            unauthenticated,
+            grpc.StatusCode.UNAUTHENTICATED,
             "TOKEN_AUDIENCE_REFUSED",
             "the token is not valid for this service: its aud must be authenticated",
         ) from None

@@ -13,6 +13,7 @@ from superstoryboard.config.server import ServerSettings
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
+from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
 from superstoryboard.telemetry.metrics import RpcMetrics
 
 
@@ -35,7 +36,7 @@ class Server:
     @classmethod
     def of(cls, settings: ServerSettings, metrics: RpcMetrics) -> Server:
         """The server that the settings ask for."""
-        authenticator = Authenticator.of(settings, metrics.token_keys)
+        authenticator = Authenticator.of(settings, TokenKeyMetrics(metrics.registry))
         return cls(settings.grpc_listen, authenticator, metrics, ServerLimits.of(settings))
 
     def add(self, name: str, register: Callable[[Any, Any], None], servicer: Any) -> None:

@@ -13,8 +13,8 @@ class TokenKeyMetrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self._refreshes = Counter(
             "superstoryboard_token_key_refreshes_total",
-            "Times that the project's key set was read, by result: ok or failed",
-            ["result"],
+            "Times that the project's key set was read, by outcome: ok or failed",
+            ["outcome"],
             registry=registry,
         )
         self._keys = Gauge("superstoryboard_token_keys", "Usable keys of the set that was read last", registry=registry)
@@ -25,9 +25,9 @@ class TokenKeyMetrics:
         )
         self._age.set(float("inf"))
 
-    def refreshed(self, result: str, keys: int | None = None) -> None:
+    def refreshed(self, outcome: str, keys: int | None = None) -> None:
         """The set was read (`ok`, with so many usable keys) or not (`failed`)."""
-        self._refreshes.labels(result).inc()
+        self._refreshes.labels(outcome).inc()
         if keys is not None:
             self._keys.set(keys)
 

@@ -10,8 +10,6 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
-from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
-
 CALL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -24,10 +22,10 @@ def new_registry() -> CollectorRegistry:
 
 
 class RpcMetrics:
-    """Calls that the gRPC server answered, and the keys that their tokens are checked with."""
+    """Calls that the gRPC server answered."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.token_keys = TokenKeyMetrics(registry)
+        self.registry = registry
         self._calls = Counter(
             "superstoryboard_rpc_calls_total", "Calls that ended", ["method", "code"], registry=registry
         )

@@ -146,7 +146,7 @@ def test_the_secret_works_beside_the_keys_and_nothing_of_either_is_logged(
         assert [listed(stub, each) for each in tokens] == ["OK"] * 3
         assert listed(stub, foreign) == "TOKEN_ISSUER_REFUSED"
         samples = scrape(page)
-        assert (samples("token_key_refreshes_total", result="ok"), samples("token_keys")) == (1, 1)
+        assert (samples("token_key_refreshes_total", outcome="ok"), samples("token_keys")) == (1, 1)
         assert 0 <= (samples("token_keys_age_seconds") or 0) < 60
     log = (tmp_path / "log").read_text()
     assert "Read the keys of users' tokens" in log
