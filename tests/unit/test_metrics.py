@@ -60,7 +60,6 @@ def shown(registry: CollectorRegistry) -> Samples:
 def everything() -> CollectorRegistry:
     """Every metric that some process has."""
     registry = CollectorRegistry()
-    TokenKeyMetrics(registry)
     RpcMetrics(registry)
     TokenKeyMetrics(registry)
     DependencyMetrics(registry)
