@@ -146,3 +146,20 @@ async def test_headers_that_mean_two_things_are_refused(header: bytes) -> None:
 )
 async def test_what_is_no_jwt_is_refused(token: str) -> None:
     assert reason_of(await authenticator(), token) == "TOKEN_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ({"alg": "HS256", "crit": ["exp"]}, "asks for extensions"),
+        ({"alg": "HS256", "b64": False}, "asks for extensions"),
+        ({"alg": "RS256", "kid": "ec-key"}, "the token's key is for ES256"),
+        ({"alg": "ES256", "kid": "rsa-key"}, "the token's key is for RS256"),
+        ({"alg": "none"}, "not signed by ES256, RS256 or HS256"),
+    ],
+    ids=str,
+)
+async def test_our_own_rules_refuse_before_the_library_is_asked(header: dict[str, Any], words: str) -> None:
+    who = await authenticator()
+    with pytest.raises(ApiError, match=words):
+        admit(who, signed(header, by_hmac(SECRET.encode())))
