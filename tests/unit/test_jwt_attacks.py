@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from devstack.stack.tokens import SigningKey
+from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.tokens import Role
 from tests.unit.token_steps import (
     EC_KEY,
