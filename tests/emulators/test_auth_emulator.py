@@ -68,3 +68,10 @@ def test_answers_are_scripted_and_logged_like_those_of_storage(client: httpx.Cli
 def test_an_older_project_publishes_no_key(storage_database_url: str, tmp_path: Path) -> None:
     with running_emulator(storage_database_url, tmp_path) as older:
         assert httpx.get(f"{older.url}{PATH}", timeout=60, trust_env=False).json() == {"keys": []}
+
+
+def test_a_script_for_any_request_leaves_the_keys_alone(client: httpx.Client) -> None:
+    """An outage of Storage in a test is not used up by a process that reads keys meanwhile."""
+    client.post("/_emulator/script", json=[{"on": "any", "status": 503}])
+    assert client.get(PATH).status_code == 200
+    assert client.get("/storage/v1/bucket").status_code == 503
