@@ -74,12 +74,15 @@ class TokenKeys:
 
     async def refresh(self) -> None:
         """Read the keys once. What cannot be read changes nothing but the time of the next read."""
+        began = self._clock()
         try:
             read = parse_key_set(await self._source.read())
         except KeySetError as error:
             self._failed(str(error))
         else:
             self._take(read)
+        took = self._clock() - began
+        self._schedule.ended(succeeded=self._problem is None, has_keys=self._set is not None, took=took)
 
     def _take(self, read: KeySet) -> None:
         if self._set is None or self._problem is not None or _names(read) != _names(self._set):
@@ -91,7 +94,6 @@ class TokenKeys:
                 log.warning("A key of the project's key set is not used", kid=key.kid, kty=key.kty, reason=key.reason)
         self._set, self._read_at, self._problem = read, self._clock(), None
         self._metrics.refreshed("ok", len(read.keys))
-        self._schedule.ended(succeeded=True, has_keys=True)
 
     def _failed(self, problem: str) -> None:
         if problem != self._problem:
@@ -102,7 +104,6 @@ class TokenKeys:
             )
         self._problem = problem
         self._metrics.refreshed("failed")
-        self._schedule.ended(succeeded=False, has_keys=self._set is not None)
 
 
 def _names(keys: KeySet) -> set[str]:

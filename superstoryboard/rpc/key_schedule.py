@@ -17,7 +17,7 @@ class KeyTimes:
     refresh: float = 300.0
     """Between two reads; each process takes up to a fifth less, so that not all ask at once."""
     gap: float = 30.0
-    """At least between two reads, failed ones included, whatever tokens come."""
+    """At least between the starts of two reads, failed ones included, whatever tokens come."""
     first_retry: float = 1.0
     """After the first failed read while there are no keys at all; doubled with each further one, up to `gap`."""
     lifetime: float = 86_400.0
@@ -36,12 +36,12 @@ class KeySchedule:
         self._regular = self._earliest
         self._failures = 0
 
-    def ended(self, *, succeeded: bool, has_keys: bool) -> None:
-        """A read has ended; it answers whoever asked before."""
+    def ended(self, *, succeeded: bool, has_keys: bool, took: float = 0.0) -> None:
+        """A read has ended, which took so many seconds; it answers whoever asked before."""
         now, times = self._clock(), self._times
         self._asked.clear()
         self._failures = 0 if succeeded else self._failures + 1
-        self._earliest = now + times.gap
+        self._earliest = now - took + times.gap
         if succeeded:
             self._regular = now + times.refresh * (1 - self._share() / 5)
         elif has_keys:

@@ -49,7 +49,7 @@ class KeyUrl:
                 return await _body(answer.status_code, answer.headers.get("content-encoding"), answer.aiter_raw())
         except (TimeoutError, httpx.TimeoutException):
             raise KeySetError(f"did not answer within {READ_SECONDS:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:  # also a proxy of the environment
             raise KeySetError(f"cannot be reached ({type(error).__name__})") from None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from superstoryboard.foreign_json import ForeignJsonError, parse_json
@@ -112,7 +113,7 @@ def _problem(entry: dict[str, Any], kid: object, algorithm: str | None, known: M
 def _loaded(entry: dict[str, Any], algorithm: str) -> tuple[jwt.PyJWK | None, str | None]:
     try:
         key = jwt.PyJWK(entry, algorithm)
-    except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError):
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, ArithmeticError):
         return None, "its numbers are not a key"
     if isinstance(key.key, RSAPublicKey) and key.key.key_size < LEAST_RSA_BITS:
         return None, f"it has fewer than {LEAST_RSA_BITS} bits"

@@ -227,6 +227,15 @@ def test_an_unknown_key_is_asked_for_at_once_where_nobody_asked_lately() -> None
     assert made.wait_seconds() <= 0
 
 
+def test_a_slow_read_does_not_delay_the_next_one() -> None:
+    clock = Clock()
+    made = schedule(clock)
+    clock.now += 3
+    made.ended(succeeded=True, has_keys=True, took=3)
+    made.ask()
+    assert made.wait_seconds() == 27
+
+
 def test_without_any_set_failed_reads_are_repeated_soon_then_seldom() -> None:
     clock = Clock()
     made = schedule(clock)
