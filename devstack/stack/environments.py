@@ -64,13 +64,15 @@ class Environments:
             "DATABASE_URL": self.database_url,
             "DATABASE_LISTEN_URL": listen_url or "",
             "GRPC_LISTEN": self.ports.address(service),
+            "SUPABASE_URL": self.storage_url,
+            "SUPABASE_PUBLIC_URL": self.outside.supabase_public_url or "",
             "SUPABASE_JWT_SECRET": self.secrets.jwt,
         }
 
     def _worker(self) -> dict[str, str]:
         known = (
             FEW_CONNECTIONS
-            | self._storage()
+            | self._broker()
             | {
                 "SUPABASE_STAGING_KEY": self.outside.supabase_staging_key or self.secrets.storage_staging_key,
                 "GOOGLE_GENERATIVE_AI_API_KEY": self.outside.google_key or self.secrets.google_key,
@@ -90,16 +92,12 @@ class Environments:
     def _asset_writer(self) -> dict[str, str]:
         return (
             FEW_CONNECTIONS
-            | self._storage()
+            | self._broker()
             | {"SUPABASE_SECRET_KEY": self.outside.supabase_secret_key or self.secrets.storage_secret_key}
         )
 
-    def _storage(self) -> dict[str, str]:
-        return {
-            "SUPABASE_URL": self.storage_url,
-            "SUPABASE_PUBLIC_URL": self.outside.supabase_public_url or "",
-            "AMQP_URL": self.amqp_url or "",
-        }
+    def _broker(self) -> dict[str, str]:
+        return {"AMQP_URL": self.amqp_url or ""}
 
     def _tuning(self) -> dict[str, str]:
         fast = FAST if self.outside.google_key else FAST | FAST_PROVIDER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -117,11 +118,17 @@ class Stack:
     @property
     def service_token(self) -> str:
         """A token of role service_role."""
-        return self.secrets.token("devstack", "service_role")
+        return self.secrets.token("devstack", "service_role", self._issuer)
 
     def user_token(self, subject: str) -> str:
-        """A token of a user with this `sub`."""
-        return self.secrets.token(subject)
+        """A token of a user with this `sub`: of a session at the emulated Auth, else signed with the shared secret."""
+        if self.options.outside.supabase_url is None:
+            return self.secrets.session(subject, self._issuer)
+        return self.secrets.token(subject, issuer=self._issuer)
+
+    @property
+    def _issuer(self) -> str:
+        return f"{self.storage_url.rstrip('/')}/auth/v1"
 
     def address(self, service: str) -> str:
         """`host:port` of a service."""
@@ -209,6 +216,10 @@ class Stack:
             "staging-key": self.secrets.storage_staging_key,
             "anon-key": self.secrets.storage_anon_key,
         }
+        keys = self.options.state_dir / "jwks.json"
+        keys.parent.mkdir(parents=True, exist_ok=True)
+        keys.write_text(json.dumps({"keys": [self.secrets.auth_key.published]}))
+        arguments["jwks-file"] = str(keys)
         return self._emulator("storage", arguments, f"{self.storage_url}/health")
 
     def _emulator(self, name: str, arguments: Mapping[str, str], health_url: str) -> Program:

@@ -79,6 +79,7 @@ async def run(settings: AssetWriterSettings) -> bool:
 
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
+    duties.start("token-keys", server.keep_keys())
     duties.start("wakeups", wakeups.run())
     duties.start("buckets", buckets.ensure())
     duties.start("health", watch_health(server, healthy))

@@ -56,6 +56,7 @@ async def run(settings: IngestSettings) -> bool:
     server = _server(settings, registry, database, feed, store)
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
+    duties.start("token-keys", server.keep_keys())
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
     duties.start("health", watch_health(server, lambda: schema_answers(database)))

@@ -22,6 +22,19 @@ HINTS = {
     grpc.StatusCode.UNIMPLEMENTED: "The service and this program have different versions.",
 }
 
+REASON_HINTS = {
+    "TOKEN_EXPIRED": "STORYBOARD_TOKEN has expired. Set it to a new token.",
+    "TOKEN_NOT_YET_VALID": "Compare the clocks of this machine and the service, or create a new token.",
+    "TOKEN_KEY_UNKNOWN": "Sign in again to the service's project. After a rotation of its keys, repeat in 30 s.",
+    "TOKEN_KEYS_UNAVAILABLE": "Check SUPABASE_URL of the service; `storyboard doctor` reads the same keys.",
+    "TOKEN_ISSUER_REFUSED": "Use a token of the service's project, or set JWT_ISSUERS of the service.",
+    "TOKEN_AUDIENCE_REFUSED": "Use the access token of a user's session; its aud is authenticated.",
+    "TOKEN_ROLE_REFUSED": "Use the access token of a user's session, or a token of role service_role.",
+    "TOKEN_API_KEY": "Set STORYBOARD_TOKEN to a user's access token or to a service token, not to an API key.",
+    "ANONYMOUS_REFUSED": "Sign in with an account, or set ALLOW_ANONYMOUS_USERS=true for the service.",
+}
+"""What to do, where the reason says more than the code."""
+
 
 @contextmanager
 def spoken_errors(endpoint: Endpoint) -> Iterator[None]:
@@ -40,11 +53,12 @@ def command_error(error: grpc.RpcError, endpoint: Endpoint) -> CommandError:
     """What to tell about a failed call."""
     status = status_of(error)
     if error.code() in UNREACHABLE_CODES:
-        return CommandError(ExitCode.UNREACHABLE, [_unreachable(error, status, endpoint)])
+        hint = REASON_HINTS.get(_reason(status))
+        return CommandError(ExitCode.UNREACHABLE, [_unreachable(error, status, endpoint), *([hint] if hint else [])])
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return CommandError(ExitCode.USAGE, status_lines(status))
     lines = status_lines(status)
-    hint = HINTS.get(error.code())
+    hint = REASON_HINTS.get(_reason(status)) or HINTS.get(error.code())
     return CommandError(ExitCode.FAILED, [*lines, hint] if hint else lines)
 
 
@@ -63,10 +77,14 @@ def status_lines(status: status_pb2.Status) -> list[str]:
     violations = [f"{field}: {rule}" for field, rule in violations_of(status)]
     if violations:
         return violations
-    reasons = [info.reason for info in _details(status, error_details_pb2.ErrorInfo) if info.reason]
-    message = f"{status.message} ({reasons[0]})" if reasons else status.message
+    reason = _reason(status)
+    message = f"{status.message} ({reason})" if reason else status.message
     delays = [info.retry_delay.ToTimedelta() for info in _details(status, error_details_pb2.RetryInfo)]
     return [message, *(f"Try again in {delay.total_seconds():g} s." for delay in delays)]
+
+
+def _reason(status: status_pb2.Status) -> str:
+    return next((info.reason for info in _details(status, error_details_pb2.ErrorInfo) if info.reason), "")
 
 
 def violations_of(status: status_pb2.Status) -> list[tuple[str, str]]:

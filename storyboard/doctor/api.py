@@ -107,7 +107,7 @@ def _token(endpoint: Endpoint) -> Finding:
         return warning(
             "token",
             "ingest trusts every caller",
-            "Set SUPABASE_JWT_SECRET for ingest, except on a developer's machine.",
+            "Set SUPABASE_URL or SUPABASE_JWT_SECRET for ingest, except on a developer's machine.",
         )
     text = f"STORYBOARD_TOKEN is accepted as {role}{expiry}"
     if claims is not None and claims.expires_soon:

@@ -19,6 +19,7 @@ from storyboard.doctor.google import check_google, load_catalogue
 from storyboard.doctor.listing import check_listing
 from storyboard.doctor.spend import NAME, make_image, plan
 from storyboard.doctor.storage import check_storage
+from storyboard.doctor.token_keys import check_token_keys
 from storyboard.terminal.output import print_json, print_line, say
 
 CHECKS: Sequence[tuple[str, Check]] = (
@@ -28,6 +29,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("google key", check_google),
     ("ingest", check_ingest),
     ("workers", check_workers),
+    ("token keys", check_token_keys),
     ("jwt secret", check_jwt_secret),
 )
 

@@ -13,10 +13,11 @@ SOON = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Token:
-    """Claims of a JWT; `role` is empty and `expires` None where it has none."""
+    """Claims of a JWT; `role` and `issuer` are empty and `expires` None where it has none."""
 
     role: str
     expires: datetime | None
+    issuer: str = ""
 
     @property
     def expired(self) -> bool:
@@ -44,7 +45,8 @@ def read_token(text: str) -> Token | None:
     except jwt.PyJWTError:
         return None
     seconds = claims.get("exp")
-    return Token(str(claims.get("role") or ""), _time(seconds) if isinstance(seconds, int | float) else None)
+    expires = _time(seconds) if isinstance(seconds, int | float) else None
+    return Token(str(claims.get("role") or ""), expires, str(claims.get("iss") or ""))
 
 
 def _time(seconds: float) -> datetime | None:

@@ -153,7 +153,9 @@ async def _until_token_ends(principal: Principal) -> AsyncIterator[None]:
     except TimeoutError:
         if not limit.expired():
             raise
-        raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID", "the token has expired") from None
+        raise ApiError(
+            grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "the token has expired; sign in again or renew it"
+        ) from None
 
 
 async def _abort(context: Context, method: str, refusal: ApiError) -> None:

@@ -14,6 +14,7 @@ from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.ended_calls import quieten_ended_calls
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
+from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
 from superstoryboard.telemetry.metrics import RpcMetrics
 
 
@@ -26,6 +27,7 @@ class Server:
         limits = limits or ServerLimits()
         quieten_ended_calls()
         self._listen = listen
+        self._authenticator = authenticator
         self.server = grpc.aio.server(
             interceptors=[CallInterceptor(authenticator, metrics, limits)], options=limits.options()
         )
@@ -36,7 +38,8 @@ class Server:
     @classmethod
     def of(cls, settings: ServerSettings, metrics: RpcMetrics) -> Server:
         """The server that the settings ask for."""
-        return cls(settings.grpc_listen, Authenticator.of(settings), metrics, ServerLimits.of(settings))
+        authenticator = Authenticator.of(settings, TokenKeyMetrics(metrics.registry))
+        return cls(settings.grpc_listen, authenticator, metrics, ServerLimits.of(settings))
 
     def add(self, name: str, register: Callable[[Any, Any], None], servicer: Any) -> None:
         """Offer a service by its full name."""
@@ -44,11 +47,12 @@ class Server:
         self._names.append(name)
 
     async def start(self, *, reflect: bool = True) -> None:
-        """Listen.
+        """Listen, after one try to read what tokens are checked with.
 
         Raises:
             OSError: the address is taken or not ours.
         """
+        await self._authenticator.prepare()
         if reflect:
             reflection.enable_server_reflection([*self._names[1:], reflection.SERVICE_NAME], self.server)
         try:
@@ -57,6 +61,10 @@ class Server:
             raise OSError(f"cannot listen on {self._listen}: {error}") from None
         await self.set_serving(serving=False)
         await self.server.start()
+
+    async def keep_keys(self) -> None:
+        """Keep what tokens are checked with fresh."""
+        await self._authenticator.run()
 
     async def set_serving(self, *, serving: bool) -> None:
         """Tell health checks whether the process can do its work."""

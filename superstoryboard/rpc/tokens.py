@@ -1,21 +1,10 @@
-"""Who calls: HS256 JWTs with pinned algorithm, `exp`, `aud`, `role` and `sub` (decision 0025)."""
+"""Who calls, and what checks a token: one verifier for each sort of token (decision 0041)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-
-import jwt
-
-AUDIENCE = "authenticated"
-RESERVED_SUBJECTS = frozenset({"sql", "service_role", "local"})
-"""Names that the system gives itself: owner of messages that came by plain SQL, a service without a subject, everyone
-where authentication is off. No caller may bear one."""
-LEEWAY_SECONDS = 30
-LONGEST_SUBJECT = 128
-LONGEST_REASON = 200
-LATEST = 2**53
-"""A time that no process will see; a token that ends later ends then."""
+from typing import Protocol
 
 
 class Role(StrEnum):
@@ -25,10 +14,6 @@ class Role(StrEnum):
     SERVICE_ROLE = "service_role"
 
 
-class InvalidTokenError(Exception):
-    """The token is missing, expired, of another audience, badly signed, or of a role that may not call."""
-
-
 @dataclass(frozen=True)
 class Principal:
     """A caller: the owner of the jobs it makes, its role, and when its token ends in Unix seconds, if it does."""
@@ -36,6 +21,10 @@ class Principal:
     subject: str
     role: Role
     expires_at: float | None = None
+    identities: tuple[str, ...] = ()
+    """Every value of the claims in OWNER_CLAIMS: the names under which a storyboard may belong to this caller."""
+    anonymous: bool = False
+    """Signed in without an account."""
 
     @property
     def visible_owner(self) -> str | None:
@@ -43,48 +32,17 @@ class Principal:
         return None if self.role is Role.SERVICE_ROLE else self.subject
 
 
-class TokenVerifier:
-    """Verifies tokens that are signed with the shared secret."""
+class Verifier(Protocol):
+    """Checks one sort of token, which it knows by its shape."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    def takes(self, token: str) -> bool:
+        """Whether the token has this shape; nothing is checked yet."""
+        ...
 
     def verify(self, token: str) -> Principal:
-        """The caller behind a token.
+        """The caller behind a token of this shape, at once: a verifier never waits for the network.
 
         Raises:
-            InvalidTokenError: with a reason that is safe to tell the caller.
+            ApiError: the token is refused, with a message that is safe to tell the caller.
         """
-        try:
-            claims = jwt.decode(
-                token,
-                self._secret,
-                algorithms=["HS256"],
-                audience=AUDIENCE,
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "aud"]},
-            )
-            expires_at = float(min(int(claims["exp"]), LATEST))
-        except jwt.ExpiredSignatureError:
-            raise InvalidTokenError("the token has expired") from None
-        except jwt.PyJWTError as error:
-            raise InvalidTokenError(f"the token is not valid: {error}"[:LONGEST_REASON]) from None
-        except (ValueError, TypeError, ArithmeticError, RecursionError):  # claims that no JWT library foresees
-            raise InvalidTokenError("the token is not valid") from None
-        return Principal(*_identity(claims.get("role"), claims.get("sub")), expires_at)
-
-
-def _identity(role: object, subject: object) -> tuple[str, Role]:
-    try:
-        known = Role(str(role))
-    except ValueError:
-        raise InvalidTokenError("the token's role is not allowed to call this service") from None
-    if known is Role.SERVICE_ROLE and (subject is None or subject == ""):
-        return Role.SERVICE_ROLE.value, known
-    if not isinstance(subject, str) or not subject.strip():
-        raise InvalidTokenError("the token's sub is missing or not a string")
-    if len(subject) > LONGEST_SUBJECT or not subject.isprintable():
-        raise InvalidTokenError(f"the token's sub must be at most {LONGEST_SUBJECT} printable characters")
-    if subject in RESERVED_SUBJECTS:
-        raise InvalidTokenError("the token's sub is a reserved name")
-    return subject, known
+        ...

@@ -25,6 +25,7 @@ class RpcMetrics:
     """Calls that the gRPC server answered."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry
         self._calls = Counter(
             "superstoryboard_rpc_calls_total", "Completed calls", ["method", "code"], registry=registry
         )

@@ -119,6 +119,7 @@ async def run_worker(
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
     connections.start(duties)
+    duties.start("token-keys", server.keep_keys())
     duties.start("health", watch_health(server, connections.healthy))
     duties.start("leases", worker.leases.run())
     duties.start("staging", staging.stay_proven())

@@ -189,7 +189,7 @@ def test_an_address_with_a_path(doctor: Doctor, storage: httpx.Client, emulator:
     if path == "/":
         assert (result.code, result.state("storage")) == (0, "ok")
         return
-    assert (result.code, result.failed) == (2, ["storage"])
+    assert (result.code, result.failed) == (2, ["storage", "token keys"])
     assert f"it has a path, but the paths of the APIs are added to it. Set it to {emulator.url}" in result.sentence(
         "storage"
     )
@@ -254,7 +254,7 @@ def test_nobody_there_exits_3(doctor: Doctor, storage: httpx.Client) -> None:
     del storage
     doctor.set(SUPABASE_URL=f"http://127.0.0.1:{free_port()}")
     result = doctor()
-    assert (result.code, result.failed) == (3, ["storage"])
+    assert (result.code, result.failed) == (3, ["storage", "token keys"])
     assert "https://PROJECT.supabase.co" in result.sentence("storage")
 
 

@@ -189,7 +189,7 @@ def test_a_watch_ends_with_its_token(generation: GenerationServiceStub) -> None:
     ends = int(time.time()) + 3
     stream = generation.WatchJobs(WATCH, metadata=bearer(token(exp=ends)), timeout=60)
     error = refused(lambda: list(stream))
-    assert (error.code(), reason(error)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    assert (error.code(), reason(error)) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
     assert time.time() >= ends
     late = generation.WatchJobs(WATCH, metadata=bearer(token(exp=time.time() - 5)), timeout=60)
     assert refused(lambda: list(late)).code() is grpc.StatusCode.UNAUTHENTICATED

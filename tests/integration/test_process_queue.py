@@ -55,7 +55,7 @@ class Held:
 @asynccontextmanager
 async def served(database: Database, worker: Worker) -> AsyncIterator[Any]:
     address = f"127.0.0.1:{free_port()}"
-    server = Server(address, Authenticator(None), RpcMetrics())
+    server = Server(address, Authenticator(()), RpcMetrics())
     service = WorkerService(worker, IMAGE, JobStore(database), worker.wakeups)
     server.add("superstoryboard.v1.WorkerService", add_WorkerServiceServicer_to_server, service)
     await server.start(reflect=False)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from jwt import api_jws
 
-from superstoryboard.rpc.tokens import InvalidTokenError, TokenVerifier
+from superstoryboard.rpc.claims import ClaimRules
+from superstoryboard.rpc.errors import ApiError
+from superstoryboard.rpc.jwts import JwtVerifier
 
 SECRET = "a-secret-of-the-tests-that-is-long-enough"
 
@@ -24,5 +26,5 @@ SECRET = "a-secret-of-the-tests-that-is-long-enough"
 )
 def test_claims_that_nobody_foresees_are_an_invalid_token(claims: str) -> None:
     token = api_jws.encode(claims.encode(), SECRET, algorithm="HS256", headers={"typ": "JWT"})
-    with pytest.raises(InvalidTokenError, match="the token is not valid"):
-        TokenVerifier(SECRET).verify(token)
+    with pytest.raises(ApiError, match="the token is not valid"):
+        JwtVerifier(ClaimRules(), SECRET).verify(token)

@@ -113,6 +113,8 @@ def test_authentication_is_off_only_on_loopback(monkeypatch: pytest.MonkeyPatch)
         IngestSettings.read()
     monkeypatch.delenv("AUTH_DISABLED")
     monkeypatch.delenv("SUPABASE_JWT_SECRET")
+    assert IngestSettings.read().jwks_url() == "http://127.0.0.1:1/auth/v1/.well-known/jwks.json"
+    monkeypatch.delenv("SUPABASE_URL")
     with pytest.raises(SettingsError, match="SUPABASE_JWT_SECRET is required"):
         IngestSettings.read()
 

@@ -1,10 +1,12 @@
 """`python -m devstack.emulators.storage`: run the emulator until SIGTERM or SIGINT."""
 
 import argparse
+import json
 import logging
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -33,6 +35,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--staging-key", help="may only touch objects of the staging bucket")
     parser.add_argument("--anon-key", help="may only read public objects")
     parser.add_argument("--jwt-secret", help="also accept JWTs signed with it (HS256); their role decides the rights")
+    parser.add_argument("--jwks-file", type=Path, help="public keys that Auth publishes; none where it is missing")
     parser.add_argument("--staging-bucket", default="artifact-staging")
     parser.add_argument("--global-file-size-limit", type=int, metavar="BYTES")
     return parser.parse_args()
@@ -60,6 +63,8 @@ def main() -> None:
         arguments.jwt_secret,
     )
     settings = Settings(arguments.state_dir, arguments.database_url, keys, arguments.global_file_size_limit)
+    if arguments.jwks_file is not None:
+        settings = replace(settings, key_set=json.loads(arguments.jwks_file.read_text()))
     config = uvicorn.Config(
         build_app(settings),
         host=arguments.host,

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ..auth.routes import AuthRoutes
 from .access import Keys
 from .buckets import BucketRoutes
 from .downloads import DownloadRoutes
@@ -34,6 +36,8 @@ class Settings:
     database_url: str
     keys: Keys
     global_file_size_limit: int | None = None
+    key_set: dict[str, Any] = field(default_factory=lambda: {"keys": []})
+    """What Auth publishes at the start; an older project, which signs with the shared secret, publishes no key."""
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
@@ -73,6 +77,7 @@ def build_app(settings: Settings) -> ASGIApp:
     routes = [
         Route("/health", health, methods=["GET"]),
         *ManagementRoutes(script, log).routes(),
+        *AuthRoutes(settings.key_set).routes(),
         *BucketRoutes(keys, metadata, files, limit).routes(),
         *ObjectRoutes(keys, metadata, files, signer, limit).routes(),
         *DownloadRoutes(keys, metadata, files, signer).routes(),

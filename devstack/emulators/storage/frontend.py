@@ -25,6 +25,8 @@ def write_line(event: str, **facts: Any) -> None:
 
 def sort_of(method: str, path: str) -> str:
     """The sort of a request, as scripts and the request log name it."""
+    if path.startswith("/auth/v1/"):
+        return "jwks"
     parts = path.removeprefix("/storage/v1/").split("/")
     if parts[0] == "bucket":
         return "bucket"
@@ -112,7 +114,7 @@ class Frontend:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/storage/v1/"):
+        if scope["type"] != "http" or not scope["path"].startswith(("/storage/v1/", "/auth/v1/")):
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
@@ -168,6 +170,11 @@ class Frontend:
             payload = _BLOCK[: min(size, len(_BLOCK))]
             size -= len(payload)
             await send({"type": "http.response.body", "body": payload, "more_body": True})
+        for index in range(len(payload) if entry.drip_seconds else 0):
+            await asyncio.sleep(entry.drip_seconds)
+            await send({"type": "http.response.body", "body": payload[index : index + 1], "more_body": True})
+        if entry.drip_seconds:
+            payload = b""
         if not entry.drop:
             rest = b"" if entry.body_bytes is not None else payload
             await send({"type": "http.response.body", "body": rest, "more_body": False})

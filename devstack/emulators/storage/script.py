@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-SORTS = ("upload", "download", "public", "remove", "bucket", "info", "list", "move", "copy", "sign")
+SORTS = ("upload", "download", "public", "remove", "bucket", "info", "list", "move", "copy", "sign", "jwks")
 
 
 @dataclass
@@ -14,6 +14,8 @@ class ScriptedAnswer:
 
     `after` lets the real handler do its work first, so that only its answer is lost or replaced.
     `drop` closes the connection; with `body_bytes` after that many bytes of a longer answer.
+    `drip_seconds` is the pause before each byte of a scripted body. `on: any` is any request to Storage, not reads of
+    keys, which come whenever a process likes.
     """
 
     on: str
@@ -27,6 +29,7 @@ class ScriptedAnswer:
     drop: bool = False
     hold: bool = False
     body_bytes: int | None = None
+    drip_seconds: float = 0.0
     after: bool = False
 
     @classmethod
@@ -46,7 +49,8 @@ class ScriptedAnswer:
         return cls(**entry)
 
     def matches(self, sort: str, path: str) -> bool:
-        return self.times > 0 and self.on in ("any", sort) and self.path_contains in path
+        wanted = sort if sort == "jwks" else "any"
+        return self.times > 0 and self.on in (wanted, sort) and self.path_contains in path
 
     @property
     def replaces_answer(self) -> bool:
