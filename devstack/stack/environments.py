@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .certificates import StackTls
 from .outside import Outside
 from .ports import Ports
 from .program import base_env
@@ -33,6 +34,8 @@ class Environments:
     outside: Outside
     database_url: str = field(repr=False)
     amqp_url: str | None = field(repr=False)
+    tls: StackTls | None = None
+    """Certificates of the gRPC ports; None means plaintext."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings without secrets that a caller gives every service; they win."""
 
@@ -64,8 +67,9 @@ class Environments:
             "DATABASE_URL": self.database_url,
             "DATABASE_LISTEN_URL": listen_url or "",
             "GRPC_LISTEN": self.ports.address(service),
+            "HEALTH_LISTEN": self.ports.health_address(service),
             "SUPABASE_JWT_SECRET": self.secrets.jwt,
-        }
+        } | (self.tls.server_settings() if self.tls else {})
 
     def _worker(self) -> dict[str, str]:
         known = (

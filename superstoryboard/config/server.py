@@ -6,13 +6,14 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from superstoryboard.config.settings import Port, Settings
+from superstoryboard.config.settings import Port
+from superstoryboard.config.tls import TlsSettings
 
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
 SHORTEST_SECRET_BYTES = 32
 
 
-class ServerSettings(Settings):
+class ServerSettings(TlsSettings):
     """gRPC address, authentication, and limits of the server."""
 
     grpc_listen: Port
