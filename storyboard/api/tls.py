@@ -46,15 +46,13 @@ def connection_problem(endpoint: Endpoint) -> str | None:
                 speaks_tls = _speaks_tls(connection)
                 return f"requires TLS. Set {endpoint.setting} to https://{endpoint.address}." if speaks_tls else None
             with _context().wrap_socket(connection, server_hostname=_host(endpoint)) as secured:
-                # A server that refuses our certificate says so after the handshake; others send their settings.
-                secured.recv(1)
+                return _refusal_after(secured)
     except ssl.SSLCertVerificationError as error:
         return _certificate_problem(error, _host(endpoint), endpoint)
     except ssl.SSLError as error:
         return _refusal(error.reason or "", endpoint)
     except (OSError, ValueError):
         return None
-    return None
 
 
 def certificate_end(endpoint: Endpoint) -> datetime | None:
@@ -114,14 +112,29 @@ def _certificate_problem(error: ssl.SSLCertVerificationError, host: str, endpoin
     return f"has a certificate that is not signed by {trusted}. Set {CA} to the file of the CA that signed it."
 
 
+def _refusal_after(secured: ssl.SSLSocket) -> str | None:
+    """What a server has against our certificate, of which we hear after the handshake; others send their settings."""
+    try:
+        if secured.recv(1):
+            return None
+    except TimeoutError:
+        return None
+    except OSError:
+        pass  # by an alert, a reset or an end without a word, as the server's library likes
+    return _client_certificate_problem()
+
+
 def _refusal(reason: str, endpoint: Endpoint) -> str | None:
     if "WRONG_VERSION" in reason or "RECORD_LAYER" in reason:
         return f"does not speak TLS. Set {endpoint.setting} to http://{endpoint.address}, or turn on TLS there."
-    if "ALERT" not in reason:
-        return None
-    if not os.environ.get(CERT):
+    return _client_certificate_problem() if "ALERT" in reason else None
+
+
+def _client_certificate_problem() -> str:
+    certificate, key = _file(CERT), _file(KEY)
+    if certificate is None or key is None:
         return f"requires a client certificate. Set {CERT} and {KEY} to the files of one."
-    if "EXPIRED" in reason:
+    if key_pair(certificate.read(), key.read()).not_after <= datetime.now(UTC):
         return f"rejects the certificate in {CERT}: it has expired. Renew it."
     return f"rejects the certificate in {CERT}. Use one that the CA in its GRPC_TLS_CLIENT_CA signed."
 
