@@ -39,6 +39,8 @@ class Authority:
         self.certificate = folder / f"{name}.crt"
         made = _builder(self._name, self._name, self._key, LIFE)
         made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        made = made.add_extension(identifier, critical=False)
         _write(self.certificate, made.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, *hosts: str, life: timedelta = LIFE) -> Certificate:
@@ -48,6 +50,9 @@ class Authority:
         """
         key = generate_private_key(SECP256R1())
         made = _builder(_name(name), self._name, key, life)
+        # Another authority may have the same name: by this a verifier tells the two apart.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        made = made.add_extension(issuer, critical=False)
         if hosts:
             made = made.add_extension(x509.SubjectAlternativeName([_host(each) for each in hosts]), critical=False)
         files = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")

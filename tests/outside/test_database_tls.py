@@ -38,7 +38,7 @@ def url(postgres: DebianPostgres, folder: Path, authority: Authority) -> Iterato
     """A migrated database of a server that takes nobody without TLS, without the parameters of a client."""
     del postgres  # which has installed the package
     certificate = authority.issue("postgres", "127.0.0.1")
-    subprocess.run(["chown", "postgres", str(certificate.key)], check=True, timeout=60)
+    subprocess.run(["chown", "postgres", str(certificate.certificate), str(certificate.key)], check=True, timeout=60)
     certificate.key.chmod(0o600)
     files = f"-c ssl_cert_file={certificate.certificate} -c ssl_key_file={certificate.key}"
     (folder / "hba").write_text(ONLY_TLS)
