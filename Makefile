@@ -30,8 +30,8 @@ venv: $(DEV) ## Create .venv with everything that development needs
 demo: $(RUNTIME) ## Run a demo storyboard through the whole system and write a gallery page
 	@$(BIN)/python -m devstack.demo $(if $(WITH_ENV),--with-env)
 
-up: $(RUNTIME) ## Run the whole system on fixed ports until Ctrl-C
-	@$(BIN)/python -m devstack.up $(if $(WITH_ENV),--with-env)
+up: $(RUNTIME) ## Run the whole system on fixed ports until Ctrl-C; TLS=1 lets the services speak mutual TLS
+	@$(BIN)/python -m devstack.up $(if $(WITH_ENV),--with-env) $(if $(TLS),--tls)
 
 test: lint ## Check everything, then run all tests on real Postgres and RabbitMQ
 	$(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS) -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder

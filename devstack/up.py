@@ -22,7 +22,7 @@ from .stack.pipeline import Stack, StackOptions
 from .stack.ports import Ports
 from .stack.program import StartError
 from .stack.rabbitmq import RabbitMQMissingError
-from .stack.shell import enter, with_env_option
+from .stack.shell import enter, up_options
 
 STATE = Path.cwd() / ".devstack" / "up"
 PIPE_COLUMNS = 200
@@ -30,20 +30,21 @@ SERVERS = frozenset({"postgres", "rabbitmq", "epmd"})
 NEEDED = {"postgres": "database_url", "amqp": "amqp_url", "google": "google_key", "storage": "supabase_url"}
 
 
-def main(*, with_env: bool = False) -> int:
+def main(*, with_env: bool = False, tls: bool = False) -> int:
     """Run on the fixed ports until SIGINT or SIGTERM; see `run`."""
-    return run(Ports(), STATE, with_env=with_env)
+    return run(Ports(), STATE, with_env=with_env, tls=tls)
 
 
-def run(ports: Ports, state_dir: Path, *, with_env: bool = False) -> int:
+def run(ports: Ports, state_dir: Path, *, with_env: bool = False, tls: bool = False) -> int:
     """Run until SIGINT or SIGTERM; the exit code is 0 after a clean stop, 1 where the stack could not start.
 
-    It uses nothing outside of this machine, unless `with_env` says that the environment may name it.
+    It uses nothing outside of this machine, unless `with_env` says that the environment may name it. With `tls` the
+    services accept only clients with a certificate of the stack's own authority.
     """
     terminal = Terminal(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     try:
         outside = enter(with_env=with_env)
-        return asyncio.run(_run(ports, state_dir, terminal, outside))
+        return asyncio.run(_run(ports, state_dir, terminal, outside, tls=tls))
     except (StartError, OutsideError, EnvFileError, RabbitMQMissingError, MigrationError, OSError) as error:
         terminal.print(str(error), style="red", markup=False, highlight=False)
         return 1
@@ -51,10 +52,7 @@ def run(ports: Ports, state_dir: Path, *, with_env: bool = False) -> int:
 
 def exports(stack: Stack) -> dict[str, str]:
     """Settings with which clients of this machine reach the stack."""
-    return {
-        "INGEST_ADDRESS": stack.ingest_address,
-        "IMAGE_WORKER_ADDRESS": stack.address("image_worker"),
-        "VIDEO_WORKER_ADDRESS": stack.address("video_worker"),
+    return stack.client_settings() | {
         "STORYBOARD_TOKEN": stack.service_token,
         "DATABASE_URL": stack.database_url,
     }
@@ -65,8 +63,12 @@ def describe(stack: Stack) -> Table:
     table = Table(title="SuperStoryboard is up", title_justify="left")
     table.add_column("part")
     table.add_column("listens")
+    protocol = "gRPC over TLS" if stack.tls else "gRPC"
     for service in ("ingest", "image_worker", "video_worker", "asset_writer"):
-        table.add_row(service, f"{stack.address(service)} (gRPC)")
+        table.add_row(
+            service,
+            f"{stack.address(service)} ({protocol}), {stack.ports.health_address(service)} (health)",
+        )
     outside = stack.options.outside
     table.add_row("Postgres", stack.database_url if outside.database_url is None else "as in DATABASE_URL")
     table.add_row("RabbitMQ", _broker(stack))
@@ -82,13 +84,13 @@ def _broker(stack: Stack) -> str:
     return "as in AMQP_URL" if stack.options.outside.amqp_url else stack.amqp_url
 
 
-async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outside) -> int:
+async def _run(ports: Ports, state_dir: Path, terminal: Terminal, outside: Outside, *, tls: bool) -> int:
     occupied = {name: port for name, port in ports.occupied().items() if not _is_outside(outside, name)}
     if occupied:
         names = ", ".join(f"{port} ({name})" for name, port in occupied.items())
         raise OSError(f"These ports are in use. Is the stack already running? {names}")
     options = StackOptions(
-        state_dir=state_dir, ports=ports, outside=outside, sink=_without_servers(Console(sys.stdout))
+        state_dir=state_dir, ports=ports, outside=outside, tls=tls, sink=_without_servers(Console(sys.stdout))
     )
     work = asyncio.create_task(_serve(options, terminal))
     loop = asyncio.get_running_loop()
@@ -141,4 +143,5 @@ def _without_servers(sink: Sink) -> Sink:
 
 
 if __name__ == "__main__":
-    sys.exit(main(with_env=with_env_option(__doc__ or "")))
+    options = up_options(__doc__ or "")
+    sys.exit(main(with_env=options.with_env, tls=options.tls))

@@ -76,7 +76,7 @@ class Service:
         self._wait_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def _wait_health(self, status: int) -> None:
-        with grpc.insecure_channel(self.address, OWN_CONNECTION) as channel:
+        with grpc.insecure_channel(self._settings.get("HEALTH_LISTEN", self.address), OWN_CONNECTION) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             try:
                 grpc.channel_ready_future(channel).result(START_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .certificates import StackTls
 from .outside import Outside
 from .ports import Ports
 from .program import base_env
@@ -33,6 +34,8 @@ class Environments:
     outside: Outside
     database_url: str = field(repr=False)
     amqp_url: str | None = field(repr=False)
+    tls: StackTls | None = None
+    """Certificates of the gRPC ports; None means plaintext."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings without secrets that a caller gives every service; they win."""
 
@@ -66,8 +69,9 @@ class Environments:
             "GRPC_LISTEN": self.ports.address(service),
             "SUPABASE_URL": self.storage_url,
             "SUPABASE_PUBLIC_URL": self.outside.supabase_public_url or "",
+            "HEALTH_LISTEN": self.ports.health_address(service),
             "SUPABASE_JWT_SECRET": self.secrets.jwt,
-        }
+        } | (self.tls.server_settings() if self.tls else {})
 
     def _worker(self) -> dict[str, str]:
         known = (

@@ -13,6 +13,7 @@ from typing import Self
 
 from superstoryboard.db.migrate import migrate
 
+from .certificates import StackTls
 from .child import Child
 from .console import LogFiles, Sink, both
 from .environments import SERVICES, Environments
@@ -54,6 +55,8 @@ class StackOptions:
     """Use a broker where one is named or rabbitmq-server is installed; False never does."""
     image_seconds: float = 0.1
     video_seconds: float = 1.0
+    tls: bool = False
+    """The services speak mutual TLS, with certificates of an own authority in `tls/`; else plaintext."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings for every service, such as MAX_ATTEMPTS."""
     sink: Sink = _nowhere
@@ -81,6 +84,7 @@ class Stack:
             outside=outside,
             database_url=outside.database_url or (self._postgres.url if self._postgres else ""),
             amqp_url=(outside.amqp_url if options.rabbitmq else None) or (self._broker.url if self._broker else None),
+            tls=StackTls.make(state / "tls") if options.tls else None,
             settings=options.settings,
         )
         self._exits = AsyncExitStack()
@@ -134,6 +138,20 @@ class Stack:
         """`host:port` of a service."""
         return self.ports.address(service)
 
+    @property
+    def tls(self) -> StackTls | None:
+        """The certificates of the services and of clients; None where they speak plaintext."""
+        return self.environments.tls
+
+    def client_settings(self) -> dict[str, str]:
+        """Where the services are and whom to trust, for clients on this machine."""
+        scheme = "https://" if self.tls else ""
+        return {
+            "INGEST_ADDRESS": f"{scheme}{self.ingest_address}",
+            "IMAGE_WORKER_ADDRESS": f"{scheme}{self.address('image_worker')}",
+            "VIDEO_WORKER_ADDRESS": f"{scheme}{self.address('video_worker')}",
+        } | (self.tls.client_settings() if self.tls else {})
+
     def process(self, name: str) -> Child:
         """A process by name: a service, postgres, rabbitmq, epmd, google_emulator or storage_emulator.
 
@@ -186,7 +204,7 @@ class Stack:
                 argv=[sys.executable, "-m", f"{PREFIX}services.{service}"],
                 env=self.environments.of(service),
                 cwd=MODULES_FOLDER,
-                probe=grpc_serving(self.address(service)),
+                probe=grpc_serving(self.ports.health_address(service)),
                 stop_seconds=SERVICE_STOP_SECONDS,
                 stage=SERVICE_STAGE,
             )

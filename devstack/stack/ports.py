@@ -47,6 +47,10 @@ class Ports:
     amqp: int = 55672
     google: int = 58080
     storage: int = 58000
+    ingest_health: int = 59051
+    image_worker_health: int = 59052
+    video_worker_health: int = 59053
+    asset_writer_health: int = 59054
 
     @classmethod
     def free(cls) -> Self:
@@ -63,3 +67,7 @@ class Ports:
     def address(self, part: str) -> str:
         """`host:port` of a part."""
         return f"{LOOPBACK}:{getattr(self, part)}"
+
+    def health_address(self, service: str) -> str:
+        """`host:port` of a service's health port, which speaks plaintext."""
+        return self.address(f"{service}_health")

@@ -13,6 +13,7 @@ from .program import INHERITED
 KEPT = {*INHERITED, "NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "HOME", "USER", "LOGNAME", "SHELL", "TERM"}
 KEPT |= {"COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR"}
 WITH_ENV = "Use the systems that the environment and .env configure, instead of emulators."
+TLS = "Let the services speak mutual TLS, with certificates of an own authority."
 
 
 def enter(*, with_env: bool) -> Outside:
@@ -38,6 +39,17 @@ def enter(*, with_env: bool) -> Outside:
 
 def with_env_option(description: str) -> bool:
     """Whether the command line of this process says --with-env."""
+    return bool(_parser(description).parse_args().with_env)
+
+
+def up_options(description: str) -> argparse.Namespace:
+    """What the command line of `make up` says: `with_env` and `tls`."""
+    parser = _parser(description)
+    parser.add_argument("--tls", action="store_true", help=TLS)
+    return parser.parse_args()
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--with-env", action="store_true", help=WITH_ENV)
-    return bool(parser.parse_args().with_env)
+    return parser

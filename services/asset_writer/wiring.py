@@ -17,7 +17,7 @@ from superstoryboard.storage.buckets import IMAGES, VIDEOS, BucketDefinition, en
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
-from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
+from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1 import worker_service_pb2_grpc
@@ -79,7 +79,8 @@ async def run(settings: AssetWriterSettings) -> bool:
 
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
-    duties.start("token-keys", server.keep_keys())
+    for duty, work in server.duties():
+        duties.start(duty, work)
     duties.start("wakeups", wakeups.run())
     duties.start("buckets", buckets.ensure())
     duties.start("health", watch_health(server, healthy))
@@ -109,7 +110,7 @@ async def _database(settings: AssetWriterSettings, dependencies: DependencyMetri
 
 
 def _server(settings: AssetWriterSettings, registry: CollectorRegistry, consumer: Consumer) -> Server:
-    server = Server.of(settings, RpcMetrics(registry))
+    server = Server.of(settings, registry)
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,

@@ -18,7 +18,7 @@ from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
-from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
+from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
@@ -56,7 +56,8 @@ async def run(settings: IngestSettings) -> bool:
     server = _server(settings, registry, database, feed, store)
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
-    duties.start("token-keys", server.keep_keys())
+    for duty, work in server.duties():
+        duties.start(duty, work)
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
     duties.start("health", watch_health(server, lambda: schema_answers(database)))
@@ -79,7 +80,7 @@ def _server(
 ) -> Server:
     steering = Steering(database)
     submissions = Submissions(settings.catalogue(), settings)
-    server = Server.of(settings, RpcMetrics(registry))
+    server = Server.of(settings, registry)
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,

@@ -11,6 +11,7 @@ import grpc
 from storyboard.api.errors import CommandError, ExitCode
 from storyboard.api.rpc_errors import spoken_errors
 from storyboard.api.settings import Endpoint, ingest_endpoint, token
+from storyboard.api.tls import channel_credentials
 from superstoryboard.v1 import generation_service_pb2 as generation
 from superstoryboard.v1 import generation_service_pb2_grpc, worker_service_pb2_grpc
 from superstoryboard.v1 import worker_service_pb2 as worker
@@ -46,8 +47,15 @@ def caller_metadata() -> Metadata:
 
 @contextmanager
 def connect(endpoint: Endpoint) -> Iterator[grpc.Channel]:
-    """A channel that is closed at the end; the first call finds out whether anyone answers."""
-    channel = grpc.insecure_channel(endpoint.address, options=CHANNEL_OPTIONS)
+    """A channel that is closed at the end; the first call finds out whether anyone answers.
+
+    Raises:
+        CommandError: the settings of TLS cannot be used.
+    """
+    if endpoint.tls:
+        channel = grpc.secure_channel(endpoint.address, channel_credentials(), options=CHANNEL_OPTIONS)
+    else:
+        channel = grpc.insecure_channel(endpoint.address, options=CHANNEL_OPTIONS)
     try:
         yield channel
     finally:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from storyboard.api.addresses import parse_address
 from storyboard.api.errors import CommandError, ExitCode
 
 DEFAULT_STORYBOARD = "test-storyboard"
@@ -14,11 +15,12 @@ DEFAULT_KV_TABLE = "kv_store_7ee7668a"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One service: its name for people, the setting that holds its address, and the address."""
+    """One service: its name for people, the setting that holds its address, `host:port`, and whether it speaks TLS."""
 
     service: str
     setting: str
     address: str
+    tls: bool = False
 
 
 def ingest_endpoint() -> Endpoint:
@@ -54,4 +56,5 @@ def secret(name: str) -> str:
 
 
 def _endpoint(service: str, setting: str, default: str) -> Endpoint:
-    return Endpoint(service, setting, os.environ.get(setting, "").strip() or default)
+    address, tls = parse_address(setting, os.environ.get(setting, "").strip() or default)
+    return Endpoint(service, setting, address, tls)

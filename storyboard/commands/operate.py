@@ -49,12 +49,18 @@ def migrate(
         print_line(sentence)
 
 
-def up(*, with_env: WithEnv = False) -> None:
+def up(
+    *,
+    with_env: WithEnv = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Let the services speak mutual TLS, with certificates of an own authority.")
+    ] = False,
+) -> None:
     """Run the whole system on this machine.
 
     Starts database, emulators and services, without any account; stop with Ctrl-C.
     """
-    _run_devstack("superstoryboard.devstack.up", with_env=with_env)
+    _run_devstack("superstoryboard.devstack.up", with_env=with_env, tls=tls)
 
 
 def demo(*, with_env: WithEnv = False) -> None:
@@ -81,7 +87,7 @@ def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
         raise CommandError(ExitCode.FAILED, [f"The database reported an error: {error}"]) from error
 
 
-def _run_devstack(module: str, *, with_env: bool) -> None:
+def _run_devstack(module: str, **options: bool) -> None:
     try:
         program = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -89,6 +95,6 @@ def _run_devstack(module: str, *, with_env: bool) -> None:
         raise CommandError(
             ExitCode.FAILED, [f"The devstack's packages are missing ({error.name}). {advice}"]
         ) from error
-    code = program.main(with_env=with_env)
+    code = program.main(**options)
     if code:
         raise typer.Exit(code)

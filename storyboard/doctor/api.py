@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -10,9 +11,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from storyboard.api.client import Metadata, caller_metadata, connect
 from storyboard.api.rpc_errors import status_lines, status_of
 from storyboard.api.settings import Endpoint, ingest_endpoint, secret, token, worker_endpoint
-from storyboard.doctor.environment import flag, value
+from storyboard.api.tls import certificate_end, connection_problem
+from storyboard.doctor.environment import flag, host_of, is_inside, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
-from storyboard.doctor.keys import read_token
+from storyboard.doctor.keys import SOON, read_token
 from superstoryboard.config.server import SHORTEST_SECRET_BYTES
 from superstoryboard.v1 import generation_service_pb2, generation_service_pb2_grpc, queue_service_pb2
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
@@ -81,12 +83,32 @@ def _health(endpoint: Endpoint, name: str = "") -> Finding:
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
             return failed(name, f"{endpoint.address} is another service", f"Set {endpoint.setting} to where it runs.")
+        if problem := connection_problem(endpoint):
+            found, _, action = problem.partition(". ")
+            return unreachable(name, f"{endpoint.address} {found}", action)
         action = f"Start it (`storyboard up` starts all), or set {endpoint.setting} to where it runs."
         return unreachable(name, f"no service responds at {endpoint.address}", action)
     if status != SERVING:
         action = "Check its log: the database is unavailable, or not migrated."
         return unreachable(name, f"{endpoint.address} responds, but is not ready", action)
-    return ok(name, f"{endpoint.address} is SERVING")
+    return _transport(endpoint, name)
+
+
+def _transport(endpoint: Endpoint, name: str) -> Finding:
+    """A service that is SERVING, and how it is spoken to."""
+    serving = f"{endpoint.address} is SERVING"
+    if not endpoint.tls:
+        if is_inside(host_of(f"//{endpoint.address}")):
+            return ok(name, f"{serving}, without TLS")
+        action = f"Turn on TLS there, and set {endpoint.setting} to https://{endpoint.address}."
+        return warning(name, f"{serving}, without TLS: tokens travel in plaintext", action)
+    end = certificate_end(endpoint)
+    if end is None:
+        return ok(name, f"{serving}, over TLS")
+    found = f"{serving}, over TLS; its certificate expires {end:%Y-%m-%d %H:%MZ}"
+    if end <= datetime.now(UTC) + SOON:
+        return warning(name, found, "Renew the files of its GRPC_TLS_CERT and GRPC_TLS_KEY.")
+    return ok(name, found)
 
 
 def _token(endpoint: Endpoint) -> Finding:

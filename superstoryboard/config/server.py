@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from superstoryboard.config.addresses import ProjectUrl, PublicUrl
-from superstoryboard.config.settings import Port, Settings
+from superstoryboard.config.settings import Port
+from superstoryboard.config.tls import TlsSettings
 
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:")
 SHORTEST_SECRET_BYTES = 32
@@ -17,7 +18,7 @@ AUTH_PATH = "/auth/v1"
 JWKS_PATH = f"{AUTH_PATH}/.well-known/jwks.json"
 
 
-class ServerSettings(Settings):
+class ServerSettings(TlsSettings):
     """gRPC address, authentication, and limits of the server."""
 
     grpc_listen: Port

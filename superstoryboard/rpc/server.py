@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
 
 from superstoryboard.config.server import ServerSettings
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.ended_calls import quieten_ended_calls
+from superstoryboard.rpc.health_port import health_server
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
+from superstoryboard.rpc.tls import ServerTls
 from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
 from superstoryboard.telemetry.metrics import RpcMetrics
+from superstoryboard.telemetry.tls_metrics import TlsMetrics
 
 
 class Server:
     """One listening server of a process; its health starts as NOT_SERVING."""
 
     def __init__(
-        self, listen: str, authenticator: Authenticator, metrics: RpcMetrics, limits: ServerLimits | None = None
+        self,
+        listen: str,
+        authenticator: Authenticator,
+        metrics: RpcMetrics,
+        limits: ServerLimits | None = None,
+        *,
+        tls: ServerTls | None = None,
+        health_listen: str | None = None,
     ) -> None:
         limits = limits or ServerLimits()
         quieten_ended_calls()
         self._listen = listen
         self._authenticator = authenticator
+        self._tls = tls
+        self._health_listen = health_listen
+        self._health_server: grpc.aio.Server | None = None
         self.server = grpc.aio.server(
             interceptors=[CallInterceptor(authenticator, metrics, limits)], options=limits.options()
         )
@@ -36,10 +50,17 @@ class Server:
         self._names = ["", health.SERVICE_NAME]
 
     @classmethod
-    def of(cls, settings: ServerSettings, metrics: RpcMetrics) -> Server:
+    def of(cls, settings: ServerSettings, registry: CollectorRegistry) -> Self:
         """The server that the settings ask for."""
-        authenticator = Authenticator.of(settings, TokenKeyMetrics(metrics.registry))
-        return cls(settings.grpc_listen, authenticator, metrics, ServerLimits.of(settings))
+        files = settings.served_files()
+        return cls(
+            settings.grpc_listen,
+            Authenticator.of(settings, TokenKeyMetrics(registry)),
+            RpcMetrics(registry),
+            ServerLimits.of(settings),
+            tls=ServerTls(files, TlsMetrics(registry)) if files else None,
+            health_listen=settings.health_listen,
+        )
 
     def add(self, name: str, register: Callable[[Any, Any], None], servicer: Any) -> None:
         """Offer a service by its full name."""
@@ -50,21 +71,23 @@ class Server:
         """Listen, after one try to read what tokens are checked with.
 
         Raises:
-            OSError: the address is taken or not ours.
+            OSError: an address is taken or not ours.
         """
         await self._authenticator.prepare()
         if reflect:
             reflection.enable_server_reflection([*self._names[1:], reflection.SERVICE_NAME], self.server)
-        try:
-            self.server.add_insecure_port(self._listen)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._listen}: {error}") from None
+        self._bind()
         await self.set_serving(serving=False)
+        if self._health_listen is not None:
+            self._health_server = health_server(self._health_listen, self._health)
+            await self._health_server.start()
         await self.server.start()
 
-    async def keep_keys(self) -> None:
-        """Keep what tokens are checked with fresh."""
-        await self._authenticator.run()
+    def duties(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """What keeps tokens' keys and certificate files current while the process runs, each with its name."""
+        yield "token-keys", self._authenticator.run()
+        if self._tls is not None:
+            yield "certificates", self._tls.keep_current()
 
     async def set_serving(self, *, serving: bool) -> None:
         """Tell health checks whether the process can do its work."""
@@ -76,6 +99,17 @@ class Server:
         """Refuse new calls, let running ones end within the grace period."""
         await self.set_serving(serving=False)
         await self.server.stop(grace_seconds)
+        if self._health_server is not None:
+            await self._health_server.stop(None)
+
+    def _bind(self) -> None:
+        try:
+            if self._tls is None:
+                self.server.add_insecure_port(self._listen)
+            else:
+                self.server.add_secure_port(self._listen, self._tls.credentials())
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._listen}: {error}") from None
 
     def _service_names(self) -> Iterable[str]:
         return (name for name in self._names if name != health.SERVICE_NAME)

@@ -15,7 +15,7 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.logs import get_logger
-from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
+from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.v1 import worker_service_pb2_grpc
 from superstoryboard.worker.attempt.staging import Staging
@@ -110,7 +110,7 @@ async def run_worker(
     stop.listen()
     duties = Duties(stop)
     page = MetricsPage(settings.metrics_listen, connections.registry)
-    server = Server.of(settings, RpcMetrics(connections.registry))
+    server = Server.of(settings, connections.registry)
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
@@ -119,7 +119,8 @@ async def run_worker(
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
     connections.start(duties)
-    duties.start("token-keys", server.keep_keys())
+    for duty, work in server.duties():
+        duties.start(duty, work)
     duties.start("health", watch_health(server, connections.healthy))
     duties.start("leases", worker.leases.run())
     duties.start("staging", staging.stay_proven())

@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from devstack.stack.certificates import Authority
 from devstack.stack.ports import LOOPBACK, free_port
 from devstack.stack.rabbitmq import RabbitMQ, locate
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.broker.events import EventExchange, EventsBrokerError
 from superstoryboard.v1.artifact_pb2 import ArtifactReady
-from tests.authority import Authority
 from tests.logs import awaited_logs
 
 CONFIG = """\
@@ -51,7 +51,7 @@ def node(amqp_url: str) -> Iterator[Node]:
         folder = Path(name)
         port = free_port()
         found = Node(port, Authority(folder / "tls"), Authority(folder / "stranger"))
-        certificate = found.authority.server("rabbitmq", f"IP:{LOOPBACK}")
+        certificate = found.authority.issue("rabbitmq", LOOPBACK)
         config = CONFIG.format(
             host=LOOPBACK,
             port=port,

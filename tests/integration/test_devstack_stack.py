@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 from devstack.stack.ports import Ports
 from devstack.up import run
-sys.exit(run(Ports.free(), Path(sys.argv[1])))
+sys.exit(run(Ports.free(), Path(sys.argv[1]), tls=sys.argv[2] == "tls"))
 """
 
 
@@ -111,9 +111,10 @@ async def test_a_stack_without_broker_works_from_the_database_alone(folder: Path
     assert not [process for process in processes if process.is_running()]
 
 
-async def test_up_runs_until_ctrl_c_and_leaves_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("protocol", ["plaintext", "tls"])
+async def test_up_runs_until_ctrl_c_and_leaves_nothing(folder: Path, protocol: str) -> None:
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN_UP, str(folder), cwd=ROOT, stdout=subprocess.PIPE
+        sys.executable, "-c", RUN_UP, str(folder), protocol, cwd=ROOT, stdout=subprocess.PIPE
     )
     assert program.stdout is not None
     lines: list[str] = []
@@ -124,6 +125,7 @@ async def test_up_runs_until_ctrl_c_and_leaves_nothing(folder: Path) -> None:
             lines.append(line.decode())
     children = psutil.Process(program.pid).children(recursive=True)
     exported = (folder / "env").read_text()
+    assert ("INGEST_ADDRESS=https://" in exported, "STORYBOARD_TLS_CERT=" in exported) == (protocol == "tls",) * 2
     program.send_signal(signal.SIGINT)
     rest, _ = await asyncio.wait_for(program.communicate(), UP_SECONDS)
     assert program.returncode == 0

@@ -212,7 +212,7 @@ async def short_times(auth: AuthServer, times: KeyTimes) -> AsyncIterator[Any]:
     server = Server(address, Authenticator([verifier], keys), RpcMetrics())
     server.add("superstoryboard.v1.GenerationService", add_GenerationServiceServicer_to_server, Jobs())
     await server.start(reflect=False)
-    keeping = asyncio.create_task(server.keep_keys())
+    keeping = asyncio.gather(*(duty for _, duty in server.duties()))
     try:
         async with grpc.aio.insecure_channel(address) as channel:
             stub = GenerationServiceStub(channel)

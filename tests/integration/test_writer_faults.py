@@ -108,7 +108,7 @@ async def held(control: httpx.AsyncClient) -> None:
 async def served(one: Consumer) -> AsyncIterator[Any]:
     """GetStatus of the service, over gRPC."""
     address = f"127.0.0.1:{free_port()}"
-    server = Server(address, Authenticator(None), RpcMetrics())
+    server = Server(address, Authenticator([]), RpcMetrics())
     status = WriterStatus(one, "asset-writer-1", 2)
     server.add("superstoryboard.v1.WorkerService", add_WorkerServiceServicer_to_server, status)
     await server.start(reflect=False)

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
+from devstack.stack.certificates import Authority
 from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.db.migrate import migrate
-from tests.authority import Authority
 from tests.conftest import KV_TABLE, TEMPLATE, admin
 from tests.outside.conftest import DebianPostgres
 
@@ -37,8 +37,8 @@ def authority(folder: Path) -> Authority:
 def url(postgres: DebianPostgres, folder: Path, authority: Authority) -> Iterator[str]:
     """A migrated database of a server that takes nobody without TLS, without the parameters of a client."""
     del postgres  # which has installed the package
-    certificate = authority.server("postgres", "IP:127.0.0.1")
-    subprocess.run(["chown", "postgres", str(certificate.key)], check=True, timeout=60)
+    certificate = authority.issue("postgres", "127.0.0.1")
+    subprocess.run(["chown", "postgres", str(certificate.certificate), str(certificate.key)], check=True, timeout=60)
     certificate.key.chmod(0o600)
     files = f"-c ssl_cert_file={certificate.certificate} -c ssl_key_file={certificate.key}"
     (folder / "hba").write_text(ONLY_TLS)

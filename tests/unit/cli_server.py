@@ -243,14 +243,15 @@ def _abort(context: Context, error: ApiError) -> NoReturn:
 
 
 @contextmanager
-def scripted_server(script: Script) -> Iterator[str]:
-    """The address of a server that follows the script."""
+def scripted_server(script: Script, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
+    """The address of a server that follows the script; with credentials it speaks TLS."""
     server = grpc.server(ThreadPoolExecutor(max_workers=4))
     servicer = Scripted(script)
     add_GenerationServiceServicer_to_server(servicer, server)
     add_QueueServiceServicer_to_server(servicer, server)
     add_WorkerServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    listen = "127.0.0.1:0"
+    port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
     server.start()
     try:
         yield f"127.0.0.1:{port}"

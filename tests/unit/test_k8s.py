@@ -69,6 +69,7 @@ SETTINGS: dict[str, type[ServerSettings]] = {
     "asset-writer": AssetWriterSettings,
 }
 PORTS = {"ingest": 50051, "image-worker": 50052, "video-worker": 50053, "asset-writer": 50054}
+HEALTH_PORT = 9465
 Object = dict[str, Any]
 
 
@@ -216,11 +217,15 @@ def test_probes_services_and_selectors_meet_the_container(name: str, port: int) 
     assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert service["selector"].items() <= labels.items()
     assert sum(service["selector"].items() <= each["metadata"]["labels"].items() for each in pods().values()) == 1
-    assert only["ports"] == [{"name": "grpc", "containerPort": port}]
+    assert only["ports"] == [
+        {"name": "grpc", "containerPort": port},
+        {"name": "health", "containerPort": HEALTH_PORT},
+    ]
     assert [(each["port"], each["targetPort"]) for each in service["ports"]] == [(port, "grpc")]
-    assert only["readinessProbe"]["grpc"] == {"port": port}
+    assert only["readinessProbe"]["grpc"] == {"port": HEALTH_PORT}
+    assert environment(pod, optional=False)["HEALTH_LISTEN"] == f"0.0.0.0:{HEALTH_PORT}"
     liveness = only["livenessProbe"]
-    assert liveness["tcpSocket"] == {"port": "grpc"}
+    assert liveness["tcpSocket"] == {"port": "health"}
     assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 60
 
 

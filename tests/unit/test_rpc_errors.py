@@ -47,7 +47,7 @@ class Failing(WorkerServiceServicer):
 )
 async def test_each_failure_has_its_status(error: Exception, code: grpc.StatusCode, said: str) -> None:
     address = f"127.0.0.1:{free_port()}"
-    server = Server(address, Authenticator(None), RpcMetrics())
+    server = Server(address, Authenticator([]), RpcMetrics())
     server.add("superstoryboard.v1.WorkerService", add_WorkerServiceServicer_to_server, Failing(error))
     await server.start(reflect=False)
     async with grpc.aio.insecure_channel(address) as channel:
@@ -60,7 +60,7 @@ async def test_each_failure_has_its_status(error: Exception, code: grpc.StatusCo
 
 async def test_an_address_that_is_taken_is_named() -> None:
     address = f"127.0.0.1:{free_port()}"
-    first, second = (Server(address, Authenticator(None), RpcMetrics()) for _ in range(2))
+    first, second = (Server(address, Authenticator([]), RpcMetrics()) for _ in range(2))
     await first.start(reflect=False)
     with pytest.raises(OSError, match=f"cannot listen on {address}"):
         await second.start(reflect=False)
