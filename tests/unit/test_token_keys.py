@@ -70,9 +70,11 @@ def test_the_algorithm_of_a_key_comes_from_its_type() -> None:
         ({"kty": ["EC"], "kid": "list"}, "only EC"),
         ({}, "only EC"),
         (7, "not a JSON object"),
-        ([EC_KEY], "not a JSON object"),
+        (["key"], "not a JSON object"),
     ],
-    ids=lambda value: str(value)[:50],
+    ids=lambda value: str(value if not isinstance(value, dict) else {k: v for k, v in value.items() if k not in "xyn"})[
+        :50
+    ],
 )
 def test_other_keys_are_dropped_and_spoil_nothing(key: object, words: str) -> None:
     good = EC_KEY | {"kid": "good"}
