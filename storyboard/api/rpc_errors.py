@@ -107,7 +107,7 @@ def _unreachable(error: grpc.RpcError, status: status_pb2.Status, endpoint: Endp
     name = f"The {endpoint.service} at {endpoint.address}"
     if status.details:
         return f"{name} is running but not ready: {status.message}"
-    if error.code() is grpc.StatusCode.UNAVAILABLE and (found := connection_problem(endpoint)):
-        return f"{name} {found}"
+    if error.code() is grpc.StatusCode.UNAVAILABLE and (problem := connection_problem(endpoint)):
+        return f"{name} {problem}"
     problem = "did not respond in time" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else "is not reachable"
     return f"{name} {problem}. Start it with `storyboard up`, or set {endpoint.setting} to where it runs."

@@ -84,8 +84,8 @@ def _health(endpoint: Endpoint, name: str = "") -> Finding:
         if error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL):
             return failed(name, f"{endpoint.address} is another service", f"Set {endpoint.setting} to where it runs.")
         if problem := connection_problem(endpoint):
-            found, _, action = problem.partition(". ")
-            return unreachable(name, f"{endpoint.address} {found}", action)
+            reason, _, action = problem.partition(". ")
+            return unreachable(name, f"{endpoint.address} {reason}", action)
         action = f"Start it (`storyboard up` starts all), or set {endpoint.setting} to where it runs."
         return unreachable(name, f"no service responds at {endpoint.address}", action)
     if status != SERVING:
@@ -105,10 +105,10 @@ def _transport(endpoint: Endpoint, name: str) -> Finding:
     end = certificate_end(endpoint)
     if end is None:
         return ok(name, f"{serving}, over TLS")
-    found = f"{serving}, over TLS; its certificate expires {end:%Y-%m-%d %H:%MZ}"
+    state = f"{serving}, over TLS; its certificate expires {end:%Y-%m-%d %H:%MZ}"
     if end <= datetime.now(UTC) + SOON:
-        return warning(name, found, "Renew the files of its GRPC_TLS_CERT and GRPC_TLS_KEY.")
-    return ok(name, found)
+        return warning(name, state, "Renew the files of its GRPC_TLS_CERT and GRPC_TLS_KEY.")
+    return ok(name, state)
 
 
 def _token(endpoint: Endpoint) -> Finding:

@@ -56,14 +56,14 @@ def _keys(setting: str, keys: KeySet) -> Finding:
         if not keys.dropped and secret("SUPABASE_JWT_SECRET"):
             return ok(NAME, f"{message}; SUPABASE_JWT_SECRET is set")
         return warning(NAME, message, LEGACY)
-    found = ", ".join(f"{shown(key.kid)} ({key.algorithm})" for key in keys.keys.values())
+    usable = ", ".join(f"{shown(key.kid)} ({key.algorithm})" for key in keys.keys.values())
     if dropped:
-        return warning(NAME, f"{found} usable; not used: {dropped}", "Replace or remove the unused keys.")
+        return warning(NAME, f"{usable} can be used; not used: {dropped}", "Replace or remove the unused keys.")
     url = value(setting)
     if urlsplit(url).scheme == "http" and not is_inside(host_of(url)):
-        action = f"Set {setting} to an https URL: whoever is between could publish keys of their own."
-        return warning(NAME, f"{found}, but read over plain http", action)
-    return ok(NAME, f"{found} read from {setting}")
+        action = f"Set {setting} to an https URL: anyone on the network path could replace the keys."
+        return warning(NAME, f"{usable}, but read over plain http", action)
+    return ok(NAME, f"{usable} read from {setting}")
 
 
 def _issuer() -> list[Finding]:

@@ -78,12 +78,12 @@ class ClaimRules:
     def _identities(self, claims: Mapping[str, Any], subject: str, role: Role) -> tuple[str, ...]:
         if role is Role.SERVICE_ROLE:
             return (subject,)
-        found = dict.fromkeys(
+        identities = dict.fromkeys(
             _checked_name(value, ".".join(path)) for path in self.owner_claims for value in _values(claims, path)
         )
-        if len(found) > MOST_IDENTITIES:
+        if len(identities) > MOST_IDENTITIES:
             _invalid(f"the token's owner claims must have at most {MOST_IDENTITIES} values")
-        return tuple(found)
+        return tuple(identities)
 
 
 def is_api_key(claims: object) -> bool:

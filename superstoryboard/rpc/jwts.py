@@ -57,7 +57,7 @@ class JwtVerifier:
         algorithm = header.get("alg")
         if algorithm == SHARED:
             if self._secret is None:
-                _invalid("this service takes no HS256 tokens; send the access token of a session")
+                _invalid("this service accepts no HS256 tokens; send the access token of a session")
             return self._secret, SHARED
         if algorithm not in ALGORITHMS.values():
             _invalid("the token is not signed by ES256, RS256 or HS256")

@@ -59,10 +59,10 @@ def parse_key_set(document: bytes) -> KeySet:
         KeySetError: it is no key set; one without a usable key is none of the sort.
     """
     try:
-        found = parse_json(document, max_bytes=MAX_SET_BYTES)
+        key_set = parse_json(document, max_bytes=MAX_SET_BYTES)
     except ForeignJsonError as error:
         raise KeySetError(f"{error}") from None
-    entries = found.get("keys") if isinstance(found, dict) else None
+    entries = key_set.get("keys") if isinstance(found, dict) else None
     if not isinstance(entries, list):
         raise KeySetError("must be a JSON object with a list `keys`")
     if len(entries) > MAX_KEYS:

@@ -20,7 +20,7 @@ class TlsMetrics:
         self._reloads = Counter(
             "superstoryboard_tls_reloads_total",
             "Changes of the certificate files: `loaded`, or `rejected` and the old ones kept",
-            ["result"],
+            ["outcome"],
             registry=registry,
         )
         for result in ("loaded", "rejected"):

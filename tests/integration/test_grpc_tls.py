@@ -101,7 +101,7 @@ def test_a_changed_certificate_is_shown_while_calls_go_on(served: Served) -> Non
         assert handshake(served.address, trusting(served.authority))[0] == before
         renewed = served.authority.issue("renewed", *HOSTS, life=timedelta(days=90))
         served.publish(renewed.certificate, renewed.key)
-        samples = scrape_until(served.metrics, lambda page: page("tls_reloads_total", result="loaded") == 1)
+        samples = scrape_until(served.metrics, lambda page: page("tls_reloads_total", outcome="loaded") == 1)
         assert handshake(served.address, trusting(served.authority))[0] == serial(renewed.certificate)
         second = create(stub)
         assert next(watch).event.job_id == second.id
@@ -109,7 +109,7 @@ def test_a_changed_certificate_is_shown_while_calls_go_on(served: Served) -> Non
     expiry = samples("tls_certificate_expiry_seconds")
     assert expiry is not None
     assert timedelta(days=89) < timedelta(seconds=expiry) <= timedelta(days=90)
-    assert samples("tls_reloads_total", result="rejected") == 0
+    assert samples("tls_reloads_total", outcome="rejected") == 0
 
 
 def test_files_that_cannot_be_used_change_nothing(served: Served, tmp_path: Path) -> None:
@@ -126,13 +126,13 @@ def test_files_that_cannot_be_used_change_nothing(served: Served, tmp_path: Path
         start=1,
     ):
         served.publish(certificate, key)
-        scrape_until(served.metrics, lambda page, n=count: page("tls_reloads_total", result="rejected") == n)  # type: ignore[misc]  # as above
+        scrape_until(served.metrics, lambda page, n=count: page("tls_reloads_total", outcome="rejected") == n)  # type: ignore[misc]  # as above
         assert handshake(served.address, trusting(served.authority))[0] == before
         served.list_jobs(served.client)
         assert words in served.service.log.read_text()
-    assert scrape(served.metrics)("tls_reloads_total", result="loaded") == 0
+    assert scrape(served.metrics)("tls_reloads_total", outcome="loaded") == 0
     served.publish(renewed.certificate, renewed.key)
-    scrape_until(served.metrics, lambda page: page("tls_reloads_total", result="loaded") == 1)
+    scrape_until(served.metrics, lambda page: page("tls_reloads_total", outcome="loaded") == 1)
     assert handshake(served.address, trusting(served.authority))[0] == serial(renewed.certificate)
     assert "PRIVATE KEY" not in served.service.log.read_text()
 
@@ -140,7 +140,7 @@ def test_files_that_cannot_be_used_change_nothing(served: Served, tmp_path: Path
 def test_another_ca_of_clients_is_taken_over_too(served: Served, tmp_path: Path) -> None:
     others = Authority(tmp_path / "others")
     served.volume.publish(served.certificate.certificate, served.certificate.key, others.certificate)
-    scrape_until(served.metrics, lambda page: page("tls_reloads_total", result="loaded") == 1)
+    scrape_until(served.metrics, lambda page: page("tls_reloads_total", outcome="loaded") == 1)
     served.list_jobs(others.issue("client"))
     assert refused(lambda: served.list_jobs(served.client)).code() is grpc.StatusCode.UNAVAILABLE
 

@@ -17,6 +17,7 @@ from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
+from superstoryboard.telemetry.tls_metrics import TlsMetrics
 from superstoryboard.telemetry.work_metrics import (
     CallMetrics,
     HintMetrics,
@@ -72,6 +73,7 @@ def everything() -> CollectorRegistry:
     HintMetrics(registry)
     LostNameMetrics(registry)
     WriterMetrics(registry)
+    TlsMetrics(registry)
     return registry
 
 

@@ -49,8 +49,8 @@ class ScriptedAnswer:
         return cls(**entry)
 
     def matches(self, sort: str, path: str) -> bool:
-        wanted = sort if sort == "jwks" else "any"
-        return self.times > 0 and self.on in (wanted, sort) and self.path_contains in path
+        sort_needed = sort if sort == "jwks" else "any"
+        return self.times > 0 and self.on in (sort_needed, sort) and self.path_contains in path
 
     @property
     def replaces_answer(self) -> bool:
