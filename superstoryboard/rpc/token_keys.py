@@ -62,7 +62,7 @@ def parse_key_set(document: bytes) -> KeySet:
         key_set = parse_json(document, max_bytes=MAX_SET_BYTES)
     except ForeignJsonError as error:
         raise KeySetError(f"{error}") from None
-    entries = key_set.get("keys") if isinstance(found, dict) else None
+    entries = key_set.get("keys") if isinstance(key_set, dict) else None
     if not isinstance(entries, list):
         raise KeySetError("must be a JSON object with a list `keys`")
     if len(entries) > MAX_KEYS:
