@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from superstoryboard.domain.kinds import KINDS
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, queue_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
@@ -198,7 +199,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
     error = refused(lambda: queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=ALICE))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     listed = queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=SERVICE).queues
-    assert [queue.name for queue in listed] == ["image_generation_queue", "video_generation_queue"]
+    assert [queue.name for queue in listed] == sorted({kind.queue for kind in KINDS.values()})
     duties = queues.Sweep(queue_service_pb2.SweepRequest(), metadata=SERVICE).duties
     assert [duty.name for duty in duties] == [
         "cancel_removed",
