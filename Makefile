@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test test-fast coverage faults plans test-outside lint format wheel version proto proto-baseline reference clean
+.PHONY: help venv demo up test test-fast coverage faults plans test-outside lint format wheel version proto baseline reference clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -77,8 +77,9 @@ format: $(DEV) ## Rewrite the code in the project's style
 proto: $(DEV) ## Generate superstoryboard/v1 from proto/
 	$(PROTOS)
 
-proto-baseline: $(DEV) ## Save the current protos as the released ones (only at a release)
+baseline: $(DEV) ## Save the current protos and migrations as the released ones (only at a release)
 	$(PROTOS) --descriptor-set proto/baseline.binpb
+	cd migrations && sha256sum *.sql > released.sha256
 
 reference: $(DEV) ## Generate the pages of docs/reference from the code
 	$(BIN)/python scripts/generate_reference.py
