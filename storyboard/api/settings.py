@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storyboard.api.errors import CommandError, ExitCode
+from superstoryboard.domain.kinds import IMAGE, VIDEO, Kind
 
 DEFAULT_STORYBOARD = "test-storyboard"
 DEFAULT_KV_TABLE = "kv_store_7ee7668a"
+DEFAULT_WORKERS = {IMAGE.name: "127.0.0.1:50052", VIDEO.name: "127.0.0.1:50053"}
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,9 @@ def ingest_endpoint() -> Endpoint:
     return _endpoint("ingest service", "INGEST_ADDRESS", "127.0.0.1:50051")
 
 
-def worker_endpoint(kind: str) -> Endpoint:
-    """The worker of a kind, `images` or `videos`."""
-    if kind == "images":
-        return _endpoint("image worker", "IMAGE_WORKER_ADDRESS", "127.0.0.1:50052")
-    return _endpoint("video worker", "VIDEO_WORKER_ADDRESS", "127.0.0.1:50053")
+def worker_endpoint(kind: Kind) -> Endpoint:
+    """The worker of a kind."""
+    return _endpoint(f"{kind.name} worker", f"{kind.name.upper()}_WORKER_ADDRESS", DEFAULT_WORKERS[kind.name])
 
 
 def token() -> str:

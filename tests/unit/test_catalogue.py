@@ -148,7 +148,7 @@ def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Pat
     ("text", "said"),
     [
         ('[defaults]\nvideo = "my-film"', "'my-film', which is no video model"),
-        ('[defaults]\nsound = "x"', "must name one image and one video model"),
+        ('[defaults]\nsound = "x"', "may name one model for each of image, video, and nothing else"),
         ("models = 3", "may contain only .*models.* and .*defaults"),
         (MY_FILM + MY_FILM, "names a model twice"),
         (MY_FILM.replace('kind = "video"\n', ""), "'my-film' of the catalogue: kind missing"),
