@@ -11,7 +11,11 @@ from superstoryboard.domain.kinds import IMAGE, VIDEO, Kind
 
 DEFAULT_STORYBOARD = "test-storyboard"
 DEFAULT_KV_TABLE = "kv_store_7ee7668a"
-DEFAULT_WORKERS = {IMAGE.name: "127.0.0.1:50052", VIDEO.name: "127.0.0.1:50053"}
+WORKERS = {
+    IMAGE.name: ("IMAGE_WORKER_ADDRESS", "127.0.0.1:50052"),
+    VIDEO.name: ("VIDEO_WORKER_ADDRESS", "127.0.0.1:50053"),
+}
+"""Setting and default of the address of a kind's worker."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def ingest_endpoint() -> Endpoint:
 
 def worker_endpoint(kind: Kind) -> Endpoint:
     """The worker of a kind."""
-    return _endpoint(f"{kind.name} worker", f"{kind.name.upper()}_WORKER_ADDRESS", DEFAULT_WORKERS[kind.name])
+    return _endpoint(f"{kind.name} worker", *WORKERS[kind.name])
 
 
 def token() -> str:
