@@ -224,7 +224,7 @@ def _check(model: Model) -> None:
     kind, route = KINDS.get(model.kind), ROUTES.get(model.route)
     if kind is None or not kind.charged or route is None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
-    if kind.media is not route.makes:
+    if kind.media not in {None, route.makes}:
         raise CatalogueError(
             f"entry {model.name!r} of the catalogue: route {model.route} does not generate {model.kind}s"
         )

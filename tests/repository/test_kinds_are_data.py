@@ -23,6 +23,7 @@ EXEMPT = (
 NAMES = frozenset(KINDS)
 WORDS = frozenset(word for kind in KINDS.values() for word in (kind.plural, kind.queue, kind.bucket))
 """What stands for a kind wherever it stands: what a command calls it, its queue and its bucket."""
+MESSAGES = frozenset(kind.message.__name__ for kind in KINDS.values())
 WORDS_OF_MEDIA = "superstoryboard/domain/media.py"
 OF_KINDS = re.compile(r"(^|_)kinds?(_|$)|^media$", re.IGNORECASE)
 ONE = "'(" + "|".join(NAMES) + ")'"
@@ -58,6 +59,8 @@ def _parts(node: ast.AST) -> list[ast.AST | None]:
             parts = [node.slice]
         case ast.keyword() if node.arg and OF_KINDS.search(node.arg):
             parts = [node.value]
+        case ast.Call(func=ast.Name(id="isinstance"), args=[_, classes]):
+            parts = [each for each in ast.walk(classes) if isinstance(each, ast.Name)]
         case ast.Call(func=ast.Attribute(attr="HasField" | "default_name" | "models" | "get")):
             parts = [*node.args]
     return parts
@@ -82,6 +85,8 @@ def _asks(node: ast.AST | None) -> bool:
         node = node.value
     if isinstance(node, ast.Constant):
         return node.value in NAMES
+    if isinstance(node, ast.Name):
+        return node.id in MESSAGES
     return isinstance(node, ast.Set | ast.List | ast.Tuple) and any(map(_asks, node.elts))
 
 
@@ -130,6 +135,7 @@ def test_no_file_of_sql_asks_for_a_kind_by_its_name() -> None:
         'catalogue.default_name("image")',
         'Kind = Literal["image", "video"]',
         'if plural == "images": pass',
+        "if isinstance(message, ImageGeneration | VideoGeneration): pass",
         'queue: Literal["images", "videos"]',
         'QUEUES = ["video_generation_queue"]',
         'client.bucket("storyboard-images")',

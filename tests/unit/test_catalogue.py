@@ -208,8 +208,7 @@ def test_a_request_that_names_no_shape_gets_what_the_model_has(
     assert (model.default_aspect_ratio, model.default_duration, model.default_resolution) == defaults
     asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film")
     assert validate_generation(asked, own, "my-film") == []
-    frozen = freeze_generation(asked, own, "my-film")
-    assert isinstance(frozen, VideoGeneration)
+    frozen, _ = freeze_generation(asked, own, "my-film")
     assert (frozen.aspect_ratio, frozen.duration_seconds, frozen.resolution) == defaults
     assert validate_generation(frozen, own, "my-film") == []
 
@@ -238,7 +237,7 @@ def test_every_entry_takes_its_own_defaults(catalogue: Catalogue) -> None:
         if model.refuse:
             continue
         ask = VideoGeneration if model.kind == "video" else ImageGeneration
-        frozen = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
+        frozen, _ = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
         assert validate_generation(frozen, catalogue, model.name) == []
 
 
@@ -265,6 +264,6 @@ def test_a_picture_without_choices_of_shape_has_none(tmp_path: Path) -> None:
     image = MY_FILM.replace('"video"', '"image"').replace("veo_vertex", "gemini_image").replace("second", "image")
     own = loaded(tmp_path, image.replace(CHOICES, "aspect_ratios = []"))
     asked = ImageGeneration(storyboard_id="sb", prompt="x", model="my-film")
-    assert freeze_generation(asked, own, "my-film").aspect_ratio == ""
+    assert freeze_generation(asked, own, "my-film")[0].aspect_ratio == ""
     asked.aspect_ratio = "16:9"
     assert [each.field for each in validate_generation(asked, own, "my-film")] == ["aspect_ratio"]
