@@ -13,16 +13,16 @@ begin
 end
 $$;
 
--- Sends a message for the job and ties the two together.
+-- Sends a message for the job, with what it asks for as far as that is known, and ties the two together.
 create function superstoryboard.enqueue_job(
-  p_job superstoryboard.jobs, p_body jsonb, p_delay_seconds integer, p_message text
+  p_job superstoryboard.jobs, p_delay_seconds integer, p_message text
 ) returns void
 language plpgsql as $$
 declare
   sent record;
   queued superstoryboard.jobs;
 begin
-  select * into sent from superstoryboard.send_message(p_job.queue, p_body, p_delay_seconds);
+  select * into sent from superstoryboard.send_message(p_job.queue, coalesce(p_job.generation, p_job.raw_body), p_delay_seconds);
   update superstoryboard.jobs
   set msg_id = sent.msg_id, enqueued_at = sent.enqueued_at, rank = superstoryboard.rank_of(p_job.queue, sent.msg_id),
       lost_claims = 0, orderly_claim = claim,
