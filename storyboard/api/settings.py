@@ -15,7 +15,7 @@ WORKERS = {
     IMAGE.name: ("IMAGE_WORKER_ADDRESS", "127.0.0.1:50052"),
     VIDEO.name: ("VIDEO_WORKER_ADDRESS", "127.0.0.1:50053"),
 }
-"""Setting and default of the address of a kind's worker."""
+"""Setting and default of the address of a kind's worker, where it has a default."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ def ingest_endpoint() -> Endpoint:
 
 def worker_endpoint(kind: Kind) -> Endpoint:
     """The worker of a kind."""
-    return _endpoint(f"{kind.name} worker", *WORKERS[kind.name])
+    setting, default = WORKERS.get(kind.name, (f"{kind.name.upper()}_WORKER_ADDRESS", ""))
+    return _endpoint(f"{kind.name} worker", setting, default)
 
 
 def token() -> str:
