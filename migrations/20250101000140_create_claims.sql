@@ -60,7 +60,7 @@ language plpgsql set enable_seqscan to off as $$
 declare
   present timestamptz := clock_timestamp();
   candidate uuid;
-  taken superstoryboard.claimed_job;
+  claimed superstoryboard.claimed_job;
   remaining integer := p_quantity;
 begin
   for candidate in
@@ -77,10 +77,10 @@ begin
     order by c.since
   loop
     exit when remaining <= 0;
-    taken := superstoryboard.claim_candidate(candidate, p_worker, p_lease_seconds, p_held);
-    if taken.id is not null then
+    claimed := superstoryboard.claim_candidate(candidate, p_worker, p_lease_seconds, p_held);
+    if claimed.id is not null then
       remaining := remaining - 1;
-      return next taken;
+      return next claimed;
     end if;
   end loop;
 end
@@ -158,7 +158,7 @@ declare
   turns double precision[];
   jobs uuid[];
   candidate record;
-  taken superstoryboard.claimed_job;
+  claimed superstoryboard.claimed_job;
   remaining integer := p_quantity;
   -- Many that are locked, or that are buried on the way, are left to the next claim.
   deadline timestamptz := clock_timestamp() + interval '2 seconds';
@@ -172,13 +172,13 @@ begin
     exit when candidate.job is null;
     turns[candidate.place] := candidate.turn;
     jobs[candidate.place] := candidate.job;
-    taken := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
-    if taken.id is not null then
+    claimed := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
+    if claimed.id is not null then
       remaining := remaining - 1;
       rooms := array(
         select g.room - (g.gate = ready.gates[candidate.place])::integer
         from unnest(rooms, ready.gates) with ordinality as g (room, gate, place) order by g.place);
-      return next taken;
+      return next claimed;
     end if;
   end loop;
 end

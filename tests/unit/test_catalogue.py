@@ -155,7 +155,7 @@ def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Pat
     ("text", "said"),
     [
         ('[defaults]\nvideo = "my-film"', "'my-film', which is no video model"),
-        ('[defaults]\nsound = "x"', "must name one image and one video model"),
+        ('[defaults]\nsound = "x"', "may name one model for each of image, video, and nothing else"),
         ("models = 3", "may contain only .*models.* and .*defaults"),
         (MY_FILM + MY_FILM, "names a model twice"),
         (MY_FILM.replace('kind = "video"\n', ""), "'my-film' of the catalogue: kind missing"),
@@ -215,8 +215,7 @@ def test_a_request_that_names_no_shape_gets_what_the_model_has(
     assert (model.default_aspect_ratio, model.default_duration, model.default_resolution) == defaults
     asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film")
     assert validate_generation(asked, own, "my-film") == []
-    frozen = freeze_generation(asked, own, "my-film")
-    assert isinstance(frozen, VideoGeneration)
+    frozen, _ = freeze_generation(asked, own, "my-film")
     assert (frozen.aspect_ratio, frozen.duration_seconds, frozen.resolution) == defaults
     assert validate_generation(frozen, own, "my-film") == []
 
@@ -245,7 +244,7 @@ def test_every_entry_takes_its_own_defaults(catalogue: Catalogue) -> None:
         if model.refuse:
             continue
         ask = VideoGeneration if model.kind == "video" else ImageGeneration
-        frozen = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
+        frozen, _ = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
         assert validate_generation(frozen, catalogue, model.name) == []
 
 
@@ -272,6 +271,6 @@ def test_a_picture_without_choices_of_shape_has_none(tmp_path: Path) -> None:
     image = MY_FILM.replace('"video"', '"image"').replace("veo_vertex", "gemini_image").replace("second", "image")
     own = loaded(tmp_path, image.replace(CHOICES, "aspect_ratios = []"))
     asked = ImageGeneration(storyboard_id="sb", prompt="x", model="my-film")
-    assert freeze_generation(asked, own, "my-film").aspect_ratio == ""
+    assert freeze_generation(asked, own, "my-film")[0].aspect_ratio == ""
     asked.aspect_ratio = "16:9"
     assert [each.field for each in validate_generation(asked, own, "my-film")] == ["aspect_ratio"]
