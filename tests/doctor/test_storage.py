@@ -203,7 +203,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulato
     """Storage that takes minted keys, and has its three buckets."""
     directory = tmp_path_factory.mktemp("project")
     with (
-        embedded_database(directory) as database_url,
+        embedded_database() as database_url,
         running_emulator(database_url, directory / "state", "--jwt-secret", JWT_SECRET) as running,
     ):
         wait_healthy(running)
