@@ -159,7 +159,7 @@ def test_whatever_does_not_end_as_told_is_named() -> None:
     del outcomes["night falls"]
     assert unexpected(plan, outcomes) == [
         "harbour: FAILED: refused by the model",
-        "night falls: never sent, because harbour has no picture",
+        "night falls: not sent, because harbour has no image",
         "letter: refused: not valid",
         "a bad item: was accepted, but should have been rejected",
     ]

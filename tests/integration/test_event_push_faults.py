@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -12,7 +9,6 @@ import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
-from yarl import URL
 
 from services.ingest.publish import EventPublisher
 from superstoryboard.broker.events import EventExchange, EventsBrokerError, OutgoingEvent
@@ -24,56 +20,13 @@ from superstoryboard.telemetry.feed_metrics import FeedMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics
 from tests.integration.helpers import accept
 from tests.integration.pushes import Backend, assert_in_order, begun, consuming, log_of, publishing
+from tests.integration.relay import relayed
 from tests.waiting import awaited
 
 PUBLISHING = "superstoryboard_feed_publishing"
 LOST = "superstoryboard_feed_lost_events_total"
 
 pytestmark = pytest.mark.timeout(300)
-
-
-class Relay:
-    """Connections to the broker that can be cut without it."""
-
-    def __init__(self, broker: URL) -> None:
-        self._broker = broker
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, there = await asyncio.open_connection(self._broker.host, self._broker.port)
-        self._writers += [writer, there]
-        for source, target in ((reader, there), (back, writer)):
-            task = asyncio.create_task(_copy(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    try:
-        while block := await source.read(65536):
-            target.write(block)
-            await target.drain()
-    except ConnectionError:
-        pass
-    finally:
-        target.close()
-
-
-@asynccontextmanager
-async def relayed(amqp_url: str) -> AsyncIterator[tuple[Relay, str]]:
-    """A relay, and the broker's URL by way of it."""
-    relay = Relay(URL(amqp_url))
-    server = await asyncio.start_server(relay.pass_on, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    yield relay, str(URL(amqp_url).with_host("127.0.0.1").with_port(port))
-    server.close()
-    relay.cut()
 
 
 async def shows(registry: CollectorRegistry, name: str, value: float) -> None:
