@@ -74,7 +74,7 @@ async def test_a_video_that_is_gone_for_sure_is_told_to_the_ledger_and_not_order
     stub.answers[route.download_path] = GONE
     done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
     assert ending(done) == ("DEAD_LETTERED", "VIDEO_GONE")
-    assert sql.execute(CALLS).fetchall() == [(route.name, "UNKNOWN", None, route.operation)]
+    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", True, route.operation)]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)

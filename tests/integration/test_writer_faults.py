@@ -246,10 +246,10 @@ async def test_a_writer_that_starts_before_storage_makes_its_buckets_later(
     with awaited_logs() as lines:
         ensuring = asyncio.create_task(buckets.ensure())
         assert (await lines.first())["event"] == "Buckets cannot be checked yet; retrying"
-    assert not buckets.ready
+    before = buckets.ready
     with running_emulator(database_url, tmp_path / "late", "--port", str(port)):
         await ensuring
-        assert buckets.ready
+        assert (before, buckets.ready) == (False, True)
         await store.upload(STAGING_BUCKET, "a", PICTURE, "application/octet-stream")
         assert await store.stat(STAGING_BUCKET, "a") is not None
         await store.aclose()
