@@ -243,6 +243,13 @@ def test_the_true_cause_of_a_refused_staging_key(
     assert words in result.sentence("staging key")
 
 
+def test_a_staging_key_that_cannot_be_sent_is_a_wrong_one(doctor: Doctor, project: RunningEmulator) -> None:
+    doctor.hide("schlüssel")
+    doctor.set(SUPABASE_URL=project.url, SUPABASE_SECRET_KEY=SECRET_KEY, SUPABASE_STAGING_KEY="schlüssel")
+    result = doctor()
+    assert (result.code, result.failed) == (1, ["staging key"])
+
+
 def test_the_true_cause_of_a_refused_secret_key(doctor: Doctor, project: RunningEmulator) -> None:
     key = jwt.encode({"role": "service_role", "exp": 1_000_000_000}, JWT_SECRET)
     doctor.hide(key)
