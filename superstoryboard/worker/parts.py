@@ -50,7 +50,7 @@ class Parts(Generic[AnyRoute]):
         """Open the pool and the connection to staging; the gate's model is the default of requests which name none."""
         name, catalogue = f"{kind.name}-worker", settings.catalogue()
         connections = await Connections.open(settings, name)
-        work = WorkQueue(connections.database, kind.queue, new_worker_id(name), gate)
+        work = WorkQueue(connections.database, kind.queue, [kind.name], new_worker_id(name), gate)
         store = await _open_staging(settings, connections.dependencies.of("storage"))
         staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
         ledger = Ledger(connections.database, settings.staging_bucket)

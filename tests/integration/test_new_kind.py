@@ -36,7 +36,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
-from tests.integration.helpers import IMAGE_QUEUE, claim_one, row, submission
+from tests.integration.helpers import IMAGE_QUEUE, claim_one, image_queue, intend, row, submission
 from tests.integration.workers import write_all
 from tests.unit.pictures import write_rgba
 from tests.unit.test_media import film
@@ -94,7 +94,7 @@ async def storage(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Obje
 
 def echo_worker(database: Database, store: ObjectStore, queue: str, result: Path, heard: list[Message]) -> Worker:
     """The loop, the hand-off and what reads a job are the product's; only what the kind makes is of this test."""
-    work = WorkQueue(database, queue, "worker-1", Gate("google", "m"))
+    work = WorkQueue(database, queue, [ECHO.name], "worker-1", Gate("google", "m"))
     adoption = Adoption(work, Catalogue.load(), "")
     staging = Staging(store, STAGING_BUCKET, 60)
     hand_off = HandOff(Artifacts(database), Ledger(database), staging, None, HintMetrics(CollectorRegistry()))
@@ -148,7 +148,7 @@ def charged(
     sql.execute("insert into superstoryboard.queues (name) values (%s)", (OWN_QUEUE,))
     sql.execute(ROW, (OWN_QUEUE, True))
     sql.execute("update superstoryboard.job_kinds set charged = true where name = 'echo'")
-    work = WorkQueue(database, OWN_QUEUE, "worker-1", Gate("google", "parrot"))
+    work = WorkQueue(database, OWN_QUEUE, [ECHO.name], "worker-1", Gate("google", "parrot"))
     return work, Adoption(work, Catalogue.load(tmp_path / "own.toml"), "parrot")
 
 
@@ -193,6 +193,22 @@ async def test_it_shares_a_queue_and_passes_no_gate(
     assert (await row(database, image.job_id))["state"] == "QUEUED", "its own gate is closed"
     await write_all(database, *storage)
     assert await stored(database, echo.job_id) == ("storyboard-videos", video.read_bytes())
+
+
+async def test_workers_leave_jobs_of_kinds_that_they_do_not_serve_alone(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """Waiting, and paid for by a worker that is gone."""
+    sql.execute(ROW, (IMAGE_QUEUE, False))
+    asked = replace(submission(kind="echo", provider="", model=""), generation={"spokenText": "hello"})
+    image, echo = await JobStore(database).accept([submission(), asked])
+    images, echoes = image_queue(database), WorkQueue(database, IMAGE_QUEUE, ["echo"], "w", Gate("google", "m"))
+    (held,) = await echoes.claim(5, 60)
+    assert await intend(database, held) is not None
+    sql.execute("update superstoryboard.turns set lease_until = now() where job = %s", (echo.job_id,))
+    assert [job.id for job in await images.claim(5, 60)] == [image.job_id]
+    assert await images.claim(5, 60) == []
+    assert [job.id for job in await echoes.claim(5, 60)] == [echo.job_id]
 
 
 async def test_a_message_sent_to_a_queue_of_several_kinds_is_of_the_public_one(
