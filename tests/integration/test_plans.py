@@ -83,7 +83,7 @@ ITEM = (
 )
 CLAIM = (
     "select * from superstoryboard.claim_jobs_v1("
-    "'image_generation_queue', '{{{{image}}}}', 'w', 5, 60, false, 'google', 'm', {}::superstoryboard.gate_limits, '{{}}')"
+    "'image_generation_queue', '{{image}}', 'w', 5, 60, false, 'google', 'm', {}::superstoryboard.gate_limits, '{{}}')"
 )
 
 STATEMENTS: dict[str, str] = {
