@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test test-fast coverage faults plans test-outside lint format wheel version proto proto-baseline clean
+.PHONY: help venv demo up test test-fast coverage faults plans test-outside lint format wheel version proto baseline reference clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +52,7 @@ plans: $(DEV) ## Check query plans on tables of a million rows (make test uses 2
 test-outside: $(DEV) ## Run the tests that need root or packages of the system: PostgreSQL 15, pgbouncer, TLS, older PGMQ, pg_cron
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --import-mode=importlib" tests/outside
 
-lint: $(DEV) ## Check style, types, import rules, protos, migrations and shell scripts
+lint: $(DEV) ## Check style, types, import rules, protos, migrations, shell scripts and generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,6 +61,7 @@ lint: $(DEV) ## Check style, types, import rules, protos, migrations and shell s
 		superstoryboard services storyboard devstack ':!superstoryboard/providers' \
 		|| { echo "google-genai is imported only under superstoryboard/providers"; exit 1; }
 	$(PROTOS) --check
+	$(BIN)/python scripts/generate_reference.py --check
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PROTOS) --descriptor-set "$$folder/protos.binpb" && \
 	buf=$(abspath $(BIN))/buf && cd proto && \
@@ -76,8 +77,12 @@ format: $(DEV) ## Rewrite the code in the project's style
 proto: $(DEV) ## Generate superstoryboard/v1 from proto/
 	$(PROTOS)
 
-proto-baseline: $(DEV) ## Save the current protos as the released ones (only at a release)
+baseline: $(DEV) ## Save the current protos and migrations as the released ones (only at a release)
 	$(PROTOS) --descriptor-set proto/baseline.binpb
+	cd migrations && sha256sum *.sql > released.sha256
+
+reference: $(DEV) ## Generate the pages of docs/reference from the code
+	$(BIN)/python scripts/generate_reference.py
 
 wheel: $(DEV) ## Build the wheel into dist/
 	rm -rf build dist

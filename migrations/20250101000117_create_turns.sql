@@ -5,6 +5,7 @@
 create table superstoryboard.turns (
   job uuid primary key,
   queue text not null,
+  kind text not null,
   model text not null,
   owner text not null,
   priority integer not null default 0 check (priority between -4 and 3),
@@ -28,7 +29,7 @@ comment on column superstoryboard.turns.claim is
 comment on column superstoryboard.turns.turn is 'Ready jobs are claimed in this order.';
 
 -- No index holds lease_until or claim: a heartbeat changes nothing else, so its update stays on the page (HOT).
-create index turns_ready on superstoryboard.turns (queue, model, turn, job) where ready;
+create index turns_ready on superstoryboard.turns (queue, kind, model, turn, job) where ready;
 create index turns_waiting on superstoryboard.turns (queue, due_at) where not ready and due_at is not null;
 create index turns_held on superstoryboard.turns (queue) where due_at is null;
 
@@ -54,8 +55,8 @@ declare
   due timestamptz := case when p_job.state <> 'STAGED' then clock_timestamp() + make_interval(secs => greatest(p_delay_seconds, 0)) end;
   is_ready boolean := p_job.state <> 'STAGED' and p_delay_seconds <= 0;
 begin
-  insert into superstoryboard.turns as t (job, queue, model, owner, due_at, ready, turn)
-  values (p_job.id, p_job.queue, superstoryboard.turn_model(p_job), p_job.owner, due, is_ready, superstoryboard.turn_of(0, p_job.rank))
+  insert into superstoryboard.turns as t (job, queue, kind, model, owner, due_at, ready, turn)
+  values (p_job.id, p_job.queue, p_job.kind, superstoryboard.turn_model(p_job), p_job.owner, due, is_ready, superstoryboard.turn_of(0, p_job.rank))
   on conflict (job) do update
   set queue = excluded.queue, model = excluded.model, due_at = excluded.due_at, ready = excluded.ready, lease_until = null,
       claim = null, turn = superstoryboard.turn_of(t.priority, p_job.rank);

@@ -64,18 +64,18 @@ $$;
 create function superstoryboard.lock_job(p_job uuid, out job superstoryboard.jobs, out message_found boolean)
 language plpgsql as $$
 declare
-  seen superstoryboard.jobs;
+  unlocked superstoryboard.jobs;
 begin
   -- A redrive gives the job another message: look again until the locked message is still the job's own.
   loop
-    select * into seen from superstoryboard.jobs where id = p_job;
-    if seen.id is null then
+    select * into unlocked from superstoryboard.jobs where id = p_job;
+    if unlocked.id is null then
       message_found := false;
       return;
     end if;
-    message_found := superstoryboard.lock_message(seen.queue, seen.msg_id, seen.enqueued_at);
+    message_found := superstoryboard.lock_message(unlocked.queue, unlocked.msg_id, unlocked.enqueued_at);
     select * into job from superstoryboard.jobs where id = p_job for update;
-    exit when (job.msg_id, job.enqueued_at) is not distinct from (seen.msg_id, seen.enqueued_at);
+    exit when (job.msg_id, job.enqueued_at) is not distinct from (unlocked.msg_id, unlocked.enqueued_at);
   end loop;
 end
 $$;

@@ -13,16 +13,16 @@ begin
 end
 $$;
 
--- Sends a message for the job and ties the two together.
+-- Sends a message for the job, with what it asks for as far as that is known, and ties the two together.
 create function superstoryboard.enqueue_job(
-  p_job superstoryboard.jobs, p_body jsonb, p_delay_seconds integer, p_message text
+  p_job superstoryboard.jobs, p_delay_seconds integer, p_message text
 ) returns void
 language plpgsql as $$
 declare
   sent record;
   queued superstoryboard.jobs;
 begin
-  select * into sent from superstoryboard.send_message(p_job.queue, p_body, p_delay_seconds);
+  select * into sent from superstoryboard.send_message(p_job.queue, coalesce(p_job.generation, p_job.raw_body), p_delay_seconds);
   update superstoryboard.jobs
   set msg_id = sent.msg_id, enqueued_at = sent.enqueued_at, rank = superstoryboard.rank_of(p_job.queue, sent.msg_id),
       lost_claims = 0, orderly_claim = claim,
@@ -38,6 +38,12 @@ begin
 end
 $$;
 
+-- Begins the trace of a job that no request asked for; `new_traceparent` of superstoryboard/domain/traces.py does for the others.
+create function superstoryboard.new_traceparent() returns text
+language sql volatile as $$
+  select format('00-%s-%s-00', replace(gen_random_uuid()::text, '-', ''), left(replace(gen_random_uuid()::text, '-', ''), 16));
+$$;
+
 -- A job row for a message that has none, due at p_due_at: of the queue's kind that anyone may send, if there is one. It validates nothing, so no body can make it fail.
 create function superstoryboard.adopt_message_v1(
   p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_due_at timestamptz, p_body jsonb, p_owner text
@@ -48,11 +54,13 @@ declare
   present timestamptz := clock_timestamp();
 begin
   insert into superstoryboard.jobs (
-    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, scheduled_at, max_attempts
+    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, scheduled_at,
+    max_attempts, traceparent
   )
   select superstoryboard.uuid_v7(), k.name, p_owner, coalesce(p_body, 'null'), superstoryboard.plain_id(p_body -> 'storyboardId'),
     superstoryboard.plain_id(p_body -> 'sceneId'), superstoryboard.plain_id(p_body -> 'characterId'),
-    p_queue, p_msg_id, p_enqueued_at, superstoryboard.rank_of(p_queue, p_msg_id), greatest(p_due_at, present), q.max_attempts
+    p_queue, p_msg_id, p_enqueued_at, superstoryboard.rank_of(p_queue, p_msg_id), greatest(p_due_at, present), q.max_attempts,
+    superstoryboard.new_traceparent()
   from superstoryboard.queues q join superstoryboard.job_kinds k on k.queue = q.name and k.sent_publicly where q.name = p_queue
   on conflict (queue, msg_id, enqueued_at) do nothing
   returning * into adopted;

@@ -8,21 +8,21 @@ create type superstoryboard.claimed_job as (
   upload_id uuid, upload_key text, upload_sha256 text
 );
 
--- Takes up to p_quantity due jobs. What is already paid comes first, without a place at the gate and also from a paused queue;
+-- Takes up to p_quantity due jobs of p_kinds, which the worker serves; it leaves others alone. What is already paid comes first, without a place at the gate and also from a paused queue;
 -- of the others only those whose model's gate has room are looked at. Nothing new is taken while the asset_writer is far behind.
 -- A job without a model counts as one of p_model. What the caller still holds (p_held) is never claimed anew, however long the
 -- database was away: its lease is renewed instead. A claim that finds nothing looks for jobs whose worker stopped and for
 -- messages without a job, and then once more.
 create function superstoryboard.claim_jobs_v1(
-  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text, p_model text,
-  p_limits superstoryboard.gate_limits, p_held uuid[]
+  p_queue text, p_kinds text[], p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text,
+  p_model text, p_limits superstoryboard.gate_limits, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
 language plpgsql as $$
 declare
   paid integer;
   others integer;
 begin
-  return query select * from superstoryboard.claim_paid(p_queue, p_worker, p_quantity, p_lease_seconds, p_held);
+  return query select * from superstoryboard.claim_paid(p_queue, p_kinds, p_worker, p_quantity, p_lease_seconds, p_held);
   get diagnostics paid = row_count;
   if paid >= p_quantity or not (p_force or superstoryboard.takes_new(p_queue)) then
     return;
@@ -32,11 +32,11 @@ begin
     perform superstoryboard.adopt_new_messages(p_queue);
   end if;
   return query select * from superstoryboard.claim_ready(
-    p_queue, p_worker, p_quantity - paid, p_lease_seconds, p_provider, p_model, p_limits, p_held);
+    p_queue, p_kinds, p_worker, p_quantity - paid, p_lease_seconds, p_provider, p_model, p_limits, p_held);
   get diagnostics others = row_count;
   if paid + others = 0 and superstoryboard.recover_leases(p_queue, 100) + superstoryboard.adopt_new_messages(p_queue) > 0 then
     return query select * from superstoryboard.claim_ready(
-      p_queue, p_worker, p_quantity, p_lease_seconds, p_provider, p_model, p_limits, p_held);
+      p_queue, p_kinds, p_worker, p_quantity, p_lease_seconds, p_provider, p_model, p_limits, p_held);
   end if;
 end
 $$;
@@ -54,13 +54,13 @@ $$;
 -- Claims due jobs whose operation the provider has accepted, or perhaps has and it is looked for, or whose answer may be in staging;
 -- the oldest first.
 create function superstoryboard.claim_paid(
-  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_held uuid[]
+  p_queue text, p_kinds text[], p_worker text, p_quantity integer, p_lease_seconds integer, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
 language plpgsql set enable_seqscan to off as $$
 declare
   present timestamptz := clock_timestamp();
   candidate uuid;
-  taken superstoryboard.claimed_job;
+  claimed superstoryboard.claimed_job;
   remaining integer := p_quantity;
 begin
   for candidate in
@@ -73,14 +73,14 @@ begin
       select job_id, created_at from superstoryboard.artifacts
       where state = 'UPLOADING' and call_id is not null and not parked
     ) c join superstoryboard.turns t on t.job = c.job_id
-    where t.queue = p_queue and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
+    where t.queue = p_queue and t.kind = any (p_kinds) and (t.due_at <= present or t.due_at is null and t.lease_until <= present)
     order by c.since
   loop
     exit when remaining <= 0;
-    taken := superstoryboard.claim_candidate(candidate, p_worker, p_lease_seconds, p_held);
-    if taken.id is not null then
+    claimed := superstoryboard.claim_candidate(candidate, p_worker, p_lease_seconds, p_held);
+    if claimed.id is not null then
       remaining := remaining - 1;
-      return next taken;
+      return next claimed;
     end if;
   end loop;
 end
@@ -101,43 +101,49 @@ begin
 end
 $$;
 
--- The models of the ready jobs, the gate that each passes and the room there. A job without a model passes that of p_model, and one
+-- Kind and model of the ready jobs, the gate that each passes and the room there. A job without a model passes that of p_model, and one
 -- whose kind is not charged none.
 create function superstoryboard.ready_gates(
-  p_queue text, p_quantity integer, p_provider text, p_model text, p_limits superstoryboard.gate_limits,
-  out names text[], out gates text[], out rooms integer[]
+  p_queue text, p_kinds text[], p_quantity integer, p_provider text, p_model text, p_limits superstoryboard.gate_limits,
+  out kinds text[], out models text[], out gates text[], out rooms integer[]
 )
 language plpgsql set enable_seqscan to off as $$
 declare
-  name text;
+  served text;
+  next_model text;
   gate text;
 begin
-  names := '{}';
+  kinds := '{}';
+  models := '{}';
   gates := '{}';
   rooms := '{}';
-  select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready;
-  while name is not null loop
-    gate := coalesce(nullif(name, ''), p_model);
-    names := names || name;
-    gates := gates || gate;
-    rooms := rooms || case name when '-' then p_quantity else (superstoryboard.gate_room(p_provider, gate, p_limits)).room end;
-    select min(t.model) into name from superstoryboard.turns t where t.queue = p_queue and t.ready and t.model > name;
+  foreach served in array p_kinds loop
+    select min(t.model) into next_model from superstoryboard.turns t where t.queue = p_queue and t.kind = served and t.ready;
+    while next_model is not null loop
+      gate := coalesce(nullif(next_model, ''), p_model);
+      kinds := kinds || served;
+      models := models || next_model;
+      gates := gates || gate;
+      rooms := rooms || case next_model when '-' then p_quantity else (superstoryboard.gate_room(p_provider, gate, p_limits)).room end;
+      select min(t.model) into next_model from superstoryboard.turns t
+      where t.queue = p_queue and t.kind = served and t.ready and t.model > next_model;
+    end loop;
   end loop;
 end
 $$;
 
--- The first ready job of all models with room: place is that of its model. Those up to (p_turns, p_jobs) of a model were looked at.
+-- The first ready job of all kinds and models with room: place is that of its model. Those up to (p_turns, p_jobs) of a model were looked at.
 create function superstoryboard.next_ready(
-  p_queue text, p_names text[], p_rooms integer[], p_turns double precision[], p_jobs uuid[],
+  p_queue text, p_kinds text[], p_models text[], p_rooms integer[], p_turns double precision[], p_jobs uuid[],
   out place bigint, out turn double precision, out job uuid
 )
 language plpgsql set enable_seqscan to off as $$
 begin
   select m.place, n.turn, n.job into place, turn, job
-  from unnest(p_names, p_rooms, p_turns, p_jobs) with ordinality as m (name, room, turn, job, place)
+  from unnest(p_kinds, p_models, p_rooms, p_turns, p_jobs) with ordinality as m (kind, model, room, turn, job, place)
   cross join lateral (
     select t.turn, t.job from superstoryboard.turns t
-    where t.queue = p_queue and t.model = m.name and t.ready and (t.turn, t.job) > (m.turn, m.job)
+    where t.queue = p_queue and t.kind = m.kind and t.model = m.model and t.ready and (t.turn, t.job) > (m.turn, m.job)
     order by t.turn, t.job limit 1
   ) n
   where m.room > 0
@@ -148,7 +154,7 @@ $$;
 -- Claims ready jobs in their turn, over all models whose gate has room. Candidates are read without locks, one after the other:
 -- one that is locked, or that another claim was faster to take, is passed by.
 create function superstoryboard.claim_ready(
-  p_queue text, p_worker text, p_quantity integer, p_lease_seconds integer, p_provider text, p_model text,
+  p_queue text, p_kinds text[], p_worker text, p_quantity integer, p_lease_seconds integer, p_provider text, p_model text,
   p_limits superstoryboard.gate_limits, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
 language plpgsql as $$
@@ -158,27 +164,27 @@ declare
   turns double precision[];
   jobs uuid[];
   candidate record;
-  taken superstoryboard.claimed_job;
+  claimed superstoryboard.claimed_job;
   remaining integer := p_quantity;
   -- Many that are locked, or that are buried on the way, are left to the next claim.
   deadline timestamptz := clock_timestamp() + interval '2 seconds';
 begin
-  select * into ready from superstoryboard.ready_gates(p_queue, p_quantity, p_provider, p_model, p_limits);
+  select * into ready from superstoryboard.ready_gates(p_queue, p_kinds, p_quantity, p_provider, p_model, p_limits);
   rooms := ready.rooms;
   turns := array_fill('-infinity'::double precision, array[cardinality(rooms)]);
   jobs := array_fill('00000000-0000-0000-0000-000000000000'::uuid, array[cardinality(rooms)]);
   while remaining > 0 and clock_timestamp() < deadline loop
-    select * into candidate from superstoryboard.next_ready(p_queue, ready.names, rooms, turns, jobs);
+    select * into candidate from superstoryboard.next_ready(p_queue, ready.kinds, ready.models, rooms, turns, jobs);
     exit when candidate.job is null;
     turns[candidate.place] := candidate.turn;
     jobs[candidate.place] := candidate.job;
-    taken := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
-    if taken.id is not null then
+    claimed := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
+    if claimed.id is not null then
       remaining := remaining - 1;
       rooms := array(
         select g.room - (g.gate = ready.gates[candidate.place])::integer
         from unnest(rooms, ready.gates) with ordinality as g (room, gate, place) order by g.place);
-      return next taken;
+      return next claimed;
     end if;
   end loop;
 end

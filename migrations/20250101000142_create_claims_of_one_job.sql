@@ -29,25 +29,25 @@ create function superstoryboard.claim_candidate(p_job uuid, p_worker text, p_lea
 returns superstoryboard.claimed_job
 language plpgsql as $$
 declare
-  seen superstoryboard.jobs;
+  unlocked superstoryboard.jobs;
   job superstoryboard.jobs;
   message record;
   turn superstoryboard.turns;
   present timestamptz := clock_timestamp();
 begin
-  select * into seen from superstoryboard.jobs where id = p_job;
-  if seen.state is null or seen.state not in ('QUEUED', 'RUNNING', 'RETRYING') then
+  select * into unlocked from superstoryboard.jobs where id = p_job;
+  if unlocked.state is null or unlocked.state not in ('QUEUED', 'RUNNING', 'RETRYING') then
     -- Left over where triggers were off, as under a restore.
-    delete from superstoryboard.turns where turns.job = p_job and seen.state is distinct from 'STAGED';
+    delete from superstoryboard.turns where turns.job = p_job and unlocked.state is distinct from 'STAGED';
     return null;
   end if;
-  select * into message from superstoryboard.try_lock_message(seen);
+  select * into message from superstoryboard.try_lock_message(unlocked);
   if message.held then
     return null;
   end if;
   select * into job from superstoryboard.jobs where id = p_job for update skip locked;
   select * into turn from superstoryboard.turns where turns.job = p_job for update skip locked;
-  if superstoryboard.is_call_locked(p_job) or job.id is null or turn.job is null or (job.msg_id, job.enqueued_at) is distinct from (seen.msg_id, seen.enqueued_at)
+  if superstoryboard.is_call_locked(p_job) or job.id is null or turn.job is null or (job.msg_id, job.enqueued_at) is distinct from (unlocked.msg_id, unlocked.enqueued_at)
      or job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or coalesce(turn.due_at, turn.lease_until, 'infinity') > present then
     return null;
   elsif not message.locked then

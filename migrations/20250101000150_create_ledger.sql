@@ -124,12 +124,12 @@ begin
   if call.state = 'ACCEPTED' then
     update superstoryboard.jobs set state = 'RUNNING', error = null, ended_at = null, worker = null where id = job.id
     returning * into job;
-    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Resumed: the operation name arrived late');
+    perform superstoryboard.enqueue_job(job, 0, 'Resumed: the operation name arrived late');
   elsif call.state = 'SETTLED' and not call.paid and job.error ->> 'code' = 'SUBMIT_INTERRUPTED' then
     update superstoryboard.jobs set state = 'QUEUED', error = null, ended_at = null, worker = null, progress_percent = 0
     where id = job.id
     returning * into job;
-    perform superstoryboard.enqueue_job(job, coalesce(job.raw_body, job.generation), 0, 'Queued again: the provider did not accept the call');
+    perform superstoryboard.enqueue_job(job, 0, 'Queued again: the provider did not accept the call');
   else
     return;
   end if;

@@ -106,8 +106,7 @@ begin
       error = case when p_job.state = 'RUNNING' then error end, ended_at = null
   where id = p_job.id returning * into job;
   if p_job.state = 'DEAD_LETTERED' then
-    perform superstoryboard.enqueue_job(
-      job, coalesce(job.generation, job.raw_body), 86400, 'Resumed: the result of the call arrived late');
+    perform superstoryboard.enqueue_job(job, 86400, 'Resumed: the result of the call arrived late');
     update superstoryboard.jobs set rank = p_job.rank where id = job.id;
   else
     perform superstoryboard.hide_job(job);

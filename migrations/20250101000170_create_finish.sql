@@ -92,21 +92,21 @@ declare
     jsonb_build_object('type', 'scene', 'id', nullif(p_job.generation ->> 'sceneId', ''))
   ), '$[*] ? (@.id != null)');
   keys text[] := array['storyboard:' || board];
-  taken jsonb := '[]';
+  own jsonb := '[]';
 begin
   for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(entities) loop
     if superstoryboard.take_entity(p_job, p_link, entity.type, entity.id) then
-      taken := taken || jsonb_build_object('type', entity.type, 'id', entity.id);
+      own := own || jsonb_build_object('type', entity.type, 'id', entity.id);
       keys := keys || format('%s:%s:%s', entity.type, board, entity.id) || format('%s:%s', entity.type, entity.id);
     elsif not 'superseded' = any (warnings) then
       warnings := warnings || 'superseded'::text;
     end if;
   end loop;
-  if taken = '[]' then
+  if own = '[]' then
     return warnings;
   end if;
   execute format('select from %s where key = any ($1) order by key for update', p_kv) using keys;
-  for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(taken) loop
+  for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(own) loop
     if not superstoryboard.patch_entity(p_kv, board, entity.type, entity.id, patch)
        and not 'entity not found' = any (warnings) then
       warnings := warnings || 'entity not found'::text;

@@ -31,7 +31,7 @@ begin
       select r.* into job from superstoryboard.job_records r where r.id = existing.id;
       outcome := case when existing.submit_hash = item ->> 'submit_hash' then 'existing' else 'conflict' end;
     else
-      perform superstoryboard.enqueue_job(new_job, item -> 'generation', coalesce((item ->> 'delay_seconds')::integer, 0), 'Accepted');
+      perform superstoryboard.enqueue_job(new_job, coalesce((item ->> 'delay_seconds')::integer, 0), 'Accepted');
       select r.* into job from superstoryboard.job_records r where r.id = new_job.id;
       outcome := 'created';
     end if;

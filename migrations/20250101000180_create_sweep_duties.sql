@@ -4,14 +4,14 @@
 create function superstoryboard.try_lock_job(p_job uuid) returns boolean
 language plpgsql as $$
 declare
-  wanted superstoryboard.jobs;
+  unlocked superstoryboard.jobs;
 begin
-  select * into wanted from superstoryboard.jobs where id = p_job;
-  if not (superstoryboard.try_lock_message(wanted)).locked then
+  select * into unlocked from superstoryboard.jobs where id = p_job;
+  if not (superstoryboard.try_lock_message(unlocked)).locked then
     return false;
   end if;
   perform from superstoryboard.jobs
-  where id = p_job and msg_id = wanted.msg_id and enqueued_at = wanted.enqueued_at for update skip locked;
+  where id = p_job and msg_id = unlocked.msg_id and enqueued_at = unlocked.enqueued_at for update skip locked;
   return found;
 exception
   -- The queue was dropped: the duties that go through its messages say so.

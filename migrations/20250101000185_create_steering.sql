@@ -147,7 +147,7 @@ begin
   where j.id = job.id
   returning * into job;
   perform superstoryboard.enqueue_job(
-    job, coalesce(job.generation, job.raw_body), case way when 'WRITE_AGAIN' then 86400 else 0 end,
+    job, case way when 'WRITE_AGAIN' then 86400 else 0 end,
     superstoryboard.restart_message(way, p_actor, p_generation is not null));
   perform pg_notify('superstoryboard_artifacts', '') where way = 'WRITE_AGAIN';
   return way;

@@ -28,8 +28,8 @@ PAGES: dict[str, Callable[[], str]] = {
 def main() -> None:
     """Write the pages, or with --check name those that differ and exit 1."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "reference")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page differs")
+    parser.add_argument("--folder", type=Path, default=ROOT / "docs" / "reference", help="where the pages are")
     options = parser.parse_args()
     stale = []
     for name, make in PAGES.items():
@@ -42,7 +42,7 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     if stale:
-        sys.exit(f"out of date, run scripts/generate_reference.py: {', '.join(stale)}")
+        sys.exit(f"out of date, run make reference: {', '.join(stale)}")
 
 
 if __name__ == "__main__":

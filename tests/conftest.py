@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import psycopg
@@ -18,6 +17,7 @@ from superstoryboard.db.database import Database
 from superstoryboard.db.migrate import migrate
 from superstoryboard.jobs.steering import Steering
 from tests.conformance.http_stub import Stub, serve
+from tests.folders import server_folder
 
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"
@@ -33,12 +33,18 @@ settings.load_profile("project")
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A server of this session; what tests check does not hang on the disk, so it does not wait for it."""
-    # Not below pytest's own folder: another session closes that one to the server's account.
     settings = {"fsync": "off", "max_connections": "200"}
-    with TemporaryDirectory(prefix="postgres-") as folder, Postgres(Path(folder), settings=settings) as server:
+    with server_folder() as folder, Postgres(folder, settings=settings) as server:
         admin(server, f"create database {TEMPLATE}")
         migrate(server.url_of(TEMPLATE), kv_table=KV_TABLE)
         yield server
+
+
+@pytest.fixture
+def servers() -> Iterator[Path]:
+    """A folder of this test for servers that it starts itself."""
+    with server_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -107,7 +113,7 @@ def _database(server: Server, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
     """A real RabbitMQ: AMQP_URL, else a private node."""
-    with TemporaryDirectory(prefix="rabbitmq-") as folder, ensure_rabbitmq(Path(folder)) as url:
+    with server_folder() as folder, ensure_rabbitmq(folder) as url:
         yield url
 
 

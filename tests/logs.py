@@ -25,8 +25,16 @@ class Lines:
 
     async def first(self) -> EventDict:
         """The first line; waits until there is one."""
-        await self._written.wait()
-        return self.all[0]
+        return await self.line("")
+
+    async def line(self, words: str) -> EventDict:
+        """The first line with these words; waits until there is one."""
+        while True:
+            self._written.clear()
+            for line in self.all:
+                if words in line["event"]:
+                    return line
+            await self._written.wait()
 
 
 @contextmanager

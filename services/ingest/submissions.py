@@ -83,8 +83,7 @@ class Submissions:
         return self._freeze(kind, generation)
 
     def _freeze(self, kind: str, generation: Message) -> FrozenGeneration:
-        frozen = freeze_generation(generation, self._catalogue, self._default_models[kind])
-        model = self._catalogue.get(frozen.model)
+        frozen, model = freeze_generation(generation, self._catalogue, self._default_models[kind])
         warning = model.retirement_warning()
         return FrozenGeneration(MessageToDict(frozen), model.provider, model.name, [warning] if warning else [])
 

@@ -13,8 +13,6 @@ from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.job_pb2 import Job
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 
-QUEUES = {"images": "image_generation_queue", "videos": "video_generation_queue"}
-
 
 @dataclass(frozen=True)
 class Queues:

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from storyboard.api.addresses import parse_address
 from storyboard.api.errors import CommandError, ExitCode
+from superstoryboard.domain.kinds import IMAGE, VIDEO, Kind
 
 DEFAULT_STORYBOARD = "test-storyboard"
 DEFAULT_KV_TABLE = "kv_store_7ee7668a"
+WORKERS = {
+    IMAGE.name: ("IMAGE_WORKER_ADDRESS", "127.0.0.1:50052"),
+    VIDEO.name: ("VIDEO_WORKER_ADDRESS", "127.0.0.1:50053"),
+}
+"""Setting and default of the address of a kind's worker, where it has a default."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,10 @@ def ingest_endpoint() -> Endpoint:
     return _endpoint("ingest service", "INGEST_ADDRESS", "127.0.0.1:50051")
 
 
-def worker_endpoint(kind: str) -> Endpoint:
-    """The worker of a kind, `images` or `videos`."""
-    if kind == "images":
-        return _endpoint("image worker", "IMAGE_WORKER_ADDRESS", "127.0.0.1:50052")
-    return _endpoint("video worker", "VIDEO_WORKER_ADDRESS", "127.0.0.1:50053")
+def worker_endpoint(kind: Kind) -> Endpoint:
+    """The worker of a kind."""
+    setting, default = WORKERS.get(kind.name, (f"{kind.name.upper()}_WORKER_ADDRESS", ""))
+    return _endpoint(f"{kind.name} worker", setting, default)
 
 
 def token() -> str:

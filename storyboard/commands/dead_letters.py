@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from storyboard.api.errors import CommandError, ExitCode
-from storyboard.api.queue_client import QUEUES, Queues, connect_queues
+from storyboard.api.queue_client import Queues, connect_queues
 from storyboard.commands.cancel_retry import JobIds, SecondPayment
 from storyboard.commands.jobs import DEFAULT_LIMIT, JobId
 from storyboard.terminal.options import Json
 from storyboard.terminal.output import print_line, print_proto, print_table, say
 from storyboard.terminal.views import entity_of, error_text, print_details, print_jobs, time_text
-from superstoryboard.domain.kinds import IMAGE, KINDS, kind_name
+from superstoryboard.domain.kinds import KINDS, Plural, kind_name, kind_of_plural
 from superstoryboard.v1.job_pb2 import Job
 from superstoryboard.v1.queue_service_pb2 import (
     DeadLetter,
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 def list_dead_letters(
     *,
-    queue: Annotated[Literal["images", "videos"] | None, typer.Option("--queue", help="Only this queue.")] = None,
+    queue: Annotated[Plural | None, typer.Option("--queue", help="Only this queue.")] = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="Maximum number of results.")
     ] = DEFAULT_LIMIT,
@@ -58,7 +58,7 @@ def list_dead_letters(
       storyboard dead-letters list --queue videos
     """
     with connect_queues() as queues:
-        letters = list(islice(queues.dead_letters(QUEUES[queue] if queue else ""), limit))
+        letters = list(islice(queues.dead_letters(kind_of_plural(queue).queue if queue else ""), limit))
     if as_json:
         print_proto(ListDeadLettersResponse(dead_letters=letters))
     elif letters:
@@ -140,21 +140,25 @@ def _find(queues: Queues, job_id: str) -> DeadLetter:
 def _edited(job: Job, prompt: str) -> RedriveDeadLettersRequest:
     """What the job asked for, with another prompt."""
     request = RedriveDeadLettersRequest(job_ids=[job.id])
-    field = _field(job)
+    kind = KINDS.get(kind_name(job.kind))
+    field = job.WhichOneof("generation") or (kind.field if kind else "")
+    if not field:
+        raise CommandError(ExitCode.FAILED, [f"job {job.id} is of a kind that has no prompt here; redrive it without"])
     asked = getattr(request, field)
     asked.CopyFrom(getattr(job, field))
     asked.prompt = prompt
     return request
 
 
-def _field(job: Job) -> str:
-    """The member of Job and of the request that holds what it was asked for; else that of its kind."""
-    kind = KINDS.get(kind_name(job.kind), IMAGE)
-    return job.WhichOneof("generation") or kind.field
-
-
 def _row(letter: DeadLetter) -> list[Text]:
     job = letter.job
     counts = (str(letter.provider_calls), str(letter.unknown_outcomes))
-    words = (job.id, _field(job), entity_of(job), *counts, time_text(job.end_time), error_text(job.error))
+    words = (
+        job.id,
+        job.WhichOneof("generation") or kind_name(job.kind) or "unknown",
+        entity_of(job),
+        *counts,
+        time_text(job.end_time),
+        error_text(job.error),
+    )
     return [Text(word) for word in words]

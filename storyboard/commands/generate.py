@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -43,16 +43,18 @@ ImageRatio = Annotated[
     typer.Option("--aspect-ratio", metavar="W:H", help="For example 16:9, 1:1 or 3:4.", rich_help_panel=ASK_PANEL),
 ]
 VideoRatio = Annotated[
-    Literal["16:9", "9:16"] | None,
-    typer.Option("--aspect-ratio", help="Default 16:9.", rich_help_panel=ASK_PANEL),
+    str,
+    typer.Option("--aspect-ratio", metavar="W:H", help="16:9 or 9:16; default 16:9.", rich_help_panel=ASK_PANEL),
 ]
 Duration = Annotated[
-    Literal["4", "6", "8"] | None,
-    typer.Option("--duration", help="Seconds; default 8.", rich_help_panel=ASK_PANEL),
+    str,
+    typer.Option("--duration", metavar="SECONDS", help="For example 4, 6 or 8; default 8.", rich_help_panel=ASK_PANEL),
 ]
 Resolution = Annotated[
-    Literal["720p", "1080p"] | None,
-    typer.Option("--resolution", help="Default 720p; 1080p needs 8 seconds.", rich_help_panel=ASK_PANEL),
+    str,
+    typer.Option(
+        "--resolution", metavar="NAME", help="For example 720p or 1080p; default 720p.", rich_help_panel=ASK_PANEL
+    ),
 ]
 
 
@@ -136,9 +138,9 @@ def video(
     prompt: Prompt,
     *,
     source: FirstFrame = "",
-    duration: Duration = None,
-    aspect_ratio: VideoRatio = None,
-    resolution: Resolution = None,
+    duration: Duration = "",
+    aspect_ratio: VideoRatio = "",
+    resolution: Resolution = "",
     model: Model = "",
     storyboard: Storyboard = STORYBOARD_DEFAULT,
     scene: Scene = "",
@@ -150,7 +152,7 @@ def video(
 ) -> None:
     """Generate a video for a scene or a character.
 
-    With --source the video starts from that image.
+    With --source the video starts from that image. `storyboard models videos` lists what each model offers.
 
     [bold]Examples[/bold]
 
@@ -164,9 +166,9 @@ def video(
         character_id=character,
         prompt=prompt,
         source_image_url=source,
-        aspect_ratio=aspect_ratio or "",
-        duration_seconds=duration or "",
-        resolution=resolution or "",
+        aspect_ratio=aspect_ratio,
+        duration_seconds=duration,
+        resolution=resolution,
         model=model,
     )
     request = CreateVideoJobRequest(video=generation, request_id=request_id, labels=parse_labels(label))

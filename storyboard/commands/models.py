@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -13,11 +13,10 @@ from rich.text import Text
 from storyboard.api.errors import CommandError, ExitCode
 from storyboard.terminal.options import Json
 from storyboard.terminal.output import print_json, print_table
-from superstoryboard.domain.kinds import charged_kinds
+from superstoryboard.domain.kinds import Plural, kind_of_plural
 from superstoryboard.providers.catalogue import Catalogue, CatalogueError, Model
 
 HEADER = ("MODEL", "KIND", "ROUTE", "STATE", "USD", "CHOICES")
-KIND = {f"{kind.name}s": kind.name for kind in charged_kinds()}
 
 
 def register(app: typer.Typer) -> None:
@@ -26,9 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    kind: Annotated[
-        Literal["images", "videos"] | None, typer.Argument(help="Only models of this kind.", show_default=False)
-    ] = None,
+    kind: Annotated[Plural | None, typer.Argument(help="Only models of this kind.", show_default=False)] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +38,7 @@ def models(
       storyboard models videos
     """
     catalogue = _catalogue()
-    chosen = catalogue.models(KIND[kind] if kind else None)
+    chosen = catalogue.models(kind_of_plural(kind).name if kind else None)
     if as_json:
         print_json([_record(model, catalogue) for model in chosen])
         return

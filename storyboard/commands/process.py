@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -12,6 +12,7 @@ from storyboard.api.errors import CommandError, ExitCode
 from storyboard.api.settings import worker_endpoint
 from storyboard.terminal.options import Json
 from storyboard.terminal.output import print_json, print_line, print_table
+from superstoryboard.domain.kinds import Plural, kind_of_plural
 from superstoryboard.v1.worker_service_pb2 import ProcessQueueResponse, ProcessResult
 
 DEFAULT_TIMEOUT_SECONDS = 600.0
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def process(
-    queue: Annotated[Literal["images", "videos"], typer.Argument(help="Queue: images or videos.", show_default=False)],
+    queue: Annotated[Plural, typer.Argument(help="Queue: images or videos.", show_default=False)],
     *,
     max_messages: Annotated[
         int | None,
@@ -50,7 +51,7 @@ def process(
       storyboard process images --max 10 --json
     """
     try:
-        answer = process_queue(worker_endpoint(queue), max_messages or 0, timeout)
+        answer = process_queue(worker_endpoint(kind_of_plural(queue)), max_messages or 0, timeout)
     except CommandError as error:
         if not as_json:
             raise

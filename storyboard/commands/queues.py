@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from storyboard.api.queue_client import QUEUES, connect_queues
+from storyboard.api.queue_client import connect_queues
 from storyboard.terminal.options import Json
 from storyboard.terminal.output import print_line, print_proto, print_table
+from superstoryboard.domain.kinds import Plural, kind_of_plural
 from superstoryboard.v1.queue_service_pb2 import ListQueuesResponse, Queue
 
 PANEL = "Operate"
 HEADER = ("QUEUE", "DEPTH", "DUE", "OLDEST", "RUNNING", "STAGED", "DEAD", "CLAIMING")
-QueueName = Annotated[Literal["images", "videos"], typer.Argument(help="Queue: images or videos.", show_default=False)]
+QueueName = Annotated[Plural, typer.Argument(help="Queue: images or videos.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +56,7 @@ def pause(queue: QueueName, *, as_json: Json = False) -> None:
       storyboard pause videos
     """
     with connect_queues() as service:
-        _print(service.pause(QUEUES[queue]), as_json=as_json)
+        _print(service.pause(kind_of_plural(queue).queue), as_json=as_json)
 
 
 def resume(queue: QueueName, *, as_json: Json = False) -> None:
@@ -68,7 +69,7 @@ def resume(queue: QueueName, *, as_json: Json = False) -> None:
       storyboard resume videos
     """
     with connect_queues() as service:
-        _print(service.resume(QUEUES[queue]), as_json=as_json)
+        _print(service.resume(kind_of_plural(queue).queue), as_json=as_json)
 
 
 def _print(queue: Queue, *, as_json: bool) -> None:

@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 def sweep(*, as_json: Json = False) -> None:
     """Run the periodic maintenance once.
 
-    Cancels jobs whose queue message was removed, and creates jobs for messages sent by SQL.
+    Cancels jobs whose queue message was removed, creates jobs for messages sent by SQL, recovers jobs whose worker
+    is gone, buries and discards what is too old, and deletes old history.
     Needs the role service_role.
     Safe to run twice at once: the second does nothing.
 

@@ -16,6 +16,7 @@ from storyboard.doctor.environment import flag, host_of, is_inside, value
 from storyboard.doctor.findings import Finding, State, failed, not_set, ok, unreachable, warning
 from storyboard.doctor.keys import SOON, read_token
 from superstoryboard.config.server import SHORTEST_SECRET_BYTES
+from superstoryboard.domain.kinds import KINDS
 from superstoryboard.v1 import generation_service_pb2, generation_service_pb2_grpc, queue_service_pb2
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 
@@ -42,12 +43,11 @@ async def check_ingest() -> list[Finding]:
 async def check_workers() -> list[Finding]:
     """Health of the workers whose addresses are set."""
     findings = []
-    for kind, setting in (("images", "IMAGE_WORKER_ADDRESS"), ("videos", "VIDEO_WORKER_ADDRESS")):
-        endpoint = worker_endpoint(kind)
-        if value(setting):
+    for endpoint in map(worker_endpoint, KINDS.values()):
+        if value(endpoint.setting):
             findings.append(await asyncio.to_thread(_health, endpoint))
         else:
-            findings.append(not_set(endpoint.service, setting))
+            findings.append(not_set(endpoint.service, endpoint.setting))
     return findings
 
 

@@ -88,8 +88,6 @@ def load_catalogue() -> Catalogue:
         return Catalogue.load(Path(file) if file else None)
     except CatalogueError as error:
         raise CommandError(ExitCode.USAGE, [str(error), action]) from None
-    except OSError:
-        raise CommandError(ExitCode.USAGE, ["the file of MODEL_CATALOGUE cannot be read", action]) from None
 
 
 def _known(catalogue: Catalogue, kind: str, setting: str) -> Model | Finding:

@@ -13,6 +13,7 @@ from storyboard.api.client import Ingest
 from storyboard.api.errors import CommandError, ExitCode
 from storyboard.api.rpc_errors import command_error
 from storyboard.terminal.views import TERMINAL_STATES, WAITING_STATES
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.v1.generation_service_pb2 import ListJobsRequest, WatchJobsRequest
 from superstoryboard.v1.job_pb2 import Job, JobEvent
 
@@ -85,7 +86,7 @@ class _Follower:
     request: WatchJobsRequest
     display: Display
     finished: Callable[[], bool]
-    pause_seconds: float = FIRST_PAUSE_SECONDS
+    pauses: int = 0
     away_since: float | None = None
 
     def run(self) -> None:
@@ -96,17 +97,17 @@ class _Follower:
             cut = broken and self.request.after_sequence > start
             if not cut and self._finished():
                 return
-            if broken and self.pause_seconds == FIRST_PAUSE_SECONDS:
+            self.pauses += 1
+            if broken and self.pauses == 1:
                 self.display.note(f"The connection was lost; resuming after event {self.request.after_sequence}.")
-            time.sleep(self.pause_seconds)
-            self.pause_seconds = min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
+            time.sleep(backoff_seconds(self.pauses, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
 
     def _read_stream(self) -> bool:
         """Show the events of one stream; true where it broke."""
         try:
             for answer in self.ingest.watch(self.request):
                 self.request.after_sequence = answer.event.sequence
-                self.pause_seconds = FIRST_PAUSE_SECONDS
+                self.pauses = 0
                 self.display.show(answer.event)
         except grpc.RpcError as error:
             if error.code() not in RESUMABLE:

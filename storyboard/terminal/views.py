@@ -11,7 +11,7 @@ from storyboard.terminal.output import print_line, print_table, stdout
 from superstoryboard.domain import states
 from superstoryboard.domain.kinds import kind_name
 from superstoryboard.domain.states import state_name, state_value
-from superstoryboard.v1.job_pb2 import ErrorClass, ImageGeneration, Job, JobError, JobKind, JobState, VideoGeneration
+from superstoryboard.v1.job_pb2 import ErrorClass, Job, JobError, JobKind, JobState
 
 STYLES = {
     "SUCCEEDED": "green",
@@ -45,15 +45,14 @@ def state_text(state: JobState) -> Text:
 
 def entity_of(job: Job) -> str:
     """Scene, else character, else the storyboard, else the job's own id."""
-    asked = generation_of(job)
-    return asked.scene_id or asked.character_id or asked.storyboard_id or job.id
+    asked = _asked(job)
+    return asked.get("scene_id") or asked.get("character_id") or asked.get("storyboard_id") or job.id
 
 
-def generation_of(job: Job) -> ImageGeneration | VideoGeneration:
-    """What the job was asked for; empty where its message was not valid."""
+def _asked(job: Job) -> dict[str, str]:
+    """What the job was asked for, by field; empty where its message was not valid, or is of a later release."""
     field = job.WhichOneof("generation")
-    asked: ImageGeneration | VideoGeneration = getattr(job, field) if field else ImageGeneration()
-    return asked
+    return {each.name: str(value) for each, value in getattr(job, field).ListFields()} if field else {}
 
 
 MEANINGS = {
@@ -114,12 +113,9 @@ def _row(job: Job) -> list[Text]:
 
 
 def _facts(job: Job) -> list[tuple[str, str | Text]]:
-    asked = generation_of(job)
     facts: list[tuple[str, str | Text]] = [("job", job.id), ("kind", _kind_word(job.kind))]
     facts += [("state", state_text(job.state)), ("attempt", f"{job.attempt} of {job.max_attempts}")]
-    facts += [
-        (field.name.removesuffix("_id"), str(value)) for field, value in asked.ListFields() if field.name != "model"
-    ]
+    facts += [(name.removesuffix("_id"), value) for name, value in _asked(job).items() if name != "model"]
     facts += [("provider", job.provider), ("model", job.model)]
     facts += [("message", f"{job.msg_id} in {job.queue}" if job.msg_id else "")]
     if job.HasField("asset"):

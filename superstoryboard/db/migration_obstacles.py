@@ -32,11 +32,11 @@ order by kind desc, name
 
 _ROLES = """
 select format('The role %I is missing, and %I may not create roles. Let an administrator run: create role %I nologin;',
-              wanted, current_user, wanted)
-from unnest(array['anon', 'authenticated', 'service_role']) wanted
-where not exists (select from pg_roles where rolname = wanted)
+              role, current_user, role)
+from unnest(array['anon', 'authenticated', 'service_role']) role
+where not exists (select from pg_roles where rolname = role)
   and not exists (select from pg_roles where rolname = current_user and (rolsuper or rolcreaterole))
-order by wanted
+order by role
 """
 
 

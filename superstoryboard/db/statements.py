@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 _HEADING = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_NO_VALUE = re.compile(r"(?<!%)(?:%%)*%(?!\(\w+\)s|%)")
 
 
 class StatementsError(Exception):
@@ -40,13 +41,21 @@ def read_statements(file: Path) -> dict[str, str]:
     Raises:
         StatementsError: a name is there twice, or what follows a heading is not one statement.
     """
-    _, *parts = _HEADING.split(file.read_text(encoding="utf-8"))
+    before, *parts = _HEADING.split(file.read_text(encoding="utf-8"))
+    if _without_comments(before):
+        raise StatementsError(f"{file.name} begins with a statement that has no name")
     statements: dict[str, str] = {}
     for name, text in zip(parts[::2], parts[1::2], strict=True):
         if name in statements:
             raise StatementsError(f"{file.name} has {name} twice")
-        statement, *rest = re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE).strip().split(";")
+        statement, *rest = _without_comments(text).split(";")
         if not statement or rest != [""]:
             raise StatementsError(f"{file.name}: {name} is not one statement with a semicolon at its end")
+        if _NO_VALUE.search(statement):
+            raise StatementsError(f"{file.name}: {name} has a percent sign that is no value; write %%")
         statements[name] = statement
     return statements
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"^\s*--.*(\n|\Z)", "", text, flags=re.MULTILINE).strip()

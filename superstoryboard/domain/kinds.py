@@ -7,6 +7,7 @@ no model, no storyboard, or results whose media only their bytes tell. Whether a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from google.protobuf.message import Message
 
@@ -39,6 +40,11 @@ class Kind:
     sent_publicly: bool = False
     batch: int = 1
     processed: str = "Processed {} message(s)"
+
+    @property
+    def plural(self) -> str:
+        """The word of the command line for its jobs, models and queue."""
+        return f"{self.name}s"
 
     @property
     def model_setting(self) -> str:
@@ -85,6 +91,9 @@ KINDS: dict[str, Kind] = {
 
 IMAGE, VIDEO = KINDS["image"], KINDS["video"]
 
+Plural = Literal["images", "videos"]
+"""What a command takes for one of the kinds; a test compares them."""
+
 
 def charged_kinds() -> list[Kind]:
     """The kinds whose jobs call a model."""
@@ -100,6 +109,11 @@ def kind_number(name: str | None) -> JobKind:
 def kind_name(number: int) -> str:
     """The kind as the database writes it; empty for JOB_KIND_UNSPECIFIED."""
     return next((kind.name for kind in KINDS.values() if kind.number == number), "")
+
+
+def kind_of_plural(plural: Plural) -> Kind:
+    """The kind that a command was given."""
+    return next(kind for kind in KINDS.values() if kind.plural == plural)
 
 
 def kind_of_message(message: Message) -> Kind:

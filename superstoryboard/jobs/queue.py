@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, LiteralString
@@ -115,11 +115,12 @@ class Gate:
 
 
 class WorkQueue:
-    """The claimed side of one queue."""
+    """The claimed side of one queue, for a worker that serves some kinds of its jobs and leaves the others alone."""
 
-    def __init__(self, database: Database, queue: str, worker: str, gate: Gate) -> None:
+    def __init__(self, database: Database, queue: str, kinds: Sequence[str], worker: str, gate: Gate) -> None:
         self._database = database
         self.queue = queue
+        self.kinds = tuple(kinds)
         self.worker = worker
         self.gate = gate
 
@@ -135,6 +136,7 @@ class WorkQueue:
             self.gate.values()
             | {
                 "queue": self.queue,
+                "kinds": list(self.kinds),
                 "worker": self.worker,
                 "quantity": quantity,
                 "lease": lease_seconds,

@@ -1,6 +1,6 @@
 -- name: claim_jobs
 select * from superstoryboard.claim_jobs_v1(
-  %(queue)s, %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s, %(provider)s, %(gate_model)s,
+  %(queue)s, %(kinds)s::text[], %(worker)s, %(quantity)s::int, %(lease)s::int, %(force)s, %(provider)s, %(gate_model)s,
   row(%(per_minute)s, %(per_day)s, %(running)s)::superstoryboard.gate_limits, %(held)s::uuid[]
 );
 

@@ -43,7 +43,9 @@ class Stop:
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """The options that every process has."""
-    parser = argparse.ArgumentParser(description=description)
+    module = sys.modules["__main__"].__spec__
+    name = module.name.removesuffix(".__main__") if module is not None else ""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}" if name else None, description=description)
     parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
     return parser
 

@@ -166,9 +166,10 @@ def _read(path: Path) -> tuple[dict[str, Model], dict[str, object]]:
     entries, defaults = data.get("models", []), data.get("defaults", {})
     if unknown or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CatalogueError(f"the catalogue {path} may contain only [[models]] and [defaults]")
-    if not isinstance(defaults, dict) or not defaults.keys() <= {kind.name for kind in charged_kinds()}:
+    names = [kind.name for kind in charged_kinds()]
+    if not isinstance(defaults, dict) or not defaults.keys() <= set(names):
         raise CatalogueError(
-            f"[defaults] of the catalogue {path} must name one image and one video model, and nothing else"
+            f"[defaults] of the catalogue {path} may name one model for each of {', '.join(names)}, and nothing else"
         )
     models = [_model(entry) for entry in entries]
     by_name = {model.name: model for model in models}
@@ -223,7 +224,7 @@ def _check(model: Model) -> None:
     kind, route = KINDS.get(model.kind), ROUTES.get(model.route)
     if kind is None or not kind.charged or route is None:
         raise CatalogueError(f"entry {model.name!r} of the catalogue: unknown kind or route")
-    if kind.media is not route.makes:
+    if kind.media not in {None, route.makes}:
         raise CatalogueError(
             f"entry {model.name!r} of the catalogue: route {model.route} does not generate {model.kind}s"
         )

@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -17,11 +17,12 @@ from protovalidate import Validator
 
 from superstoryboard.domain.errors import ErrorClass, JobError, JobFailure
 from superstoryboard.domain.kinds import KINDS, kind_of_message
+from superstoryboard.domain.media import Media
 from superstoryboard.providers.catalogue import Catalogue, Model, UnknownModel
+from superstoryboard.providers.routes import ROUTES
 from superstoryboard.providers.source_url import url_problem
-from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
-Generation = ImageGeneration | VideoGeneration
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 Style = Literal["proto", "json"]
 
 INVALID_ARGUMENT = "INVALID_ARGUMENT"
@@ -68,51 +69,50 @@ def normalise_body(kind: str, raw: object) -> dict[str, str | bool]:
     return body
 
 
-def parse_generation(kind: str, raw: object) -> Generation:
+def parse_generation(kind: str, raw: object) -> Message:
     """The message of a body of a kind; its values are not validated yet.
 
     Raises:
         InvalidGeneration: as `normalise_body`.
     """
-    return _fill(kind, normalise_body(kind, raw))
+    return _filled(kind, normalise_body(kind, raw))
 
 
 def validate_generation(
     message: Message, catalogue: Catalogue, default_model: str, *, style: Style = "proto"
 ) -> list[Violation]:
-    """Every broken rule of an `ImageGeneration` or `VideoGeneration`; empty where it can be accepted.
+    """Every broken rule of what a job of a charged kind asks for; empty where it can be accepted.
 
     `default_model` is judged where the message names none. Fields are named as in the protos (`duration_seconds`) or
     as in JSON (`durationSeconds`).
     """
-    generation = _generation(message)
     violations = [
-        *_constraint_violations(generation),
-        *_nul_violations(generation),
-        *_url_violations(generation),
-        *_model_violations(generation, catalogue, default_model),
+        *_constraint_violations(message),
+        *_nul_violations(message),
+        *_url_violations(message),
+        *_model_violations(message, catalogue, default_model),
     ]
-    return [_styled(violation, generation, style) for violation in dict.fromkeys(violations)]
+    return [_styled(violation, message, style) for violation in dict.fromkeys(violations)]
 
 
-def freeze_generation(message: Message, catalogue: Catalogue, default_model: str) -> Generation:
+def freeze_generation(message: AnyMessage, catalogue: Catalogue, default_model: str) -> tuple[AnyMessage, Model]:
     """A copy of a valid message with the defaults of its model filled in, so that later settings do not change the job.
 
-    An edit keeps an empty aspect ratio: the picture keeps its own.
+    Also returns that model. An edit keeps an empty aspect ratio: the picture keeps its own.
     """
-    frozen = copy.deepcopy(_generation(message))
-    model = catalogue.get(frozen.model or default_model)
-    frozen.model = model.name
-    if isinstance(frozen, VideoGeneration):
-        frozen.duration_seconds = frozen.duration_seconds or model.default_duration
-        frozen.resolution = frozen.resolution or model.default_resolution
-    if isinstance(frozen, VideoGeneration) or not frozen.edit_mode:
-        frozen.aspect_ratio = frozen.aspect_ratio or model.default_aspect_ratio
-    return frozen
+    model = catalogue.get(_asked(message, "model") or default_model)
+    defaults = {"duration_seconds": model.default_duration, "resolution": model.default_resolution}
+    if not _asked(message, "edit_mode"):
+        defaults["aspect_ratio"] = model.default_aspect_ratio
+    frozen = copy.deepcopy(message)
+    for field in message.DESCRIPTOR.fields_by_name.keys() & defaults.keys():
+        setattr(frozen, field, _asked(message, field) or defaults[field])
+    setattr(frozen, "model", model.name)  # noqa: B010 - a field of every message of a charged kind
+    return frozen, model
 
 
-def freeze_body(kind: str, raw: object, catalogue: Catalogue, default_model: str) -> Generation:
-    """From a raw queue message to its frozen generation: normalise, parse, validate, freeze.
+def freeze_body(kind: str, raw: object, catalogue: Catalogue, default_model: str) -> tuple[Message, Model]:
+    """From a raw queue message to its frozen generation and its model: normalise, parse, validate, freeze.
 
     Raises:
         InvalidGeneration: with every broken rule of the body, fields named as in JSON.
@@ -120,7 +120,7 @@ def freeze_body(kind: str, raw: object, catalogue: Catalogue, default_model: str
     body, wrong_types = _normalise(kind, raw)
     if not isinstance(raw, dict):
         raise InvalidGeneration(wrong_types)
-    message = _fill(kind, body)
+    message = _filled(kind, body)
     reported = {violation.field for violation in wrong_types}
     rules = validate_generation(message, catalogue, default_model, style="json")
     violations = [*wrong_types, *(rule for rule in rules if rule.field not in reported)]
@@ -185,10 +185,6 @@ def _number_text(value: object) -> str:
     raise TypeError("must be a string")
 
 
-def _fill(kind: str, body: Mapping[str, str | bool]) -> Generation:
-    return _generation(_filled(kind, body))
-
-
 def _filled(kind: str, body: Mapping[str, str | bool]) -> Message:
     message = KINDS[kind].message()
     for field in message.DESCRIPTOR.fields:
@@ -197,10 +193,9 @@ def _filled(kind: str, body: Mapping[str, str | bool]) -> Message:
     return message
 
 
-def _generation(message: Message) -> Generation:
-    if isinstance(message, ImageGeneration | VideoGeneration):
-        return message
-    raise TypeError(f"{type(message).__name__} is no generation")
+def _asked(message: Message, field: str) -> Any:
+    """What a message says in a field; empty where messages of its kind have no such field."""
+    return getattr(message, field) if field in message.DESCRIPTOR.fields_by_name else ""
 
 
 def _constraint_violations(message: Message) -> Iterator[Violation]:
@@ -218,15 +213,16 @@ def _nul_violations(message: Message) -> Iterator[Violation]:
             yield Violation(field.name, "must not contain U+0000")
 
 
-def _url_violations(message: Generation) -> Iterator[Violation]:
-    problem = url_problem(message.source_image_url) if message.source_image_url else None
+def _url_violations(message: Message) -> Iterator[Violation]:
+    url = _asked(message, "source_image_url")
+    problem = url_problem(url) if url else None
     if problem is not None:
         yield Violation("source_image_url", problem)
 
 
-def _model_violations(message: Generation, catalogue: Catalogue, default_model: str) -> Iterator[Violation]:
+def _model_violations(message: Message, catalogue: Catalogue, default_model: str) -> Iterator[Violation]:
     kind = kind_of_message(message).name
-    name = message.model or default_model
+    name = _asked(message, "model") or default_model
     try:
         model = catalogue.get(name)
     except UnknownModel:
@@ -238,19 +234,19 @@ def _model_violations(message: Generation, catalogue: Catalogue, default_model: 
         model = catalogue.get(catalogue.default_name(kind))
     elif model.refuse:
         yield Violation("model", f"names an unavailable model: {model.refusal}", MODEL_RETIRED)
-    length = len(message.prompt)
+    length = len(_asked(message, "prompt"))
     if length > model.prompt_max_characters:
         yield Violation("prompt", f"must be at most {model.prompt_max_characters} characters, is {length}")
-    yield from _choice("aspect_ratio", message.aspect_ratio, model.aspect_ratios)
-    if isinstance(message, VideoGeneration):
-        yield from _video_violations(message, model)
-    elif message.source_image_url and model.reference_images_max == 0:
+    yield from _choice("aspect_ratio", _asked(message, "aspect_ratio"), model.aspect_ratios)
+    yield from _length_violations(message, model)
+    is_reference = ROUTES[model.route].makes is Media.IMAGE  # a video begins with it
+    if is_reference and model.reference_images_max == 0 and _asked(message, "source_image_url"):
         yield Violation("source_image_url", f"is not supported by model {model.name}")
 
 
-def _video_violations(message: VideoGeneration, model: Model) -> Iterator[Violation]:
-    duration = message.duration_seconds or model.default_duration
-    resolution = message.resolution or model.default_resolution
+def _length_violations(message: Message, model: Model) -> Iterator[Violation]:
+    duration = _asked(message, "duration_seconds") or model.default_duration
+    resolution = _asked(message, "resolution") or model.default_resolution
     yield from _choice("duration_seconds", duration, model.durations)
     yield from _choice("resolution", resolution, model.resolutions)
     allowed = model.resolution_durations.get(resolution)

@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError, Message
 MAX_REQUEST_BYTES = 4096
 READS_AT_ONCE = 4
 READ_SECONDS = 2.0
-"""Time for a request to arrive: it comes right behind the head of its call."""
+"""Time for a request to be read, its turn included: when the crowd that came together has gone, so have its waiters,
+and who comes next is served. A turn without a limit would let them hold the door for this long each."""
 STREAMS_AT_ONCE = 8
 """Of calls that send several requests, as reflection does, each at its own pace."""
 
@@ -79,7 +80,7 @@ class OpenServices:
             async with asyncio.timeout(READ_SECONDS), self._reads:
                 request = _parsed(await context.read(), deserialize)
         except TimeoutError:
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the request was not received in time")
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the request could not be read in time; try again")
             raise
         return request if request is not None else await _refuse(context)
 

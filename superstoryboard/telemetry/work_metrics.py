@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -18,11 +19,11 @@ class WorkerMetrics:
     """Attempts, leases and gates of a worker; the simple series of `kind` begin at zero."""
 
     def __init__(self, kind: str | None = None, registry: CollectorRegistry | None = None) -> None:
-        self._attempts = Counter(
+        counter = partial(Counter, registry=registry)
+        self._attempts = counter(
             "superstoryboard_worker_attempts_total",
             "Ended attempts by the job's state (LOST: another worker took over) and the class of the error",
             ["kind", "outcome", "error_class"],
-            registry=registry,
         )
         self._seconds = Histogram(
             "superstoryboard_worker_attempt_seconds",
@@ -34,23 +35,14 @@ class WorkerMetrics:
         self._running = Gauge(
             "superstoryboard_worker_running_jobs", "Jobs in this process", ["kind"], registry=registry
         )
-        self._lost = Counter(
-            "superstoryboard_worker_lost_leases_total",
-            "Leases that this process lost",
-            ["kind"],
-            registry=registry,
+        self._lost = counter("superstoryboard_worker_lost_leases_total", "Leases that this process lost", ["kind"])
+        self._releases = counter(
+            "superstoryboard_worker_releases_total", "Jobs released without spending an attempt", ["kind", "reason"]
         )
-        self._releases = Counter(
-            "superstoryboard_worker_releases_total",
-            "Jobs released without spending an attempt",
-            ["kind", "reason"],
-            registry=registry,
-        )
-        self._gates = Counter(
+        self._gates = counter(
             "superstoryboard_worker_gates_closed_total",
             "Gates that this process closed, by class of error",
             ["kind", "reason"],
-            registry=registry,
         )
         if kind is not None:
             self._running.labels(kind)

@@ -11,15 +11,20 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import Gate, WorkQueue
 from superstoryboard.providers.source import SourceFetcher
+from superstoryboard.storage.keys import staging_warnings
 from superstoryboard.storage.objects import ObjectStore
+from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics import Dependency
 from superstoryboard.telemetry.work_metrics import CallMetrics, HintMetrics, WorkerMetrics
 from superstoryboard.worker.assemble import Connections, run_once, run_worker, warn_at_start
 from superstoryboard.worker.attempt.generation import Adoption
 from superstoryboard.worker.attempt.handoff import HandOff
-from superstoryboard.worker.attempt.staging import Staging, open_staging
+from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Generate, Limits, Worker, new_worker_id
 from superstoryboard.worker.routes import AnyRoute, Routes
 from superstoryboard.worker.settings import WorkerSettings
+
+log = get_logger("staging")
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,8 @@ class Parts(Generic[AnyRoute]):
         """Open the pool and the connection to staging; the gate's model is the default of requests which name none."""
         name, catalogue = f"{kind.name}-worker", settings.catalogue()
         connections = await Connections.open(settings, name)
-        work = WorkQueue(connections.database, kind.queue, new_worker_id(name), gate)
-        store = await open_staging(settings, connections.dependencies.of("storage"))
+        work = WorkQueue(connections.database, kind.queue, [kind.name], new_worker_id(name), gate)
+        store = await _open_staging(settings, connections.dependencies.of("storage"))
         staging = Staging(store, settings.staging_bucket, settings.staging_patience_seconds)
         ledger = Ledger(connections.database, settings.staging_bucket)
         hints = HintMetrics(connections.registry)
@@ -93,3 +98,17 @@ class Parts(Generic[AnyRoute]):
         await self.routes.aclose()
         await self.sources.aclose()
         await self.store.aclose()
+
+
+async def _open_staging(settings: WorkerSettings, dependency: Dependency) -> ObjectStore:
+    """Storage as the staging key sees it; says what is not as it should be with that key. Nothing is sent yet."""
+    key = settings.supabase_staging_key.get_secret_value()
+    for sentence in staging_warnings(key, settings.api_key()):
+        log.warning(sentence)
+    return await ObjectStore.connect(
+        url=settings.supabase_url,
+        key=key,
+        api_key=settings.api_key(),
+        timeout_seconds=settings.storage_timeout_seconds,
+        dependency=dependency,
+    )

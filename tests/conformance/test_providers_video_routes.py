@@ -14,6 +14,8 @@ from google import genai
 from google.genai import types
 
 from superstoryboard.domain.errors import CallOutcome, ProviderFailure
+from superstoryboard.domain.routes import RouteShape
+from superstoryboard.providers import routes as providers
 from superstoryboard.providers.google.access import KEY_HEADER
 from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.routes import OperationDone, OperationRoute, OperationRunning
@@ -21,6 +23,11 @@ from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute, encoded
 from tests.conformance.video_steps import IMAGE, MAX_BYTES, VIDEO, call, error_body, facts, failure, names
+
+
+def test_every_route_with_operations_is_asked() -> None:
+    of_operations = {name for name, route in providers.ROUTES.items() if route.shape is RouteShape.OPERATION}
+    assert {route.name for route in ROUTES} == of_operations
 
 
 async def test_from_prompt_to_film_by_another_object(

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -97,16 +96,9 @@ def test_an_ingest_without_its_schema_cannot_work(doctor: Doctor, empty_database
         service.stop()
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Not below pytest's own folder: another session closes that one to the account of the database."""
-    with TemporaryDirectory(prefix="stack-") as name:
-        yield Path(name)
-
-
 @pytest.mark.timeout(300)
-async def test_the_whole_system_is_well_and_makes_an_image(doctor: Doctor, folder: Path) -> None:
-    async with Stack(StackOptions(state_dir=folder, rabbitmq=False)) as stack:
+async def test_the_whole_system_is_well_and_makes_an_image(doctor: Doctor, servers: Path) -> None:
+    async with Stack(StackOptions(state_dir=servers, rabbitmq=False)) as stack:
         for service in ("ingest", "image_worker", "asset_writer"):
             settings = stack.environments.of(service)
             doctor.set(**{name: value for name, value in settings.items() if name not in ("PATH", "HOME", "LANG")})

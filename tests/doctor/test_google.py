@@ -192,3 +192,19 @@ def test_spending_says_whether_a_lost_operation_could_be_found(
             submit_video(client).raise_for_status()
         doctor.set(GOOGLE_GENERATIVE_AI_API_KEY=KEY, GOOGLE_GEMINI_BASE_URL=emulator.url, VIDEO_MODEL=model)
         assert told in doctor("--spend", "--yes").sentence("operation list")
+
+
+def test_a_model_that_google_offers_no_more_names_its_successor(doctor: Doctor, google: GoogleEmulator) -> None:
+    del google
+    doctor.set(IMAGE_MODEL="imagen-4.0-generate-001")
+    result = doctor()
+    assert result.failed == ["image model"]
+    assert "Set IMAGE_MODEL to gemini-nano-banana-2.1" in result.sentence("image model")
+
+
+def test_a_model_of_another_way_is_not_checked(doctor: Doctor, google: GoogleEmulator) -> None:
+    del google
+    doctor.set(VIDEO_MODEL="veo-3.1-generate-001")
+    result = doctor()
+    assert (result.code, result.state("video model")) == (0, "warning")
+    assert "is on route veo_vertex, which is not checked" in result.sentence("video model")

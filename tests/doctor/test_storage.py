@@ -203,7 +203,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEmulato
     """Storage that takes minted keys, and has its three buckets."""
     directory = tmp_path_factory.mktemp("project")
     with (
-        embedded_database(directory) as database_url,
+        embedded_database() as database_url,
         running_emulator(database_url, directory / "state", "--jwt-secret", JWT_SECRET) as running,
     ):
         wait_healthy(running)
@@ -241,6 +241,13 @@ def test_the_true_cause_of_a_refused_staging_key(
     assert (result.code, result.failed) == (1, ["staging key"])
     assert "SUPABASE_STAGING_KEY (JWT of role " in result.sentence("staging key")
     assert words in result.sentence("staging key")
+
+
+def test_a_staging_key_that_cannot_be_sent_is_a_wrong_one(doctor: Doctor, project: RunningEmulator) -> None:
+    doctor.hide("schlüssel")
+    doctor.set(SUPABASE_URL=project.url, SUPABASE_SECRET_KEY=SECRET_KEY, SUPABASE_STAGING_KEY="schlüssel")
+    result = doctor()
+    assert (result.code, result.failed) == (1, ["staging key"])
 
 
 def test_the_true_cause_of_a_refused_secret_key(doctor: Doctor, project: RunningEmulator) -> None:

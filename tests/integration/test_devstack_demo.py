@@ -4,10 +4,9 @@ import asyncio
 import base64
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -47,14 +46,7 @@ class Elsewhere:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """Not below pytest's own folder: another session closes that one to the account of the demo's Postgres."""
-    with TemporaryDirectory(prefix="demo-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-async def elsewhere(database_url: str, folder: Path) -> AsyncIterator[Elsewhere]:
+async def elsewhere(database_url: str, servers: Path) -> AsyncIterator[Elsewhere]:
     """A database in which a customer's job waits, and one listener for everything else."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         body = '{"storyboardId": "customer", "sceneId": "1", "prompt": "p"}'
@@ -68,7 +60,7 @@ async def elsewhere(database_url: str, folder: Path) -> AsyncIterator[Elsewhere]
 
     async with await asyncio.start_server(called, "127.0.0.1", 0) as server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        (folder / ".env").write_text(f"GOOGLE_GEMINI_BASE_URL=http://{address}\nEVENTS_AMQP_URL=amqp://{address}/\n")
+        (servers / ".env").write_text(f"GOOGLE_GEMINI_BASE_URL=http://{address}\nEVENTS_AMQP_URL=amqp://{address}/\n")
         environment = {
             "DATABASE_URL": database_url,
             "DATABASE_LISTEN_URL": database_url,
@@ -84,7 +76,7 @@ async def elsewhere(database_url: str, folder: Path) -> AsyncIterator[Elsewhere]
             "PGOPTIONS": "-c default_transaction_read_only=on",
             "PGSSLMODE": "verify-full",
         }
-        yield Elsewhere(folder, environment, callers, database_url)
+        yield Elsewhere(servers, environment, callers, database_url)
 
 
 async def run_demo(elsewhere: Elsewhere, *arguments: str, without: tuple[str, ...] = ()) -> tuple[int | None, str]:
@@ -167,7 +159,7 @@ def test_whatever_does_not_end_as_told_is_named() -> None:
     del outcomes["night falls"]
     assert unexpected(plan, outcomes) == [
         "harbour: FAILED: refused by the model",
-        "night falls: never sent, because harbour has no picture",
+        "night falls: not sent, because harbour has no image",
         "letter: refused: not valid",
         "a bad item: was accepted, but should have been rejected",
     ]

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import aio_pika
 import psutil
@@ -19,13 +17,6 @@ from devstack.stack.program import StartError
 from devstack.stack.rabbitmq import RabbitMQ, RabbitMQMissingError, ensure_rabbitmq, locate
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    # Not below pytest's own folder: another session closes that one to the servers' accounts.
-    with TemporaryDirectory(prefix="servers-") as name:
-        yield Path(name)
-
-
 def write(server: Postgres, value: str) -> None:
     with psycopg.connect(server.url) as connection:
         connection.execute("create table if not exists kept (value text)")
@@ -37,8 +28,8 @@ def read(server: Postgres) -> list[str]:
         return [row[0] for row in connection.execute("select value from kept order by value")]
 
 
-def test_postgres_keeps_its_data_and_its_port_over_every_way_to_stop(folder: Path) -> None:
-    with Postgres(folder / "postgres") as server:
+def test_postgres_keeps_its_data_and_its_port_over_every_way_to_stop(servers: Path) -> None:
+    with Postgres(servers / "postgres") as server:
         url = server.url
         for mode in StopMode:
             write(server, mode.name)
@@ -52,8 +43,8 @@ def test_postgres_keeps_its_data_and_its_port_over_every_way_to_stop(folder: Pat
         assert read(server) == ["FAST", "IMMEDIATE", "KILL"]
 
 
-def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(folder: Path) -> None:
-    first = Postgres(folder / "postgres").start()
+def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(servers: Path) -> None:
+    first = Postgres(servers / "postgres").start()
     write(first, "before the kill")
     assert first.pid is not None
     process = psutil.Process(first.pid)
@@ -61,40 +52,40 @@ def test_postgres_recovers_a_folder_whose_server_was_killed_from_outside(folder:
     os.kill(first.pid, signal.SIGKILL)
     first.stop()
     psutil.wait_procs(family, timeout=60)
-    with Postgres(folder / "postgres") as second:
+    with Postgres(servers / "postgres") as second:
         assert read(second) == ["before the kill"]
 
 
-def test_postgres_sees_through_a_lock_that_names_another_program(folder: Path) -> None:
-    with Postgres(folder / "postgres") as server:
+def test_postgres_sees_through_a_lock_that_names_another_program(servers: Path) -> None:
+    with Postgres(servers / "postgres") as server:
         write(server, "kept")
-    lock = folder / "postgres" / "data" / "postmaster.pid"
+    lock = servers / "postgres" / "data" / "postmaster.pid"
     lock.write_text(f"{os.getpid()}\n")
-    with Postgres(folder / "postgres") as server:
+    with Postgres(servers / "postgres") as server:
         assert read(server) == ["kept"]
 
 
-def test_postgres_is_durable_unless_told_otherwise(folder: Path) -> None:
-    with Postgres(folder / "postgres") as server, psycopg.connect(server.url) as connection:
+def test_postgres_is_durable_unless_told_otherwise(servers: Path) -> None:
+    with Postgres(servers / "postgres") as server, psycopg.connect(server.url) as connection:
         row = connection.execute("select current_setting('fsync'), current_setting('full_page_writes')").fetchone()
         assert row == ("on", "on")
 
 
-def test_postgres_says_why_it_does_not_start(folder: Path) -> None:
-    server = Postgres(folder / "postgres", settings={"no_such_setting": "1"})
+def test_postgres_says_why_it_does_not_start(servers: Path) -> None:
+    server = Postgres(servers / "postgres", settings={"no_such_setting": "1"})
     with pytest.raises(StartError, match="no_such_setting"):
         server.start()
     assert server.pid is None
 
 
 async def test_rabbitmq_keeps_messages_over_a_kill_and_leaves_no_process(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AMQP_URL", raising=False)
     if locate() is None:
-        with ensure_rabbitmq(folder / "first"):
+        with ensure_rabbitmq(servers / "first"):
             pass  # installs it
-    node = RabbitMQ(folder / "node").start()
+    node = RabbitMQ(servers / "node").start()
     try:
         await publish(node.url, b"first")
         node.stop()
@@ -116,18 +107,18 @@ async def test_rabbitmq_keeps_messages_over_a_kill_and_leaves_no_process(
     assert is_free(node.port)
 
 
-def test_a_given_broker_is_used_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_given_broker_is_used_as_it_is(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMQP_URL", "amqp://elsewhere:5672/")
-    with ensure_rabbitmq(folder) as url:
+    with ensure_rabbitmq(servers) as url:
         assert url == "amqp://elsewhere:5672/"
-    assert not list(folder.iterdir())
+    assert not list(servers.iterdir())
 
 
-def test_a_missing_broker_is_a_clear_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(folder))
+def test_a_missing_broker_is_a_clear_error(servers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(servers))
     monkeypatch.delenv("AMQP_URL", raising=False)
     with pytest.raises(RabbitMQMissingError, match="set AMQP_URL, or install"):
-        ensure_rabbitmq(folder).__enter__()
+        ensure_rabbitmq(servers).__enter__()
 
 
 async def publish(url: str, body: bytes) -> None:

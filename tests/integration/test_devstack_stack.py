@@ -4,9 +4,8 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import grpc
 import psutil
@@ -20,6 +19,7 @@ from devstack.stack.pipeline import ROOT, Stack, StackOptions
 from superstoryboard.v1 import generation_service_pb2 as generation
 from superstoryboard.v1 import generation_service_pb2_grpc as generation_grpc
 from superstoryboard.v1.job_pb2 import ImageGeneration, Job, JobState
+from tests.folders import server_folder
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 READY_SECONDS = 90.0
@@ -36,16 +36,9 @@ sys.exit(run(Ports.free(), Path(sys.argv[1]), tls=sys.argv[2] == "tls"))
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(amqp_url: str) -> AsyncIterator[Stack]:
-    # Not below pytest's own folder: another session closes that one to the servers' accounts.
-    with TemporaryDirectory(prefix="stack-") as name:
-        async with Stack(StackOptions(state_dir=Path(name), outside=Outside(amqp_url=amqp_url))) as running:
+    with server_folder() as folder:
+        async with Stack(StackOptions(state_dir=folder, outside=Outside(amqp_url=amqp_url))) as running:
             yield running
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="stack-") as name:
-        yield Path(name)
 
 
 async def draw(stack: Stack) -> Job:
@@ -103,8 +96,8 @@ async def test_memory_is_told_for_every_process(stack: Stack) -> None:
     assert all(size > 0 for size in memory.values())
 
 
-async def test_a_stack_without_broker_works_from_the_database_alone(folder: Path) -> None:
-    async with Stack(StackOptions(state_dir=folder, rabbitmq=False)) as stack:
+async def test_a_stack_without_broker_works_from_the_database_alone(servers: Path) -> None:
+    async with Stack(StackOptions(state_dir=servers, rabbitmq=False)) as stack:
         assert stack.amqp_url is None
         assert (await draw(stack)).state == JobState.JOB_STATE_SUCCEEDED
         processes = [psutil.Process(child.pid) for child in stack.processes()]
@@ -112,9 +105,9 @@ async def test_a_stack_without_broker_works_from_the_database_alone(folder: Path
 
 
 @pytest.mark.parametrize("protocol", ["plaintext", "tls"])
-async def test_up_runs_until_ctrl_c_and_leaves_nothing(folder: Path, protocol: str) -> None:
+async def test_up_runs_until_ctrl_c_and_leaves_nothing(servers: Path, protocol: str) -> None:
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN_UP, str(folder), protocol, cwd=ROOT, stdout=subprocess.PIPE
+        sys.executable, "-c", RUN_UP, str(servers), protocol, cwd=ROOT, stdout=subprocess.PIPE
     )
     assert program.stdout is not None
     lines: list[str] = []
@@ -124,7 +117,7 @@ async def test_up_runs_until_ctrl_c_and_leaves_nothing(folder: Path, protocol: s
             assert line, "".join(lines)
             lines.append(line.decode())
     children = psutil.Process(program.pid).children(recursive=True)
-    exported = (folder / "env").read_text()
+    exported = (servers / "env").read_text()
     assert ("INGEST_ADDRESS=https://" in exported, "STORYBOARD_TLS_CERT=" in exported) == (protocol == "tls",) * 2
     program.send_signal(signal.SIGINT)
     rest, _ = await asyncio.wait_for(program.communicate(), UP_SECONDS)

@@ -9,6 +9,7 @@ import psycopg
 from superstoryboard.domain.kinds import KINDS
 from superstoryboard.domain.routes import RouteShape
 from superstoryboard.domain.states import STATES, TERMINAL_STATES
+from superstoryboard.domain.traces import trace_id
 
 
 def test_the_table_has_what_the_records_have(sql: psycopg.Connection) -> None:
@@ -37,3 +38,10 @@ def test_states_and_shapes_are_those_of_the_tables(sql: psycopg.Connection) -> N
 def test_a_job_leaves_the_claims_in_each_terminal_state(sql: psycopg.Connection) -> None:
     statement = "select pg_get_triggerdef(oid) from pg_trigger where tgname = 'jobs_close_turn'"
     assert words(sql, statement) == TERMINAL_STATES
+
+
+def test_each_message_that_no_request_sent_begins_a_trace(sql: psycopg.Connection) -> None:
+    for kind in KINDS.values():
+        sql.execute("select public.pgmq_send(%s, '{}')", (kind.queue,))
+    traces = {trace_id(text) for (text,) in sql.execute("select traceparent from superstoryboard.jobs")}
+    assert len(traces - {""}) == len(KINDS)

@@ -64,6 +64,20 @@ async def test_a_video_is_not_gone_by_a_few_words_or_many_in_a_moment(
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_video_that_is_gone_for_sure_is_told_to_the_ledger_and_not_ordered_again(
+    database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
+) -> None:
+    await ordered(database, route)
+    route.holds(stub, b"no film")
+    if route.download_path == route.poll_path:
+        stub.queued[route.poll_path] = [stub.answers[route.poll_path]]
+    stub.answers[route.download_path] = GONE
+    done = await attempt(database, routes_with(stub.url, monkeypatch, GEMINI, EXPRESS))
+    assert ending(done) == ("DEAD_LETTERED", "VIDEO_GONE")
+    assert sql.execute(CALLS).fetchall() == [(route.name, "SETTLED", True, route.operation)]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_a_better_word_in_between_ends_a_doubt(
     database: Database, sql: psycopg.Connection, stub: Stub, monkeypatch: pytest.MonkeyPatch, route: VideoRoute
 ) -> None:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from superstoryboard.domain.kinds import KINDS
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2, queue_service_pb2, queue_service_pb2_grpc
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
@@ -71,6 +72,32 @@ def test_a_batch_answers_item_by_item(generation: GenerationServiceStub) -> None
     assert results[0].job.id == results[4].job.id
     assert "video.resolution" in results[1].error.message
     assert results[5].error.code == grpc.StatusCode.ALREADY_EXISTS.value[0]
+
+
+REFUSES = """
+create function refuse() returns trigger language plpgsql as $$
+begin raise exception using errcode = 'data_exception', message = 'this installation was changed by hand'; end $$;
+create trigger refuse before insert on superstoryboard.jobs for each row
+when (new.generation ->> 'sceneId' = 'refused') execute function refuse()
+"""
+
+
+def test_a_job_that_the_database_refuses_spoils_no_other_of_its_batch(
+    generation: GenerationServiceStub, rows: Callable[[], tuple[int, int]], module_database_url: str
+) -> None:
+    scenes = ("scene-1", "refused", "scene-2")
+    items = [api.BatchItem(image=api.CreateImageJobRequest(image=image(scene_id=scene))) for scene in scenes]
+    before = rows()
+    with psycopg.connect(module_database_url, autocommit=True) as sql:
+        sql.execute(REFUSES)
+        results = generation.BatchCreateJobs(api.BatchCreateJobsRequest(items=items), metadata=ALICE).results
+        alone = refused(partial(generation.CreateImageJob, items[1].image, metadata=ALICE))
+        sql.execute("drop function refuse cascade")
+    assert [result.WhichOneof("result") for result in results] == ["job", "error", "job"]
+    assert [result.job.image.scene_id for result in (results[0], results[2])] == ["scene-1", "scene-2"]
+    assert results[1].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert (alone.code(), alone.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "the database rejected the job")
+    assert rows() == (before[0] + 2, before[1] + 2)
 
 
 @pytest.mark.parametrize("size", [0, 1001])
@@ -198,7 +225,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
     error = refused(lambda: queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=ALICE))
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     listed = queues.ListQueues(queue_service_pb2.ListQueuesRequest(), metadata=SERVICE).queues
-    assert [queue.name for queue in listed] == ["image_generation_queue", "video_generation_queue"]
+    assert [queue.name for queue in listed] == sorted({kind.queue for kind in KINDS.values()})
     duties = queues.Sweep(queue_service_pb2.SweepRequest(), metadata=SERVICE).duties
     assert [duty.name for duty in duties] == [
         "cancel_removed",

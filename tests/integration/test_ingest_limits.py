@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from uuid import uuid4
 
@@ -24,6 +24,7 @@ from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.integration.ingest_calls import LIMITS
 from tests.running import ALICE, SERVICE, Service, bearer, token
 from tests.slow_peer import begin_requests
+from tests.waiting import wait_for
 from tests.wire import MEBIBYTE, details, memory_of, raw_call, reason, refused, wait_ok, wrong_fields
 
 PING_SECONDS = 5
@@ -60,10 +61,21 @@ def test_open_services_hold_little_of_what_strangers_send(ingest: Service, chann
     with memory_of(ingest.pid) as growth:
         begin_requests(ingest.address, "/grpc.health.v1.Health/Check", 15 * MEBIBYTE, 40)
     assert growth() < 2 * READS_AT_ONCE * MAX_MESSAGE_BYTES
-    assert check(b"", timeout=30) == b"\x08\x01"
+    assert said_in_time(check, b"") == b"\x08\x01"
     for junk in (b"\xff", b"\x12\x80\x80\xc0\x07" + bytes(15 * MEBIBYTE)):
-        error = refused(lambda: check(junk, timeout=30))  # noqa: B023 - called at once
-        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert said_in_time(check, junk) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def said_in_time(call: Callable[..., bytes], request: bytes) -> bytes | grpc.StatusCode:
+    """The answer to a request that the server could read in time: a machine with other work may need longer for it."""
+
+    def said() -> bytes | grpc.StatusCode:
+        try:
+            return call(request, timeout=30)
+        except grpc.RpcError as error:
+            return error.code()
+
+    return wait_for(said, lambda answer: answer is not grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def test_reflection_has_few_callers_at_once(channel: grpc.Channel) -> None:

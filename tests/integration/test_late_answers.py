@@ -26,6 +26,7 @@ from tests.integration.helpers import (
     video_queue,
 )
 from tests.integration.paid_steps import FAULT, answered, as_owner, called, cancel, ledger
+from tests.integration.steering_steps import cut_video
 from tests.waiting import awaited
 
 
@@ -128,6 +129,15 @@ async def test_a_name_that_comes_after_another_call_was_opened_is_kept_as_paid(
     await asyncio.wait_for(Ledger(database).accept(call, "op"), timeout=60)
     found = sql.execute("select state, paid from superstoryboard.provider_calls where operation_name = 'op'").fetchall()
     assert found == [("SETTLED", True)]
+
+
+async def test_a_revived_jobs_message_says_what_the_job_asks_for(database: Database, sql: psycopg.Connection) -> None:
+    """Not what the body of its first message said, where it was adopted and edited since."""
+    _, call = await cut_video(database)
+    sql.execute("""update superstoryboard.jobs set raw_body = '{"prompt": "of the first message"}'""")
+    await Ledger(database).accept(call, "op")
+    sent = f"select q.message = j.generation from pgmq.q_{VIDEO_QUEUE} q join superstoryboard.jobs j using (msg_id)"
+    assert sql.execute(sent).fetchall() == [(True,)]
 
 
 async def test_a_name_is_kept_while_somebody_locks_its_job(database: Database, database_url: str) -> None:

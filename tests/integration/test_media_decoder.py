@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
 from superstoryboard.domain.media import Media, MediaType
 from superstoryboard.media import MediaError
-from superstoryboard.media.decoder import Decoder
+from superstoryboard.media.decoder import Decoder, _shape
 from superstoryboard.media.limits import CPU_SECONDS, MEMORY_BYTES
 from superstoryboard.media.verify import probe_bytes, verify, verify_bytes
 from tests.logs import awaited_logs
@@ -111,6 +112,48 @@ async def test_a_process_that_is_killed_from_outside_is_started_again(decoder: D
     await asyncio.to_thread(replace, pipe, PICTURE)
     process.kill()
     assert (await task).width == 3
+
+
+async def test_a_process_that_was_killed_between_two_files_is_started_again(tmp_path: Path) -> None:
+    decoder, before = Decoder(), {each.pid for each in decoding_processes()}
+    await asyncio.to_thread((tmp_path / "a").write_bytes, PICTURE)
+    await decoder.probe(tmp_path / "a")
+    (process,) = [each for each in decoding_processes() if each.pid not in before]
+    process.kill()
+    await until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    assert (await decoder.probe(tmp_path / "a")).width == 3
+    (process,) = [each for each in decoding_processes() if each.pid not in before]
+    process.kill()
+
+
+async def test_a_process_that_does_not_end_when_idle_is_killed(decoder: Decoder, tmp_path: Path) -> None:
+    before = {each.pid for each in decoding_processes()}
+    await asyncio.to_thread((tmp_path / "a").write_bytes, PICTURE)
+    await decoder.probe(tmp_path / "a")
+    (process,) = [each for each in decoding_processes() if each.pid not in before]
+    process.suspend()
+    await until(lambda: not process.is_running())
+
+
+async def test_files_wait_for_a_system_that_starts_no_process(
+    decoder: Decoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread((tmp_path / "a").write_bytes, PICTURE)
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        patch.setattr(sys, "executable", "/nowhere/python")
+        task = asyncio.create_task(decoder.probe(tmp_path / "a"))
+        await until(lambda: lines)
+    assert "cannot be started" in lines[0]["reason"]
+    assert (await task).width == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"rubbish", b"[]", b"{}", b"7", b'{"errno": "x"}', b'{"media_type": "image/of/dreams"}', b"[" * 100_000],
+)
+def test_what_a_broken_process_says_is_not_believed(answer: bytes) -> None:
+    with pytest.raises(MediaError, match="crashes the decoder"):
+        _shape(answer)
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import grpc
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from devstack.stack.ports import free_port
 from devstack.stack.postgres import Postgres
+from services.ingest import queues
+from superstoryboard.db.database import Database
+from superstoryboard.jobs.store import JobStore
+from superstoryboard.telemetry.queue_metrics import QueueMetrics
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import queue_service_pb2 as queue_api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.conftest import TEMPLATE, admin
-from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE
+from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE, accept
 from tests.integration.ingest_calls import image, refused
 from tests.running import ALICE, SERVICE, running
 from tests.scrape import scrape, scrape_until
+from tests.waiting import awaited
 
 GET_JOB = "GenerationService/GetJob"
 WATCH_JOBS = "GenerationService/WatchJobs"
@@ -93,3 +100,22 @@ def test_a_database_that_goes_away_is_one_outage(postgres: Postgres, address: st
     admin(postgres, "alter database metrics with allow_connections true")
     found = scrape_until(address, lambda page: page("dependency_away", dependency="database") == 0)
     assert found("dependency_outages_total", dependency="database") == 1
+
+
+async def test_gauges_of_queues_are_empty_while_the_database_is_away(
+    database: Database, sql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "GAUGE_SECONDS", 0.02)
+    registry = CollectorRegistry()
+    await accept(database)
+    keeping = asyncio.create_task(queues.keep_gauges(JobStore(database), QueueMetrics(registry)))
+
+    async def depth() -> float | None:
+        return registry.get_sample_value("superstoryboard_queue_depth_messages", {"queue": IMAGE_QUEUE})
+
+    await awaited(depth, lambda value: value == 1, beside=keeping)
+    sql.execute("alter schema superstoryboard rename to elsewhere")
+    await awaited(depth, lambda value: value is None, beside=keeping)
+    sql.execute("alter schema elsewhere rename to superstoryboard")
+    await awaited(depth, lambda value: value == 1, beside=keeping)
+    keeping.cancel()

@@ -12,11 +12,13 @@ import httpx
 import psycopg
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry
 
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
+from superstoryboard.domain.errors import JobFailure
 from superstoryboard.domain.kinds import KINDS, Kind
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
@@ -34,7 +36,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
-from tests.integration.helpers import IMAGE_QUEUE, row, submission
+from tests.integration.helpers import IMAGE_QUEUE, claim_one, image_queue, intend, row, submission
 from tests.integration.workers import write_all
 from tests.unit.pictures import write_rgba
 from tests.unit.test_media import film
@@ -44,18 +46,40 @@ OWN_QUEUE = "echo_queue"
 ROW = "insert into superstoryboard.job_kinds (name, queue, sent_publicly) values ('echo', %s, %s)"
 
 
-def message_type() -> type[Message]:
-    """What a job of the kind asks for: one text, and no storyboard, scene, character or model."""
+def message_type(**fields: str) -> type[Message]:
+    """What a job of the kind asks for: some texts, by the name that they have in JSON."""
     file = descriptor_pb2.FileDescriptorProto(name="tests/echo.proto", package="tests.echo", syntax="proto3")
-    text = file.message_type.add(name="Echo").field.add(name="spoken_text", number=1, json_name="spokenText")
-    text.type = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
-    text.label = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
+    message = file.message_type.add(name="Echo")
+    for number, (name, json_name) in enumerate(fields.items(), 1):
+        text = message.field.add(name=name, number=number, json_name=json_name)
+        text.type = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+        text.label = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tests.echo.Echo"))
 
 
-ECHO = Kind(name="echo", number=cast("JobKind", 4711), queue=OWN_QUEUE, message=message_type())
+ECHO = Kind(name="echo", number=cast("JobKind", 4711), queue=OWN_QUEUE, message=message_type(spoken_text="spokenText"))
+"""It has no storyboard, scene, character or model."""
+CHARGED = replace(
+    ECHO,
+    message=message_type(prompt="prompt", model="model", aspect_ratio="aspectRatio"),
+    charged=True,
+    sent_publicly=True,
+)
+MODEL = """
+[[models]]
+name = "parrot"
+kind = "echo"
+provider = "google"
+route = "gemini_image"
+prompt_max_characters = 9
+aspect_ratios = ["16:9"]
+price = { unit = "image", usd = { 1K = "0.01" } }
+
+[defaults]
+echo = "parrot"
+"""
 
 
 @pytest.fixture
@@ -70,7 +94,7 @@ async def storage(database_url: str, tmp_path: Path) -> AsyncIterator[tuple[Obje
 
 def echo_worker(database: Database, store: ObjectStore, queue: str, result: Path, heard: list[Message]) -> Worker:
     """The loop, the hand-off and what reads a job are the product's; only what the kind makes is of this test."""
-    work = WorkQueue(database, queue, "worker-1", Gate("google", "m"))
+    work = WorkQueue(database, queue, [ECHO.name], "worker-1", Gate("google", "m"))
     adoption = Adoption(work, Catalogue.load(), "")
     staging = Staging(store, STAGING_BUCKET, 60)
     hand_off = HandOff(Artifacts(database), Ledger(database), staging, None, HintMetrics(CollectorRegistry()))
@@ -113,6 +137,42 @@ async def test_it_has_a_queue_that_anyone_sends_to(
     assert sql.execute("select count(*) from superstoryboard.provider_calls").fetchone() == (0,)
 
 
+@pytest.fixture
+def charged(
+    database: Database, sql: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[WorkQueue, Adoption]:
+    """What a worker of the kind reads its jobs with, where the kind has a model."""
+    (tmp_path / "own.toml").write_text(MODEL)
+    monkeypatch.setitem(KINDS, "echo", CHARGED)
+    sql.execute("select pgmq.create(%s)", (OWN_QUEUE,))
+    sql.execute("insert into superstoryboard.queues (name) values (%s)", (OWN_QUEUE,))
+    sql.execute(ROW, (OWN_QUEUE, True))
+    sql.execute("update superstoryboard.job_kinds set charged = true where name = 'echo'")
+    work = WorkQueue(database, OWN_QUEUE, [ECHO.name], "worker-1", Gate("google", "parrot"))
+    return work, Adoption(work, Catalogue.load(tmp_path / "own.toml"), "parrot")
+
+
+async def test_one_that_is_charged_has_a_model_of_the_catalogue(
+    database: Database, sql: psycopg.Connection, charged: tuple[WorkQueue, Adoption]
+) -> None:
+    work, adoption = charged
+    sql.execute("""select public.pgmq_send(%s, '{"prompt": "hello"}')""", (OWN_QUEUE,))
+    job = await claim_one(work)
+    frozen = {"prompt": "hello", "model": "parrot", "aspectRatio": "16:9"}
+    assert MessageToDict(await adoption.generation(job, Message)) == frozen
+    record = await row(database, job.id)
+    assert (record["generation"], record["provider"], record["model"]) == (frozen, "google", "parrot")
+
+
+async def test_one_that_is_charged_has_the_limits_of_its_model(
+    sql: psycopg.Connection, charged: tuple[WorkQueue, Adoption]
+) -> None:
+    work, adoption = charged
+    sql.execute("""select public.pgmq_send(%s, '{"prompt": "hello hello"}')""", (OWN_QUEUE,))
+    with pytest.raises(JobFailure, match="prompt must be at most 9 characters"):
+        await adoption.generation(await claim_one(work), Message)
+
+
 async def test_it_shares_a_queue_and_passes_no_gate(
     database: Database,
     sql: psycopg.Connection,
@@ -133,6 +193,22 @@ async def test_it_shares_a_queue_and_passes_no_gate(
     assert (await row(database, image.job_id))["state"] == "QUEUED", "its own gate is closed"
     await write_all(database, *storage)
     assert await stored(database, echo.job_id) == ("storyboard-videos", video.read_bytes())
+
+
+async def test_workers_leave_jobs_of_kinds_that_they_do_not_serve_alone(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    """Waiting, and paid for by a worker that is gone."""
+    sql.execute(ROW, (IMAGE_QUEUE, False))
+    asked = replace(submission(kind="echo", provider="", model=""), generation={"spokenText": "hello"})
+    image, echo = await JobStore(database).accept([submission(), asked])
+    images, echoes = image_queue(database), WorkQueue(database, IMAGE_QUEUE, ["echo"], "w", Gate("google", "m"))
+    (held,) = await echoes.claim(5, 60)
+    assert await intend(database, held) is not None
+    sql.execute("update superstoryboard.turns set lease_until = now() where job = %s", (echo.job_id,))
+    assert [job.id for job in await images.claim(5, 60)] == [image.job_id]
+    assert await images.claim(5, 60) == []
+    assert [job.id for job in await echoes.claim(5, 60)] == [echo.job_id]
 
 
 async def test_a_message_sent_to_a_queue_of_several_kinds_is_of_the_public_one(

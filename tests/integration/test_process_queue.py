@@ -100,7 +100,7 @@ class Slow(WorkQueue):
     """The real queue, whose answer to a claim is a long time on its way."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__(database, IMAGE_QUEUE, "worker-1", Gate("google", "m"))
+        super().__init__(database, IMAGE_QUEUE, ["image"], "worker-1", Gate("google", "m"))
         self.claimed = asyncio.Event()
         self.let_go = asyncio.Event()
 

@@ -139,8 +139,8 @@ def test_the_role_has_no_right_outside_storage(emulator: RunningEmulator, sql: p
         (minted(role="nobody_here"), ANON_KEY, "because the role that the key names does not exist"),
         (minted(secret="another-secret-that-is-long-enough-too"), ANON_KEY, "because the key is not signed by this"),
         (minted(), None, "set SUPABASE_ANON_KEY to the publishable or anon key"),
-        (minted(), "unknown-api-key", "does not know this key"),
-        (minted(), minted(), "does not know this key"),
+        (minted(), "unknown-api-key", "Storage rejected the key: check that it is complete"),
+        (minted(), minted(), "Storage rejected the key: check that it is complete"),
     ],
     ids=["expired", "no such role", "another project", "no apikey", "unknown apikey", "minted key as apikey"],
 )
@@ -187,7 +187,7 @@ async def test_a_wrong_signature_that_storage_calls_a_missing_bucket_is_told(
 ) -> None:
     assert owner
     store = await connect(emulator, WRONG, ANON_KEY)
-    with pytest.raises(StorageError, match="If it is there, the key is signed for another project"):
+    with pytest.raises(StorageError, match="If the bucket exists, the key is signed for another project"):
         await store.stat(STAGING_BUCKET, "a")
     await store.aclose()
 

@@ -197,7 +197,8 @@ def test_queues_are_paused_and_resumed(queues: QueueServiceStub) -> None:
     name = "video_generation_queue"
     assert queues.PauseQueue(queue_api.PauseQueueRequest(queue=name), metadata=SERVICE).queue.paused
     listed = queues.ListQueues(queue_api.ListQueuesRequest(), metadata=SERVICE).queues
-    assert {queue.name: queue.paused for queue in listed} == {"image_generation_queue": False, name: True}
+    assert [queue.name for queue in listed if queue.paused] == [name]
+    assert "image_generation_queue" in {queue.name for queue in listed}
     assert not queues.ResumeQueue(queue_api.ResumeQueueRequest(queue=name), metadata=SERVICE).queue.paused
     unknown = queue_api.PauseQueueRequest(queue="nobody")
     assert refused(lambda: queues.PauseQueue(unknown, metadata=SERVICE)).code() is grpc.StatusCode.NOT_FOUND

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -13,8 +14,10 @@ from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.db.notify import QUEUE_CHANNEL, Wakeups
 from superstoryboard.jobs import queue
 from superstoryboard.jobs.queue import ClaimedJob
+from superstoryboard.worker import loop
 from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import IMAGE_QUEUE, accept, expire_lease, image_queue, row
+from tests.logs import awaited_logs
 
 pytestmark = pytest.mark.usefixtures("impatient")
 LIMITS = Limits(concurrency=1, lease_seconds=60, drain_seconds=0, retry_delay_seconds=30)
@@ -78,3 +81,49 @@ async def test_a_drain_without_the_database_ends_all_the_same(database: Database
         (attempt,) = await processing
     assert attempt.state is None
     assert (await row(database, job_id))["state"] == "RUNNING"
+
+
+async def test_a_worker_goes_on_taking_jobs_when_the_database_is_back(
+    database: Database, sql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "DATABASE_RETRY_SECONDS", 0.02)
+    job_id, worked = await accept(database), asyncio.get_running_loop().create_future()
+
+    async def generate(job: ClaimedJob) -> str:
+        worked.set_result(job.id)
+        return "STAGED"
+
+    worker = Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
+    with away(sql), awaited_logs() as lines:
+        running = asyncio.create_task(worker.run())
+        await lines.first()
+    async with asyncio.timeout(60):
+        assert await worked == job_id
+    await worker.drain()
+    await running
+
+
+async def test_jobs_that_a_drain_cannot_give_back_become_due_by_their_lease(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    job_id = await accept(database)
+
+    async def generate(_: ClaimedJob) -> str:
+        raise AssertionError
+
+    worker = Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
+    jobs = await image_queue(database).claim(1, 60)
+    with away(sql), awaited_logs() as lines:
+        await worker._endings.never_started(jobs)
+    assert "A job could not be released; it becomes due again when its lease ends" in [
+        line["event"] for line in lines.all
+    ]
+    assert await released_by_lease(database) == job_id
+
+
+async def released_by_lease(database: Database) -> UUID:
+    """The job that another worker claims once the lease has ended."""
+    await expire_lease(database, IMAGE_QUEUE)
+    (again,) = await image_queue(database, "another").claim(1, 60)
+    assert again.claim == 2
+    return again.id

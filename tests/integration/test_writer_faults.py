@@ -18,16 +18,20 @@ import psycopg
 import pytest
 
 from devstack.stack.ports import free_port
+from services.asset_writer import clean, wiring
+from services.asset_writer.clean import Cleaner
 from services.asset_writer.consume import Consumer
 from services.asset_writer.endings import Endings, Patience
 from services.asset_writer.status import WriterStatus
+from services.asset_writer.wiring import Buckets
 from services.asset_writer.write import ArtifactWriter, Destination
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
 from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.server import Server
-from superstoryboard.storage.buckets import ensure_buckets
+from superstoryboard.storage.buckets import FINAL_BUCKETS, ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.metrics import RpcMetrics
 from superstoryboard.telemetry.work_metrics import WriterMetrics
@@ -35,7 +39,9 @@ from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
 from tests.integration.helpers import FACTS, KV, accept, claim_one, image_queue, row
+from tests.logs import awaited_logs
 from tests.unit.pictures import png
+from tests.waiting import awaited
 
 PICTURE = png(1, 1, b"\0" + b"\x10\x20\x30\xff")
 
@@ -188,6 +194,65 @@ async def test_a_staged_object_that_cannot_be_removed_spoils_nothing(
     (await control.post("/script", json={"on": "remove", "status": 500, "times": 100})).raise_for_status()
     await written_once(database, store)
     assert (await row(database, job_id))["state"] == "SUCCEEDED"
+
+
+async def test_bytes_that_are_not_what_the_worker_staged_are_read_again_and_never_stored(
+    database: Database, sql: psycopg.Connection, store: ObjectStore
+) -> None:
+    job_id = await staged(database, store)
+    (key,) = sql.execute("select staging_key from superstoryboard.artifacts").fetchone() or ("",)
+    await store.upload(STAGING_BUCKET, key, PICTURE[::-1], "application/octet-stream")
+    await written_once(database, store)
+    record = await row(database, job_id)
+    assert (record["state"], record["error"]["code"]) == ("STAGED", "STAGED_BYTES_UNVERIFIED")
+    assert "the hash of the staged object differs" in record["error"]["message"]
+    await store.upload(STAGING_BUCKET, key, PICTURE, "application/octet-stream")
+    due(sql)
+    await written_once(database, store)
+    assert (await row(database, job_id))["state"] == "SUCCEEDED"
+
+
+async def test_a_staged_object_that_could_not_be_removed_is_removed_later(
+    database: Database,
+    sql: psycopg.Connection,
+    store: ObjectStore,
+    control: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clean, "IDLE_SECONDS", 0.02)
+    await staged(database, store)
+    (key,) = sql.execute("select staging_key from superstoryboard.artifacts").fetchone() or ("",)
+    (await control.post("/script", json={"on": "remove", "status": 500, "times": 2})).raise_for_status()
+    await written_once(database, store)
+    with awaited_logs() as lines:
+        cleaning = asyncio.create_task(Cleaner(Cleanups(database), store, 0.0, WriterMetrics()).run())
+        assert (await lines.first())["event"] == "Cleanup is postponed"
+    due(sql)
+
+    async def there() -> object:
+        return await store.stat(STAGING_BUCKET, key)
+
+    await awaited(there, lambda found: found is None, beside=cleaning)
+    cleaning.cancel()
+
+
+async def test_a_writer_that_starts_before_storage_makes_its_buckets_later(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring, "BUCKET_RETRY_SECONDS", 0.02)
+    port = free_port()
+    store = await ObjectStore.connect(url=f"http://127.0.0.1:{port}", key=SECRET_KEY, timeout_seconds=60)
+    buckets = Buckets(store, STAGING_BUCKET, FINAL_BUCKETS)
+    with awaited_logs() as lines:
+        ensuring = asyncio.create_task(buckets.ensure())
+        assert (await lines.first())["event"] == "Buckets cannot be checked yet; retrying"
+    before = buckets.ready
+    with running_emulator(database_url, tmp_path / "late", "--port", str(port)):
+        await ensuring
+        assert (before, buckets.ready) == (False, True)
+        await store.upload(STAGING_BUCKET, "a", PICTURE, "application/octet-stream")
+        assert await store.stat(STAGING_BUCKET, "a") is not None
+        await store.aclose()
 
 
 async def test_a_writer_that_stops_gives_its_artifact_to_the_next_at_once(

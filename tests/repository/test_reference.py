@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.repository.test_docs import WITHOUT_EFFECT
+
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 RUNBOOK = ROOT / "docs" / "RUNBOOK.md"
@@ -51,6 +53,11 @@ def test_no_table_is_empty(page: str) -> None:
 def test_every_setting_of_the_example_is_explained() -> None:
     names = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert set(names) == first_column((REFERENCE / "settings.md").read_text())
+
+
+def test_every_setting_but_those_without_effect_is_read_by_a_process() -> None:
+    unread = re.findall(r"^\| `(\w+)` \| nobody yet \|", (REFERENCE / "settings.md").read_text(), re.MULTILINE)
+    assert set(unread) == WITHOUT_EFFECT
 
 
 def test_the_runbook_knows_every_metric_and_no_other() -> None:

@@ -4,18 +4,21 @@ import ast
 import re
 from pathlib import Path
 
+from superstoryboard.db.statements import read_statements
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_LINES = 300
 FUNCTION_LINES = 40
 GENERATED = ROOT / "superstoryboard" / "v1"
 PRODUCT = sorted(
     path
-    for folder in ("superstoryboard", "services", "storyboard", "devstack", "scripts")
+    for folder in ("superstoryboard", "services", "storyboard", "devstack", "scripts", "benchmarks", "examples")
     for path in (ROOT / folder).rglob("*.py")
     if not path.is_relative_to(GENERATED)
 )
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MIGRATIONS = sorted((ROOT / "migrations").glob("*.sql"))
+STATEMENTS = sorted((ROOT / "superstoryboard").rglob("*.sql"))
 SQL_HEAD = r"^\s*create (?:or replace )?(?:function|procedure) ([\w.]+)"
 SQL_NAME = re.compile(SQL_HEAD, re.MULTILINE | re.IGNORECASE)
 SQL_FUNCTION = re.compile(SQL_HEAD.replace(r"\s*", "") + r".*?\$\$.*?\$\$;$", re.MULTILINE | re.DOTALL)
@@ -46,8 +49,8 @@ def test_a_long_function_is_seen() -> None:
     assert long_functions(f"def f():{body[: -len(chr(10) + '    x = 1')]}") == []
 
 
-def test_functions_of_the_product_are_short() -> None:
-    found = {str(path.relative_to(ROOT)): long_functions(path.read_text()) for path in PRODUCT}
+def test_functions_are_short() -> None:
+    found = {str(path.relative_to(ROOT)): long_functions(path.read_text()) for path in [*PRODUCT, *TESTS]}
     assert {path: names for path, names in found.items() if names} == {}
 
 
@@ -75,7 +78,17 @@ def test_sql_functions_are_short() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
+def test_statements_are_short() -> None:
+    found = {
+        f"{path.name}: {name}": text.count("\n") + 1
+        for path in STATEMENTS
+        for name, text in read_statements(path).items()
+    }
+    assert found != {}
+    assert {name: lines for name, lines in found.items() if lines > FUNCTION_LINES} == {}
+
+
 def test_modules_are_short() -> None:
-    paths = [*PRODUCT, *TESTS, *MIGRATIONS]
+    paths = [*PRODUCT, *TESTS, *MIGRATIONS, *STATEMENTS]
     lines = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in paths}
     assert {path: count for path, count in lines.items() if count > MODULE_LINES} == {}

@@ -29,7 +29,6 @@ PROGRAMS = sorted(
     if "v1" not in path.parts
 )
 TYPERS = [path for path in PROGRAMS if path.parent.name == "commands"]
-NAMED = [path for path in PROGRAMS if "jobs" not in path.relative_to(ROOT).parts]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -71,6 +70,14 @@ def literals(path: Path) -> Iterator[str]:
             yield ast.get_docstring(node) or ""
 
 
+def unnamed_in_sql(source: str) -> list[str]:
+    """Variables, parameters and columns of the database called by what befell their value; a flag may be."""
+    declared = re.findall(
+        r"(?:^\s*|[(,]\s*|\bout )(\w+) (?!boolean)[\w.]+(?:\[\])?(?: :=| not null|[,;)]|$)", source, re.MULTILINE
+    )
+    return [name for name in declared if name.removeprefix("p_") in PARTICIPLES]
+
+
 def test_words_are_told_apart() -> None:
     assert private(iter(["The model films", "Generating video", "PAID_FOR_NOTHING", "the job goes on"])) == [
         "The model films",
@@ -103,6 +110,18 @@ def test_a_participle_is_told_from_a_noun() -> None:
     assert sorted(unnamed(source)) == ["seen", "told", "wanted"]
 
 
-@pytest.mark.parametrize("path", NAMED, ids=[str(path.relative_to(ROOT)) for path in NAMED])
+@pytest.mark.parametrize("path", PROGRAMS, ids=IDS)
 def test_names_say_what_they_hold(path: Path) -> None:
     assert unnamed(path.read_text()) == []
+
+
+def test_a_participle_of_the_database_is_noticed() -> None:
+    source = (
+        "create function f(p_seen text, out told boolean)\ndeclare\n  wanted s.jobs;\n  taken jsonb := '[]';\nbegin"
+    )
+    assert unnamed_in_sql(source) == ["p_seen", "wanted", "taken"]
+
+
+@pytest.mark.parametrize("path", MIGRATIONS, ids=[path.name for path in MIGRATIONS])
+def test_names_of_the_database_say_what_they_hold(path: Path) -> None:
+    assert unnamed_in_sql(path.read_text()) == []

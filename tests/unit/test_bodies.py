@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from superstoryboard.domain.errors import ErrorClass
 from superstoryboard.providers.bodies import parse_body
 from superstoryboard.providers.catalogue import Catalogue
-from superstoryboard.providers.validation import Generation, InvalidGeneration, freeze_body
+from superstoryboard.providers.validation import InvalidGeneration, freeze_body
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 
 CATALOGUE = Catalogue.load()
@@ -32,8 +33,8 @@ _VALUES = st.recursive(_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(
 _BODIES = st.builds(lambda more: GOOD | more, st.dictionaries(_KEYS, _VALUES)) | _VALUES
 
 
-def freeze(kind: str, body: object) -> Generation:
-    return freeze_body(kind, body, CATALOGUE, CATALOGUE.default_name(kind))
+def freeze(kind: str, body: object) -> Message:
+    return freeze_body(kind, body, CATALOGUE, CATALOGUE.default_name(kind))[0]
 
 
 @given(st.sampled_from(["image", "video"]), _BODIES)

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from superstoryboard.domain.media import Media
 from superstoryboard.providers.catalogue import SHIPPED, Catalogue, CatalogueError, UnknownModel
+from superstoryboard.providers.routes import ROUTES
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 from tests.unit.own_models import MY_FILM
@@ -22,8 +24,8 @@ def test_the_defaults_are_models_of_their_kind(catalogue: Catalogue) -> None:
 
 def test_models_are_listed_by_kind(catalogue: Catalogue) -> None:
     images, videos = catalogue.models("image"), catalogue.models("video")
-    assert {model.route for model in images if not model.refuse} == {"gemini_image"}
-    assert {model.route for model in videos} == {"interactions", "veo_gemini", "veo_vertex"}
+    assert {ROUTES[model.route].makes for model in images} == {Media.IMAGE}
+    assert {ROUTES[model.route].makes for model in videos} == {Media.VIDEO}
     assert catalogue.models() == images + videos
 
 
@@ -83,15 +85,20 @@ def test_a_model_without_a_date_never_warns(catalogue: Catalogue) -> None:
 
 def test_every_entry_is_usable_as_a_default_request(catalogue: Catalogue) -> None:
     for model in catalogue.models():
-        assert model.default_aspect_ratio == "16:9"
         assert model.price.usd or model.refuse
         assert model.prompt_max_characters > 0
         if model.kind == "video":
-            assert "8" in model.durations
             assert (model.usual_seconds > 0) is not model.refuse
             assert model.refuse or set(model.resolutions) == set(model.price.usd)
             assert set(model.resolution_durations) <= set(model.resolutions)
-            assert {"720p", "1080p"} <= set(model.resolutions)
+
+
+def test_the_default_video_model_takes_what_clients_ask_for_that_name_no_model(catalogue: Catalogue) -> None:
+    model = catalogue.get(catalogue.default_name("video"))
+    assert {"16:9", "9:16"} <= set(model.aspect_ratios)
+    assert {"4", "6", "8"} <= set(model.durations)
+    assert {"720p", "1080p"} <= set(model.resolutions)
+    assert (model.default_aspect_ratio, model.default_duration, model.default_resolution) == ("16:9", "8", "720p")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,7 @@ def test_a_file_of_the_installation_overrides_entries_and_defaults(tmp_path: Pat
     ("text", "said"),
     [
         ('[defaults]\nvideo = "my-film"', "'my-film', which is no video model"),
-        ('[defaults]\nsound = "x"', "must name one image and one video model"),
+        ('[defaults]\nsound = "x"', "may name one model for each of image, video, and nothing else"),
         ("models = 3", "may contain only .*models.* and .*defaults"),
         (MY_FILM + MY_FILM, "names a model twice"),
         (MY_FILM.replace('kind = "video"\n', ""), "'my-film' of the catalogue: kind missing"),
@@ -208,8 +215,7 @@ def test_a_request_that_names_no_shape_gets_what_the_model_has(
     assert (model.default_aspect_ratio, model.default_duration, model.default_resolution) == defaults
     asked = VideoGeneration(storyboard_id="sb", prompt="x", model="my-film")
     assert validate_generation(asked, own, "my-film") == []
-    frozen = freeze_generation(asked, own, "my-film")
-    assert isinstance(frozen, VideoGeneration)
+    frozen, _ = freeze_generation(asked, own, "my-film")
     assert (frozen.aspect_ratio, frozen.duration_seconds, frozen.resolution) == defaults
     assert validate_generation(frozen, own, "my-film") == []
 
@@ -238,7 +244,7 @@ def test_every_entry_takes_its_own_defaults(catalogue: Catalogue) -> None:
         if model.refuse:
             continue
         ask = VideoGeneration if model.kind == "video" else ImageGeneration
-        frozen = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
+        frozen, _ = freeze_generation(ask(storyboard_id="sb", prompt="x", model=model.name), catalogue, model.name)
         assert validate_generation(frozen, catalogue, model.name) == []
 
 
@@ -265,6 +271,6 @@ def test_a_picture_without_choices_of_shape_has_none(tmp_path: Path) -> None:
     image = MY_FILM.replace('"video"', '"image"').replace("veo_vertex", "gemini_image").replace("second", "image")
     own = loaded(tmp_path, image.replace(CHOICES, "aspect_ratios = []"))
     asked = ImageGeneration(storyboard_id="sb", prompt="x", model="my-film")
-    assert freeze_generation(asked, own, "my-film").aspect_ratio == ""
+    assert freeze_generation(asked, own, "my-film")[0].aspect_ratio == ""
     asked.aspect_ratio = "16:9"
     assert [each.field for each in validate_generation(asked, own, "my-film")] == ["aspect_ratio"]

@@ -71,6 +71,14 @@ def test_video_sends_its_options(cli: Cli) -> None:
     }
 
 
+def test_a_video_may_have_any_shape_that_its_model_offers(cli: Cli) -> None:
+    options = ["--duration=10", "--aspect-ratio=1:1", "--resolution=4k", "--model=own"]
+    assert cli("video", "Waves", *options, "--detach").code == 0
+    [request] = cli.script.of_type(api.CreateVideoJobRequest)
+    video = request.video
+    assert (video.duration_seconds, video.aspect_ratio, video.resolution, video.model) == ("10", "1:1", "4k", "own")
+
+
 def test_the_storyboard_comes_from_the_option_then_the_environment_then_the_default(cli: Cli) -> None:
     cli("image", "one", "--detach")
     cli.set(STORYBOARD_ID="from-environment")
@@ -133,9 +141,6 @@ def test_each_wrong_field_has_a_line_and_exits_2(cli: Cli) -> None:
     [
         ["image"],
         ["image-edit", "no source"],
-        ["video", "x", "--duration=5"],
-        ["video", "x", "--aspect-ratio=1:1"],
-        ["video", "x", "--resolution=4k"],
         ["image", "x", "--label=novalue"],
         ["image", "x", "--no-such-option"],
         ["no-such-command"],

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
+from storyboard.api.settings import Endpoint, worker_endpoint
+from superstoryboard.domain.kinds import IMAGE
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.v1 import worker_service_pb2 as worker
 from tests.unit.cli_fixture import Cli, running_cli
@@ -91,3 +94,10 @@ def test_the_script_prints_the_json(cli: Cli, monkeypatch: pytest.MonkeyPatch) -
     assert (done.returncode, done.stdout) == (0, '{"message":"No messages in queue","processed":0}\n')
     wrong = subprocess.run([script, "pictures"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (wrong.returncode, "usage:" in wrong.stderr) == (2, True)
+
+
+def test_the_worker_of_a_kind_without_a_default_address_has_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    echo = replace(IMAGE, name="echo")
+    assert worker_endpoint(echo) == Endpoint("echo worker", "ECHO_WORKER_ADDRESS", "")
+    monkeypatch.setenv("ECHO_WORKER_ADDRESS", "127.0.0.1:1")
+    assert worker_endpoint(echo).address == "127.0.0.1:1"

@@ -91,6 +91,16 @@ def test_a_new_prompt_keeps_the_rest_of_what_each_job_asked_for(cli: Cli) -> Non
     assert (second.video.scene_id, second.video.duration_seconds, second.video.prompt) == ("s3", "4", "A calm sea")
 
 
+def test_a_dead_letter_of_a_younger_kind_is_shown_as_unknown_and_takes_no_prompt(cli: Cli) -> None:
+    job = cli.script.jobs[FIRST]
+    job.kind = 4711  # type: ignore[assignment]  # a kind of a later release
+    job.ClearField("image")
+    assert "unknown" in next(line for line in cli("dead-letters", "list").out.splitlines() if FIRST in line)
+    refused = cli("dead-letters", "redrive", FIRST, "--prompt", "A calm sea")
+    assert (refused.code, refused.err.count(FIRST)) == (1, 1)
+    assert cli("dead-letters", "redrive", FIRST).code == 0
+
+
 def test_discarded_dead_letters_are_cancelled(cli: Cli) -> None:
     result = cli("dead-letters", "discard", FIRST, "--json")
     assert [job["state"] for job in result.json["jobs"]] == ["JOB_STATE_CANCELLED"]

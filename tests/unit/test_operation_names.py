@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from superstoryboard.providers.operation_names import LONGEST, is_operation_name, name_problem
+from superstoryboard.providers.routes import ROUTES
 
 VEO, OTHER = "veo-3.1-generate-preview", "veo-3.1-fast-generate-preview"
 PROJECT = "projects/mine/locations/us-central1/"
@@ -13,6 +14,10 @@ NAMES = {
     "veo_vertex": f"{PROJECT}publishers/google/models/{VEO}/operations/0-a",
     "interactions": "v1_ChdpbnRlcmFjdGlvbg==",
 }
+
+
+def test_every_route_with_operations_has_a_name_here() -> None:
+    assert set(NAMES) == {name for name, route in ROUTES.items() if route.operation_names}
 
 
 @pytest.mark.parametrize(("route", "name"), NAMES.items())

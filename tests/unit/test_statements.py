@@ -53,6 +53,9 @@ def test_a_declared_name_is_its_statement(tmp_path: Path) -> None:
         (FIRST + "--name: second\nselect 2;\n", "first is not one statement"),
         (FIRST + "-- name: second\nselect 2\n", "second is not one statement"),
         (FIRST + "-- name: second\n", "second is not one statement"),
+        ("select 3;\n" + FIRST + SECOND, "begins with a statement that has no name"),
+        (FIRST + "-- name: second\nselect 5 % 2;\n", "second has a percent sign that is no value"),
+        (FIRST + "-- name: second\nselect %s;\n", "second has a percent sign that is no value"),
     ],
 )
 def test_a_module_whose_file_is_wrong_cannot_be_imported(tmp_path: Path, statements: str, message: str) -> None:

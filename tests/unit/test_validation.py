@@ -10,7 +10,6 @@ from google.protobuf.json_format import MessageToDict
 from superstoryboard.domain.errors import ErrorClass
 from superstoryboard.providers.catalogue import SHIPPED, Catalogue
 from superstoryboard.providers.validation import (
-    Generation,
     InvalidGeneration,
     Violation,
     describe,
@@ -26,8 +25,8 @@ IMAGE = {"storyboardId": "sb-1", "sceneId": "scene-001", "prompt": "a red door"}
 CATALOGUE = Catalogue.load()
 
 
-def freeze(kind: str, body: object) -> Generation:
-    return freeze_body(kind, body, CATALOGUE, CATALOGUE.default_name(kind))
+def freeze(kind: str, body: object) -> Any:
+    return freeze_body(kind, body, CATALOGUE, CATALOGUE.default_name(kind))[0]
 
 
 def problems(kind: str, body: object) -> dict[str, str]:
@@ -191,9 +190,9 @@ def test_an_edit_keeps_an_empty_aspect_ratio() -> None:
 
 def test_freezing_leaves_the_given_message_alone_and_is_stable() -> None:
     message = VideoGeneration(storyboard_id="sb", prompt="x", duration_seconds="4")
-    frozen = freeze_generation(message, CATALOGUE, CATALOGUE.default_name("video"))
+    frozen, _ = freeze_generation(message, CATALOGUE, CATALOGUE.default_name("video"))
     assert message == VideoGeneration(storyboard_id="sb", prompt="x", duration_seconds="4")
-    assert freeze_generation(frozen, CATALOGUE, "another") == frozen
+    assert freeze_generation(frozen, CATALOGUE, "another")[0] == frozen
 
 
 def test_a_frozen_generation_survives_its_own_message_body() -> None:

@@ -35,10 +35,10 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m devstack.emulators.google", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0 chooses a free port, which the first log line shows")
-    parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--api-key", required=True)
+    parser.add_argument("--state-dir", type=Path, required=True, help="folder of the operations and the journal")
+    parser.add_argument("--api-key", required=True, help="key that callers must send")
     parser.add_argument("--image-seconds", type=float, default=0.1, help="minimum time of an image call")
     parser.add_argument("--video-seconds", type=float, default=1.0, help="minimum time of a video operation")
     parser.add_argument(
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--retired", action="append", default=[], metavar="MODEL", help="return 404 for this model; may be repeated"
     )
-    parser.add_argument("--renders-at-once", type=int, default=2)
+    parser.add_argument("--renders-at-once", type=int, default=2, help="videos that are made at once")
     parser.add_argument("--no-listing", action="store_true", help="return UNIMPLEMENTED for lists of operations")
     return parser
 

@@ -51,6 +51,5 @@ class Adoption:
         body = parse_body(job.raw_body)
         if not KINDS[job.kind].charged:
             return read_body(job.kind, body), "", "", None
-        frozen = freeze_body(job.kind, body, self._catalogue, self._default_model)
-        model = self._catalogue.get(frozen.model)
+        frozen, model = freeze_body(job.kind, body, self._catalogue, self._default_model)
         return frozen, model.provider, model.name, model.retirement_warning()

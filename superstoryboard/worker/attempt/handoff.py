@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from superstoryboard.broker.artifacts import Broker
-from superstoryboard.db.errors import DatabaseUnavailableError, refused_state
 from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.domain.kinds import KINDS
@@ -177,9 +176,7 @@ class HandOff:
                 await self._ledger.settle_paid(call_id)
             if error.permanent:
                 await self._artifacts.note_error(job.id, _job_error(error), claim=job.claim)
-        except Exception as failure:
-            if not isinstance(failure, DatabaseUnavailableError) and refused_state(failure) is None:
-                raise
+        except Exception as failure:  # noqa: BLE001 - whatever it is, these bytes may be the only ones
             log.warning("The error could not be recorded; the artifact is kept", kind=type(failure).__name__)
 
     async def _announce(self, job: ClaimedJob, artifact: NewArtifact) -> str:

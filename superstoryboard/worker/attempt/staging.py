@@ -1,4 +1,4 @@
-"""A worker's way to the staging bucket: opened with the staging key, and proven to work before anything is paid."""
+"""A worker's way to the staging bucket, proven to work before anything is paid."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import uuid
 
 from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.storage.errors import StorageError
-from superstoryboard.storage.keys import staging_warnings
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.logs import get_logger
-from superstoryboard.telemetry.metrics import Dependency
-from superstoryboard.worker.settings import WorkerSettings
 
 RETRY_MIN_SECONDS = 0.5
 RETRY_MAX_SECONDS = 15.0
@@ -24,20 +21,6 @@ PROOF = b"A worker proves that it can stage artifacts here."
 PROOF_FOLDER = "proofs"
 
 log = get_logger("staging")
-
-
-async def open_staging(settings: WorkerSettings, dependency: Dependency) -> ObjectStore:
-    """Storage as the staging key sees it; says what is not as it should be with that key. Nothing is sent yet."""
-    key = settings.supabase_staging_key.get_secret_value()
-    for sentence in staging_warnings(key, settings.api_key()):
-        log.warning(sentence)
-    return await ObjectStore.connect(
-        url=settings.supabase_url,
-        key=key,
-        api_key=settings.api_key(),
-        timeout_seconds=settings.storage_timeout_seconds,
-        dependency=dependency,
-    )
 
 
 class Staging:

@@ -196,8 +196,8 @@ def test_more_signals_do_not_spoil_an_orderly_end(emulator: RunningEmulator, tmp
     assert stop_emulator(running) == 0
 
 
-async def test_it_starts_before_postgres_and_outlives_its_restart(tmp_path: Path) -> None:
-    server = start_database(tmp_path / "postgres")
+async def test_it_starts_before_postgres_and_outlives_its_restart(servers: Path, tmp_path: Path) -> None:
+    server = start_database(servers)
     database_url = server.get_uri()
     server.cleanup()
     with running_emulator(database_url, tmp_path / "state") as running:
@@ -205,7 +205,7 @@ async def test_it_starts_before_postgres_and_outlives_its_restart(tmp_path: Path
             away = await there.get("/storage/v1/bucket")
             assert (away.status_code, away.json()["statusCode"]) == (544, "544")
             for _ in range(2):
-                server = start_database(tmp_path / "postgres")
+                server = start_database(servers)
                 try:
                     base = await make_bucket(there)
                     assert (await there.post(f"{base}/a", content=b"x")).status_code == 200
