@@ -2,8 +2,8 @@
 
 -- Inserts one job per item and enqueues only those that are new. Items are taken in the order of request_id, so that two
 -- batches never deadlock. The id comes from the caller, so that a repeated call is harmless.
--- Item: {index, id, kind, owner, request_id?, submit_hash, generation, provider, model, labels, max_attempts?, delay_seconds,
--- traceparent, warnings}.
+-- Item: {index, id, kind, owner, request_id?, submit_hash, generation, provider, model, labels, priority?, max_attempts?,
+-- delay_seconds, traceparent, warnings}.
 create function superstoryboard.accept_jobs_v1(p_items jsonb)
 returns table (item_index integer, outcome text, job superstoryboard.job_records)
 language plpgsql as $$
@@ -16,11 +16,12 @@ begin
     item_index := (item ->> 'index')::integer;
     insert into superstoryboard.jobs (
       id, kind, owner, request_id, submit_hash, storyboard_id, scene_id, character_id, generation, provider, model, labels,
-      max_attempts, queue, traceparent, warnings
+      priority, max_attempts, queue, traceparent, warnings
     )
     select (item ->> 'id')::uuid, item ->> 'kind', item ->> 'owner', item ->> 'request_id', item ->> 'submit_hash',
       item -> 'generation' ->> 'storyboardId', item -> 'generation' ->> 'sceneId', item -> 'generation' ->> 'characterId',
-      item -> 'generation', item ->> 'provider', item ->> 'model', item -> 'labels', coalesce((item ->> 'max_attempts')::integer, q.max_attempts),
+      item -> 'generation', item ->> 'provider', item ->> 'model', item -> 'labels',
+      coalesce((item ->> 'priority')::integer, 0), coalesce((item ->> 'max_attempts')::integer, q.max_attempts),
       q.name, item ->> 'traceparent', array(select jsonb_array_elements_text(item -> 'warnings'))
     from superstoryboard.job_kinds k join superstoryboard.queues q on q.name = k.queue where k.name = item ->> 'kind'
     on conflict do nothing

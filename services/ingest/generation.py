@@ -14,6 +14,7 @@ import grpc
 import psycopg
 
 from superstoryboard.domain.kinds import kind_name
+from superstoryboard.domain.priorities import Priority
 from superstoryboard.domain.states import TERMINAL_STATES, state_name
 from superstoryboard.jobs.events import EventLog, EventSelection, EventsPrunedError, Page
 from superstoryboard.jobs.records import event_message, job_message
@@ -135,7 +136,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
                 looked = time.monotonic()
 
     async def _create(self, request: CreateRequest) -> job_pb2.Job:
-        accepted = await self._accept([self._submissions.prepare(request, caller().subject)])
+        accepted = await self._accept([self._submissions.prepare(request, caller(), Priority.INTERACTIVE)])
         if isinstance(accepted[0], ApiError):
             raise accepted[0]
         return accepted[0]
@@ -145,7 +146,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         if which is None:
             return invalid([("request", "image or video must be set")])
         try:
-            return self._submissions.prepare(getattr(item, which), caller().subject)
+            return self._submissions.prepare(getattr(item, which), caller(), Priority.BATCH)
         except ApiError as error:
             return error
 

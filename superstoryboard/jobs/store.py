@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from superstoryboard.db.database import Database
 from superstoryboard.db.statements import Statements
 from superstoryboard.domain.ids import new_job_id
+from superstoryboard.domain.priorities import Priority
 from superstoryboard.jobs.records import read_record
 
 PATIENCE_SECONDS = 3.0
@@ -40,7 +41,8 @@ class FrozenGeneration:
 
 @dataclass(frozen=True)
 class Submission:
-    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency.
+    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency; `priority` is that among the jobs
+    of its owner.
 
     Without `max_attempts` the job has those of its queue.
     """
@@ -55,6 +57,9 @@ class Submission:
     labels: dict[str, str]
     max_attempts: int | None
     delay_seconds: int = 0
+    priority: Priority = Priority.NORMAL
+    anonymous: bool = False
+    """Whether the owner signed in without an account: quotas of its own."""
     traceparent: str = ""
     warnings: list[str] = field(default_factory=list)
 

@@ -34,8 +34,8 @@ FILL: tuple[LiteralString, ...] = (
     from generate_series(1, {JOBS}) n
     """,
     """
-    insert into superstoryboard.turns (job, queue, model, owner, due_at, ready, turn, claim, lease_until)
-    select id, queue, model, owner,
+    insert into superstoryboard.turns (job, queue, kind, model, owner, rank, due_at, ready, turn, claim, lease_until)
+    select id, queue, kind, model, owner, rank,
       case when state = 'QUEUED' then now() + (msg_id % 3 = 0)::integer * interval '1 hour' end,
       state = 'QUEUED' and msg_id % 3 <> 0, rank, case when state = 'RUNNING' then 1 end,
       case when state = 'RUNNING' then now() + interval '1 hour' end
