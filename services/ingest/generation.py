@@ -179,6 +179,13 @@ async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
 
 
 def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:
+    if accepted.refusal is not None:
+        return ApiError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "QUOTA_EXCEEDED",
+            accepted.refusal.message,
+            retry_after_seconds=accepted.refusal.retry_seconds,
+        )
     if accepted.outcome == "conflict":
         return ApiError(
             grpc.StatusCode.ALREADY_EXISTS,

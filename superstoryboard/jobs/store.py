@@ -65,14 +65,24 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """What became of a submission: `created`, `existing` (the same again) or `conflict` (another payload).
+class QuotaRefusal:
+    """Why a submission was refused: OPEN_JOBS, PER_MINUTE or PER_DAY, and after how many seconds to try again."""
 
-    `record` is the row of job_records.
+    quota: str
+    retry_seconds: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a submission: `created`, `existing` (the same again), `conflict` (another payload) or `refused`.
+
+    `record` is the row of job_records, all None where the submission was refused.
     """
 
     outcome: str
     record: dict[str, Any]
+    refusal: QuotaRefusal | None = None
 
     @property
     def job_id(self) -> UUID:
@@ -112,7 +122,7 @@ class JobStore:
             {"items": Jsonb(items)},
             patience_seconds=PATIENCE_SECONDS,
         )
-        return [Accepted(row.pop("outcome"), read_record(row)) for row in rows]
+        return [_accepted(row) for row in rows]
 
     async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
         """Rows of job_records with these ids that the owner may see, in the order asked."""
@@ -159,3 +169,10 @@ class JobStore:
             Sql.closed_gates,
             patience_seconds=PATIENCE_SECONDS,
         )
+
+
+def _accepted(row: dict[str, Any]) -> Accepted:
+    outcome, refusal = row.pop("outcome"), row.pop("refusal")
+    if refusal is not None:
+        return Accepted(outcome, row, QuotaRefusal(refusal["quota"], refusal["retry_seconds"], refusal["message"]))
+    return Accepted(outcome, read_record(row))

@@ -1,4 +1,4 @@
-"""What ingest counts: sweeps, and the queues as the database describes them."""
+"""What ingest counts: sweeps, refusals by quotas, and the queues as the database describes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from superstoryboard.domain.kinds import KINDS
+
 QUEUE_GAUGES = {
     "depth": ("depth_messages", "Messages in the queue"),
     "due": ("due_messages", "Messages that a worker could claim now"),
@@ -14,9 +16,13 @@ QUEUE_GAUGES = {
     "in_flight": ("in_flight_jobs", "Jobs claimed by workers"),
     "staged": ("staged_jobs", "Jobs waiting for the asset_writer"),
     "dead_lettered": ("dead_letter_jobs", "Dead-lettered jobs"),
+    "waiting_owners": ("waiting_owners", "Owners who have a job that a worker could claim now"),
     "paused": ("paused", "1 while claiming is stopped"),
 }
 """By column of queue_status_v1."""
+
+
+QUOTAS = ("OPEN_JOBS", "PER_MINUTE", "PER_DAY")
 
 
 class SweepMetrics:
@@ -48,6 +54,25 @@ class SweepMetrics:
         self._runs.labels("ran" if changed else "busy").inc()
         for duty, count in changed.items():
             self._changed.labels(duty).inc(count)
+
+
+class QuotaMetrics:
+    """Submits that a quota refused."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._refusals = Counter(
+            "superstoryboard_quota_refusals_total",
+            "Jobs that ingest refused, by the quota that was used up",
+            ["kind", "quota"],
+            registry=registry,
+        )
+        for kind in KINDS:
+            for quota in QUOTAS:
+                self._refusals.labels(kind.name, quota)
+
+    def refused(self, kind: str, quota: str) -> None:
+        """A job of this kind was refused by one of QUOTAS."""
+        self._refusals.labels(kind, quota).inc()
 
 
 class QueueMetrics:

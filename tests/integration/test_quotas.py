@@ -1,0 +1,237 @@
+"""Quotas: exactly so many jobs of an owner, whoever races, and none for a repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from superstoryboard.db.database import Database
+from superstoryboard.domain.errors import ErrorClass, JobError
+from superstoryboard.jobs.steering import Steering
+from superstoryboard.jobs.store import Accepted, JobStore
+from superstoryboard.jobs.sweeps import Sweeper
+from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, finish, image_queue, stage, submission
+
+LIMITS = {"OPEN_JOBS": "open_jobs", "PER_MINUTE": "per_minute", "PER_DAY": "per_day"}
+FAULT = JobError(ErrorClass.INVALID, "FAULT", "refused")
+
+
+def allow(sql: psycopg.Connection, *, scope: str = "EVERYONE", owner: str = "", kind: str = "image", **most: int) -> None:
+    """Set a quota."""
+    sql.execute(
+        "insert into superstoryboard.quotas values (%s, %s, %s, %s, %s, %s)",
+        (kind, scope, owner, most.get("open_jobs"), most.get("per_minute"), most.get("per_day")),
+    )
+
+
+def to_the_next(sql: psycopg.Connection, span: str) -> None:
+    """As if the minute or day of all that was counted had passed."""
+    sql.execute(f"update superstoryboard.quota_uses set {span} = {span} - interval '1 {span}'")  # type: ignore[arg-type]  # a literal
+
+
+async def submit(database: Database, **changes: Any) -> Accepted:
+    return (await JobStore(database).accept([submission(**changes)]))[0]
+
+
+def quota(accepted: Accepted) -> str:
+    """What refused it, or what became of it."""
+    return accepted.refusal.quota if accepted.refusal else accepted.outcome
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_a_hundred_submits_at_once_make_exactly_as_many_as_are_allowed(
+    database: Database, sql: psycopg.Connection, limit: str
+) -> None:
+    allow(sql, **{LIMITS[limit]: 10})
+    answers = await asyncio.gather(*(submit(database) for _ in range(100)))
+    assert sorted(quota(answer) for answer in answers) == sorted(["created"] * 10 + [limit] * 90)
+    assert sql.execute("select count(*) from superstoryboard.jobs").fetchone() == (10,)
+    assert sql.execute("select count(*) from pgmq.q_image_generation_queue").fetchone() == (10,)
+
+
+async def test_batches_of_several_owners_at_once_wait_for_each_other_in_one_order(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    allow(sql, open_jobs=10)
+    owners = [f"owner-{number}" for number in range(5)]
+    store = JobStore(database)
+    items = [submission(owner=owner) for owner in owners for _ in range(3)]
+    answers = await asyncio.gather(*(store.accept(items[::step]) for step in (1, -1) * 4))
+    created = [answer.record["owner"] for batch in answers for answer in batch if answer.outcome == "created"]
+    assert {owner: created.count(owner) for owner in created} == dict.fromkeys(owners, 10)
+
+
+async def test_a_batch_is_taken_as_far_as_the_quota_goes(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, per_day=3)
+    answers = await JobStore(database).accept([submission() for _ in range(5)])
+    assert [quota(answer) for answer in answers] == ["created"] * 3 + ["PER_DAY"] * 2
+    assert [answer.refusal and answer.refusal.message for answer in answers[:3]] == [None] * 3
+
+
+async def test_a_repeat_counts_nothing_and_never_fails(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, open_jobs=1, per_minute=1, per_day=1)
+    answers = await asyncio.gather(*(submit(database, request_id="r") for _ in range(20)))
+    assert sorted(answer.outcome for answer in answers) == ["created"] + ["existing"] * 19
+    assert (await submit(database, request_id="r", submit_hash="else")).outcome == "conflict"
+    assert sql.execute("select in_minute, in_day from superstoryboard.quota_uses").fetchall() == [(1, 1)]
+
+
+async def test_minutes_and_days_begin_anew(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, per_minute=1, per_day=2)
+    assert [quota(await submit(database)) for _ in range(2)] == ["created", "PER_MINUTE"]
+    to_the_next(sql, "minute")
+    assert [quota(await submit(database)) for _ in range(2)] == ["created", "PER_DAY"]
+    to_the_next(sql, "day")
+    to_the_next(sql, "minute")
+    assert quota(await submit(database)) == "created"
+
+
+async def test_days_are_those_of_utc(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, per_day=1)
+    await submit(database)
+    day = "select day = date_trunc('day', now() at time zone 'UTC') at time zone 'UTC' from superstoryboard.quota_uses"
+    assert sql.execute(day).fetchone() == (True,)
+    refused = (await submit(database)).refusal
+    assert refused is not None
+    left = "select extract(epoch from day + interval '24 hours' - now()) from superstoryboard.quota_uses"
+    found = sql.execute(left).fetchone()
+    assert found is not None
+    assert abs(refused.retry_seconds - float(found[0])) < 60
+
+
+async def succeed(database: Database, job_id: UUID) -> None:
+    """The one open job, to its end."""
+    del job_id
+    await finish(database, await stage(database, await claim_one(image_queue(database))))
+
+
+async def fail(database: Database, job_id: UUID) -> None:
+    del job_id
+    await image_queue(database).fail(await claim_one(image_queue(database)), FAULT)
+
+
+async def cancel(database: Database, job_id: UUID) -> None:
+    await Steering(database).cancel(job_id, owner=None, actor="operator")
+
+
+async def delete(database: Database, job_id: UUID) -> None:
+    await database.fetch("delete from superstoryboard.jobs where id = %(id)s", {"id": job_id})
+
+
+async def truncate(database: Database, job_id: UUID) -> None:
+    del job_id
+    await database.fetch("truncate superstoryboard.jobs cascade")
+
+
+async def remove_message(database: Database, job_id: UUID) -> None:
+    del job_id
+    await database.fetch("select pgmq.purge_queue(%(queue)s)", {"queue": IMAGE_QUEUE})
+    await Sweeper(database).sweep()
+
+
+ENDS = {end.__name__: end for end in (succeed, fail, cancel, delete, truncate, remove_message)}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_job_is_open_until_its_end_whichever_it_is(
+    database: Database, sql: psycopg.Connection, end: str
+) -> None:
+    allow(sql, open_jobs=1)
+    job_id = await accept(database)
+    assert quota(await submit(database)) == "OPEN_JOBS"
+    await ENDS[end](database, job_id)
+    assert quota(await submit(database)) == "created"
+
+
+async def test_waiting_running_and_staged_jobs_are_open_and_a_redriven_one_is_again(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    allow(sql, open_jobs=3)
+    ended = await accept(database)
+    await fail(database, ended)
+    await accept(database)
+    running = await claim_one(image_queue(database))
+    assert await Steering(database).retry(ended, owner=None, actor="operator", accept_second_payment=False) == "NEW_CALL"
+    await accept(database, delay_seconds=60)
+    assert quota(await submit(database)) == "OPEN_JOBS"
+    await stage(database, running)
+    assert quota(await submit(database)) == "OPEN_JOBS"
+
+
+async def test_the_narrowest_number_counts(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, open_jobs=1, per_day=4)
+    allow(sql, scope="ANONYMOUS", per_day=1)
+    allow(sql, scope="OWNER", owner="alice", open_jobs=2)
+    allow(sql, scope="OWNER", owner="free", open_jobs=0, per_day=0)
+    assert [quota(await submit(database, owner="bob")) for _ in range(2)] == ["created", "OPEN_JOBS"]
+    assert [quota(await submit(database, owner="alice")) for _ in range(3)] == ["created", "created", "OPEN_JOBS"]
+    assert [quota(await submit(database, owner="free")) for _ in range(9)] == ["created"] * 9
+    guest = [quota(await submit(database, owner="guest", anonymous=True)) for _ in range(2)]
+    assert guest == ["created", "PER_DAY"]
+    assert quota(await submit(database, owner="bob", kind="video")) == "created", "every kind has its own"
+
+
+@pytest.mark.parametrize("owner", ["service_role", "sql", "local"])
+async def test_the_systems_own_names_have_no_quota(database: Database, sql: psycopg.Connection, owner: str) -> None:
+    allow(sql, open_jobs=1)
+    assert [quota(await submit(database, owner=owner)) for _ in range(3)] == ["created"] * 3
+
+
+def claims(sql: psycopg.Connection, **of: object) -> None:
+    """As PostgREST says who calls."""
+    sql.execute("select set_config('request.jwt.claims', %s, false)", (json.dumps(of),))
+
+
+async def test_a_send_by_sql_with_a_token_raises_what_the_quota_refuses(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    allow(sql, open_jobs=1)
+    allow(sql, scope="ANONYMOUS", open_jobs=2)
+    send = "select public.pgmq_send(%s, '{}')"
+    claims(sql, sub="alice")
+    sql.execute(send, (IMAGE_QUEUE,))
+    with pytest.raises(psycopg.Error, match="quota of 1 open image jobs") as refused:
+        sql.execute(send, (IMAGE_QUEUE,))
+    assert refused.value.sqlstate == "PT429"
+    assert '"reason": "QUOTA_EXCEEDED"' in (refused.value.diag.message_detail or "")
+    assert quota(await submit(database)) == "OPEN_JOBS", "one quota for both ways"
+    claims(sql, sub="guest", is_anonymous=True)
+    for _ in range(2):
+        sql.execute(send, (IMAGE_QUEUE,))
+    claims(sql)
+    for _ in range(3):
+        sql.execute(send, (IMAGE_QUEUE,))
+        sql.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
+    assert sql.execute("select count(*) from pgmq.q_image_generation_queue").fetchone() == (9,)
+
+
+async def test_a_send_that_is_rolled_back_counts_nothing(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    allow(sql, per_day=1)
+    with psycopg.connect(database_url) as sender:
+        claims(sender, sub="alice")
+        sender.execute("select public.pgmq_send(%s, '{}')", (IMAGE_QUEUE,))
+        sender.rollback()
+    assert quota(await submit(database)) == "created"
+
+
+async def test_a_lost_quota_lets_everyone_in_again(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, per_day=1)
+    assert [quota(await submit(database)) for _ in range(2)] == ["created", "PER_DAY"]
+    sql.execute("delete from superstoryboard.quotas")
+    assert quota(await submit(database)) == "created"
+
+
+async def test_old_counts_are_swept(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, per_day=5)
+    await submit(database, owner="old")
+    sql.execute("update superstoryboard.quota_uses set day = day - interval '2 days'")
+    await submit(database, owner="new")
+    await Sweeper(database).sweep()
+    assert sql.execute("select owner from superstoryboard.quota_uses").fetchall() == [("new",)]
