@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from superstoryboard.rpc.limits import Shares
 from superstoryboard.rpc.tokens import Role
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.queue_metrics import QuotaMetrics
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
@@ -54,10 +56,12 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         events: EventLog,
         submissions: Submissions,
         watches_per_owner: int,
+        quotas: QuotaMetrics,
     ) -> None:
         super().__init__(store, steering)
         self._events = events
         self._submissions = submissions
+        self._quotas = quotas
         self._watches = Shares(watches_per_owner, "watches")
 
     async def CreateImageJob(self, request: api.CreateImageJobRequest, context: Context) -> api.CreateImageJobResponse:
@@ -162,7 +166,18 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
                 log.exception("The database rejected a job")
                 return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database rejected the job")]
             return [result for item in submissions for result in await self._accept([item])]
+        self._count_refusals(submissions, accepted)
         return [_answer(item) for item in accepted]
+
+    def _count_refusals(self, submissions: list[Submission], accepted: list[Accepted]) -> None:
+        refused = Counter(
+            (item.owner, item.kind, answer.refusal.quota)
+            for item, answer in zip(submissions, accepted, strict=True)
+            if answer.refusal is not None
+        )
+        for (owner, kind, quota), count in refused.items():
+            self._quotas.refused(kind, quota, count)
+            log.info("A quota refused jobs", owner=owner, kind=kind, quota=quota, jobs=count)
 
 
 async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:

@@ -68,11 +68,11 @@ class QuotaMetrics:
         )
         for kind in KINDS:
             for quota in QUOTAS:
-                self._refusals.labels(kind.name, quota)
+                self._refusals.labels(kind, quota)
 
-    def refused(self, kind: str, quota: str) -> None:
-        """A job of this kind was refused by one of QUOTAS."""
-        self._refusals.labels(kind, quota).inc()
+    def refused(self, kind: str, quota: str, count: int) -> None:
+        """So many jobs of this kind were refused by one of QUOTAS."""
+        self._refusals.labels(kind, quota).inc(count)
 
 
 class QueueMetrics:
