@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from uuid import UUID
 
 import psycopg
@@ -14,6 +15,7 @@ from superstoryboard.domain.priorities import Priority
 from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
+from tests.faults.variants import change
 from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, expire_lease, image_queue, intend, submission
 
 CONCURRENCY = 8
@@ -148,6 +150,20 @@ async def test_a_senders_open_transaction_holds_up_nobody(
         open_sender.rollback()
 
 
+async def test_jobs_of_one_owner_made_at_once_have_turns_of_their_own(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    with psycopg.connect(database_url) as one, psycopg.connect(database_url) as other:
+        for sender in (one, other):
+            sender.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
+        other.commit()
+        one.commit()
+    await accept(database, owner="bob")
+    assert len(await image_queue(database).claim(2, 60)) == 2
+    turns = "select turn from superstoryboard.turns where owner = 'sql' order by turn"
+    assert sql.execute(turns).fetchall() == [(1,), (2,)]
+
+
 async def test_what_is_paid_goes_before_any_turn(database: Database) -> None:
     await crowd(database, "alice", 5)
     work = image_queue(database)
@@ -172,3 +188,50 @@ async def test_workers_at_once_claim_every_job_once_whatever_turns_swap(
         assert sql.execute(turns).fetchone() == (120, 120), "a turn is used once, and none is lost"
     assert len({job.id for job in claimed}) == 120
     assert sql.execute("select turn from superstoryboard.queue_turns order by queue").fetchone() == (60,)
+
+
+BROKEN = {
+    "an owner's turns all the same": (
+        ("last_turn", "return greatest(queues_own, owners_last, 0)", "return greatest(queues_own, 0)"),
+        test_two_thousand_jobs_of_one_owner_delay_anothers_by_a_few_claims,
+    ),
+    "turns that begin at nought": (
+        ("last_turn", "return greatest(queues_own, owners_last, 0)", "return greatest(owners_last, 0)"),
+        test_an_owner_who_waited_saves_up_no_turns,
+    ),
+    "a length that no weight changes": (
+        ("turn_length", "1 / weight", "1::double precision"),
+        test_a_weight_gives_more_turns_from_the_next_job_on,
+    ),
+    "a turn that its job keeps for itself": (
+        ("claim_turn", "order by t.priority, t.rank, t.job", "order by t.turn, t.job"),
+        test_a_retry_goes_before_the_later_jobs_of_its_owner_only,
+    ),
+    "a turn that is not given back": (
+        ("claim_turn", "when own.job then best.turn else own.turn end", "when own.job then own.turn else best.turn end"),
+        test_workers_at_once_claim_every_job_once_whatever_turns_swap,
+    ),
+    "a turn that two claims use": (
+        ("claim_turn", "and t.ready and t.turn = p_turn for update skip locked", "and t.ready"),
+        test_workers_at_once_claim_every_job_once_whatever_turns_swap,
+    ),
+    "a backlog that goes first": (
+        ("next_ready", "n.turn < p_queue_turn - 1", "false"),
+        test_a_model_whose_gate_was_closed_holds_up_no_other,
+    ),
+    "jobs that two transactions place at once": (
+        ("may_place", "select pg_try_advisory_xact_lock(", "select true or pg_try_advisory_xact_lock("),
+        test_jobs_of_one_owner_made_at_once_have_turns_of_their_own,
+    ),
+}
+"""What is broken, and the test that must see it."""
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_is_seen(database: Database, sql: psycopg.Connection, database_url: str, broken: str) -> None:
+    changed, seen_by = BROKEN[broken]
+    change(sql, *changed)
+    given = {"database": database, "sql": sql, "database_url": database_url}
+    wanted = inspect.signature(seen_by).parameters
+    with pytest.raises((AssertionError, ValueError)):
+        await seen_by(**{name: given[name] for name in wanted})

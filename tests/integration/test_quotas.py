@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobStore
 from superstoryboard.jobs.sweeps import Sweeper
+from tests.faults.variants import change
 from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, finish, image_queue, stage, submission
 
 LIMITS = {"OPEN_JOBS": "open_jobs", "PER_MINUTE": "per_minute", "PER_DAY": "per_day"}
@@ -80,6 +82,24 @@ async def test_batches_of_several_owners_at_once_wait_for_each_other_in_one_orde
     answers = await asyncio.gather(*(store.accept(items[::step]) for step in (1, -1) * 4))
     created = [answer.record["owner"] for batch in answers for answer in batch if answer.outcome == "created"]
     assert {owner: created.count(owner) for owner in created} == dict.fromkeys(owners, 10)
+
+
+async def test_owners_are_locked_in_one_order_whatever_that_of_the_items(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    allow(sql, open_jobs=10)
+    items = [submission(owner=owner) for owner in ("b", "a")]
+    await JobStore(database).accept(items)
+    used = "select from superstoryboard.quota_uses where owner = %s for update"
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%%accept_jobs%%'"
+    with psycopg.connect(database_url) as holder:
+        holder.execute(used, ("a",))
+        accepting = asyncio.create_task(JobStore(database).accept(items))
+        while sql.execute(waiting).fetchone() == (0,):
+            await asyncio.sleep(0.01)
+        assert sql.execute(used + " skip locked", ("b",)).rowcount == 1, "held while another was waited for"
+        holder.rollback()
+        assert [answer.outcome for answer in await accepting] == ["created"] * 2
 
 
 async def test_a_batch_is_taken_as_far_as_the_quota_goes(database: Database, sql: psycopg.Connection) -> None:
@@ -254,3 +274,40 @@ async def test_old_counts_are_swept(database: Database, sql: psycopg.Connection)
     await submit(database, owner="new")
     await Sweeper(database).sweep()
     assert sql.execute("select owner from superstoryboard.quota_uses").fetchall() == [("new",)]
+
+
+BROKEN = {
+    "what was used is not locked": (
+        ("lock_quotas", "group by 1, 2 order by 1, 2", "where false group by 1, 2 order by 1, 2"),
+        lambda database, sql: test_a_hundred_submits_at_once_make_exactly_as_many_as_are_allowed(
+            database, sql, "OPEN_JOBS"
+        ),
+    ),
+    "what was used is locked as it comes": (
+        ("lock_quotas", "order by 1, 2", "order by 1 desc, 2"),
+        test_owners_are_locked_in_one_order_whatever_that_of_the_items,
+    ),
+    "a repeat counts": (
+        ("take_quota_of_item", "or exists (", "or false and exists ("),
+        test_a_repeat_counts_nothing_and_never_fails,
+    ),
+    "only what waits is open": (
+        ("lock_quota", "and t.kind = p_kind limit", "and t.kind = p_kind and t.ready limit"),
+        test_waiting_running_and_staged_jobs_are_open_and_a_redriven_one_is_again,
+    ),
+    "days of the server": (
+        ("lock_quota", "date_trunc('day', present, 'UTC')", "date_trunc('day', present, 'Asia/Tokyo')"),
+        test_days_are_those_of_utc,
+    ),
+}
+"""What is broken, and the test that must see it."""
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+async def test_is_seen(database: Database, sql: psycopg.Connection, database_url: str, broken: str) -> None:
+    changed, seen_by = BROKEN[broken]
+    change(sql, *changed)
+    given = {"database": database, "sql": sql, "database_url": database_url}
+    wanted = inspect.signature(seen_by).parameters
+    with pytest.raises(AssertionError):
+        await seen_by(**{name: given[name] for name in wanted})
