@@ -31,8 +31,8 @@ create index quota_uses_day on superstoryboard.quota_uses (day);
 
 create type superstoryboard.quota as (open_jobs integer, per_minute integer, per_day integer);
 
--- The quota of an owner for a kind; null where it has none, as the names that the system gives itself.
-create function superstoryboard.quota_of(p_owner text, p_kind text, p_anonymous boolean) returns superstoryboard.quota
+-- The quota of an owner for a kind; null where it has none, as a service (p_scope NONE) and the names that the system gives itself.
+create function superstoryboard.quota_of(p_owner text, p_kind text, p_scope text) returns superstoryboard.quota
 language plpgsql stable set enable_seqscan to off as $$
 declare
   quota superstoryboard.quota;
@@ -41,17 +41,18 @@ begin
     coalesce(o.per_day, a.per_day, e.per_day, 0) into quota
   from (select) one
   left join superstoryboard.quotas o on o.owner = p_owner and o.kind = p_kind and o.scope = 'OWNER'
-  left join superstoryboard.quotas a on a.owner = '' and a.kind = p_kind and a.scope = 'ANONYMOUS' and p_anonymous
+  left join superstoryboard.quotas a on a.owner = '' and a.kind = p_kind and a.scope = 'ANONYMOUS' and p_scope = 'ANONYMOUS'
   left join superstoryboard.quotas e on e.owner = '' and e.kind = p_kind and e.scope = 'EVERYONE';
-  return case when quota <> row(0, 0, 0)::superstoryboard.quota and p_owner not in ('sql', 'service_role', 'local') then quota end;
+  return case when quota <> row(0, 0, 0)::superstoryboard.quota and p_scope <> 'NONE' and p_owner not in ('sql', 'service_role', 'local')
+    then quota end;
 end
 $$;
 
 -- Locks what an owner with a quota used, brings it to this minute and day, and counts its open jobs.
-create function superstoryboard.lock_quota(p_owner text, p_kind text, p_anonymous boolean) returns void
+create function superstoryboard.lock_quota(p_owner text, p_kind text, p_scope text) returns void
 language plpgsql set enable_seqscan to off as $$
 declare
-  quota superstoryboard.quota := superstoryboard.quota_of(p_owner, p_kind, p_anonymous);
+  quota superstoryboard.quota := superstoryboard.quota_of(p_owner, p_kind, p_scope);
   present timestamptz := clock_timestamp();
 begin
   if quota is null then
@@ -75,10 +76,10 @@ $$;
 create function superstoryboard.lock_quotas(p_items jsonb) returns void
 language plpgsql as $$
 begin
-  perform superstoryboard.lock_quota(i.owner, i.kind, i.anonymous)
+  perform superstoryboard.lock_quota(i.owner, i.kind, i.scope)
   from (
-    select value ->> 'owner' as owner, value ->> 'kind' as kind, bool_or((value ->> 'anonymous')::boolean is true) as anonymous
-    from jsonb_array_elements(p_items) group by 1, 2 order by 1, 2
+    select value ->> 'owner' as owner, value ->> 'kind' as kind, coalesce(value ->> 'quota_scope', 'EVERYONE') as scope
+    from jsonb_array_elements(p_items) group by 1, 2, 3 order by 1, 2
   ) i;
 end
 $$;
@@ -94,10 +95,10 @@ language sql immutable as $$
 $$;
 
 -- Counts one more job of an owner whose quota is locked. Null, or why not: {quota, limit, retry_seconds, message}.
-create function superstoryboard.take_quota(p_owner text, p_kind text, p_anonymous boolean) returns jsonb
+create function superstoryboard.take_quota(p_owner text, p_kind text, p_scope text) returns jsonb
 language plpgsql as $$
 declare
-  quota superstoryboard.quota := superstoryboard.quota_of(p_owner, p_kind, p_anonymous);
+  quota superstoryboard.quota := superstoryboard.quota_of(p_owner, p_kind, p_scope);
   used superstoryboard.quota_uses;
   refused record;
   seconds integer;
@@ -126,27 +127,27 @@ $$;
 create function superstoryboard.take_quota_of_item(p_item jsonb) returns jsonb
 language plpgsql as $$
 declare
-  anonymous boolean := (p_item ->> 'anonymous')::boolean is true;
+  scope text := coalesce(p_item ->> 'quota_scope', 'EVERYONE');
 begin
-  if superstoryboard.quota_of(p_item ->> 'owner', p_item ->> 'kind', anonymous) is null or exists (
+  if superstoryboard.quota_of(p_item ->> 'owner', p_item ->> 'kind', scope) is null or exists (
     select from superstoryboard.jobs where id = (p_item ->> 'id')::uuid
     union all
     select from superstoryboard.jobs where owner = p_item ->> 'owner' and request_id = p_item ->> 'request_id'
   ) then
     return null;
   end if;
-  return superstoryboard.take_quota(p_item ->> 'owner', p_item ->> 'kind', anonymous);
+  return superstoryboard.take_quota(p_item ->> 'owner', p_item ->> 'kind', scope);
 end
 $$;
 
 -- Counts one more job of an owner for a sender by SQL, or raises. PT429 is the status 429 of PostgREST.
-create function superstoryboard.require_quota(p_owner text, p_kind text, p_anonymous boolean) returns void
+create function superstoryboard.require_quota(p_owner text, p_kind text, p_scope text) returns void
 language plpgsql as $$
 declare
   refusal jsonb;
 begin
-  perform superstoryboard.lock_quota(p_owner, p_kind, p_anonymous);
-  refusal := superstoryboard.take_quota(p_owner, p_kind, p_anonymous);
+  perform superstoryboard.lock_quota(p_owner, p_kind, p_scope);
+  refusal := superstoryboard.take_quota(p_owner, p_kind, p_scope);
   if refusal is not null then
     raise exception '%', refusal ->> 'message' using errcode = 'PT429',
       detail = (refusal - 'message' || '{"reason": "QUOTA_EXCEEDED"}')::text,

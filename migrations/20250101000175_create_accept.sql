@@ -25,7 +25,7 @@ $$;
 -- Inserts one job per item and enqueues only those that are new. Items are taken in the order of request_id, so that two
 -- batches never deadlock. The id comes from the caller, so that a repeated call is harmless.
 -- One that a quota forbids is `refused`, with {quota, limit, retry_seconds, message} in `refusal`.
--- Item: {index, id, kind, owner, anonymous?, request_id?, submit_hash, generation, provider, model, labels, priority?, max_attempts?,
+-- Item: {index, id, kind, owner, quota_scope?, request_id?, submit_hash, generation, provider, model, labels, priority?, max_attempts?,
 -- delay_seconds, traceparent, warnings}.
 create function superstoryboard.accept_jobs_v1(p_items jsonb)
 returns table (item_index integer, outcome text, job superstoryboard.job_records, refusal jsonb)

@@ -47,7 +47,7 @@ class Submissions:
             for kind in charged_kinds()
         }
 
-    def prepare(self, request: CreateRequest, caller: Principal, priority: Priority) -> Submission:
+    def prepare(self, request: CreateRequest, who: Principal, priority: Priority) -> Submission:
         """The submission of a request of this caller.
 
         Raises:
@@ -60,7 +60,7 @@ class Submissions:
         frozen = self._freeze(kind, _generation(request, kind))
         return Submission(
             kind=kind,
-            owner=caller.subject,
+            owner=who.subject,
             request_id=request.request_id or None,
             submit_hash=submit_hash(request),
             generation=frozen.generation,
@@ -70,7 +70,7 @@ class Submissions:
             max_attempts=self._limits.max_attempts,
             delay_seconds=_delay(request.schedule_time),
             priority=priority,
-            anonymous=caller.anonymous,
+            quota_scope=who.quota_scope,
             traceparent=traceparent(),
             warnings=frozen.warnings,
         )

@@ -13,6 +13,7 @@ from superstoryboard.db.database import Database
 from superstoryboard.db.statements import Statements
 from superstoryboard.domain.ids import new_job_id
 from superstoryboard.domain.priorities import Priority
+from superstoryboard.domain.quotas import QuotaScope
 from superstoryboard.jobs.records import read_record
 
 PATIENCE_SECONDS = 3.0
@@ -58,8 +59,7 @@ class Submission:
     max_attempts: int | None
     delay_seconds: int = 0
     priority: Priority = Priority.NORMAL
-    anonymous: bool = False
-    """Whether the owner signed in without an account: quotas of its own."""
+    quota_scope: QuotaScope = QuotaScope.EVERYONE
     traceparent: str = ""
     warnings: list[str] = field(default_factory=list)
 

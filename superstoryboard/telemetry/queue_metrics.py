@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from superstoryboard.domain.kinds import KINDS
+from superstoryboard.domain.quotas import QUOTAS
 
 QUEUE_GAUGES = {
     "depth": ("depth_messages", "Messages in the queue"),
@@ -20,9 +21,6 @@ QUEUE_GAUGES = {
     "paused": ("paused", "1 while claiming is stopped"),
 }
 """By column of queue_status_v1."""
-
-
-QUOTAS = ("OPEN_JOBS", "PER_MINUTE", "PER_DAY")
 
 
 class SweepMetrics:

@@ -210,7 +210,7 @@ async def test_the_narrowest_number_counts(database: Database, sql: psycopg.Conn
     assert [quota(await submit(database, owner="bob")) for _ in range(2)] == ["created", "OPEN_JOBS"]
     assert [quota(await submit(database, owner="alice")) for _ in range(3)] == ["created", "created", "OPEN_JOBS"]
     assert [quota(await submit(database, owner="free")) for _ in range(9)] == ["created"] * 9
-    guest = [quota(await submit(database, owner="guest", anonymous=True)) for _ in range(2)]
+    guest = [quota(await submit(database, owner="guest", quota_scope="ANONYMOUS")) for _ in range(2)]
     assert guest == ["created", "PER_DAY"]
     assert quota(await submit(database, owner="bob", kind="video")) == "created", "every kind has its own"
 
@@ -219,6 +219,12 @@ async def test_the_narrowest_number_counts(database: Database, sql: psycopg.Conn
 async def test_the_systems_own_names_have_no_quota(database: Database, sql: psycopg.Connection, owner: str) -> None:
     allow(sql, open_jobs=1)
     assert [quota(await submit(database, owner=owner)) for _ in range(3)] == ["created"] * 3
+
+
+async def test_a_service_has_no_quota(database: Database, sql: psycopg.Connection) -> None:
+    allow(sql, open_jobs=1)
+    own = [quota(await submit(database, owner="backend", quota_scope="NONE")) for _ in range(3)]
+    assert own == ["created"] * 3
 
 
 def claims(sql: psycopg.Connection, **of: object) -> None:
@@ -242,11 +248,12 @@ async def test_a_send_by_sql_with_a_token_raises_what_the_quota_refuses(
     claims(sql, sub="guest", is_anonymous=True)
     for _ in range(2):
         sql.execute(send, (IMAGE_QUEUE,))
-    claims(sql)
-    for _ in range(3):
-        sql.execute(send, (IMAGE_QUEUE,))
-        sql.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
-    assert sql.execute("select count(*) from pgmq.q_image_generation_queue").fetchone() == (9,)
+    for exempt in ({}, {"sub": "backend", "role": "service_role"}):
+        claims(sql, **exempt)
+        for _ in range(3):
+            sql.execute(send, (IMAGE_QUEUE,))
+    sql.execute("select pgmq.send(%s, '{}') from generate_series(1, 3)", (IMAGE_QUEUE,))
+    assert sql.execute("select count(*) from pgmq.q_image_generation_queue").fetchone() == (12,)
 
 
 async def test_a_send_that_is_rolled_back_counts_nothing(
@@ -278,7 +285,7 @@ async def test_old_counts_are_swept(database: Database, sql: psycopg.Connection)
 
 BROKEN = {
     "what was used is not locked": (
-        ("lock_quotas", "group by 1, 2 order by 1, 2", "where false group by 1, 2 order by 1, 2"),
+        ("lock_quotas", "group by 1, 2, 3 order by 1, 2", "where false group by 1, 2, 3 order by 1, 2"),
         lambda database, sql: test_a_hundred_submits_at_once_make_exactly_as_many_as_are_allowed(
             database, sql, "OPEN_JOBS"
         ),
