@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import LiteralString, cast
+from typing import LiteralString
 
 import psycopg
 from rich.console import Console
@@ -51,13 +51,15 @@ FILL: tuple[LiteralString, ...] = (
 )
 CLAIM: LiteralString = (
     "select * from superstoryboard.claim_jobs_v1("
-    "'image_generation_queue', 'w', %(quantity)s, 60, false, 'google', 'm', row(0, 0, 0)::superstoryboard.gate_limits, '{}')"
+    "'image_generation_queue', 'w', %(quantity)s, 60, false, 'google', 'm',"
+    " row(0, 0, 0)::superstoryboard.gate_limits, '{}')"
 )
-ACCEPT: LiteralString = (
-    "select * from superstoryboard.accept_jobs_v1(jsonb_build_array(jsonb_build_object('index', 0, 'id', gen_random_uuid(),"
-    " 'kind', 'image', 'owner', 'owner-1', 'submit_hash', 'h', 'generation', jsonb_build_object('storyboardId', 'b'),"
-    " 'provider', 'g', 'model', 'm', 'labels', jsonb_build_object(), 'traceparent', '', 'warnings', jsonb_build_array())))"
-)
+ACCEPT: LiteralString = """
+select * from superstoryboard.accept_jobs_v1(jsonb_build_array(jsonb_build_object(
+  'index', 0, 'id', gen_random_uuid(), 'kind', 'image', 'owner', 'owner-1', 'submit_hash', 'h', 'provider', 'g',
+  'model', 'm', 'generation', jsonb_build_object('storyboardId', 'b'), 'labels', jsonb_build_object(),
+  'traceparent', '', 'warnings', jsonb_build_array())))
+"""
 
 
 @dataclass
@@ -88,14 +90,14 @@ def fill(postgres: Postgres, name: str, waiting: int, owners: int, *, fair: bool
     """A database with so many waiting jobs; answers its URL."""
     url = postgres.url_of(name)
     with psycopg.connect(postgres.url, autocommit=True) as sql:
-        sql.execute(cast("LiteralString", f"create database {name}"))
+        sql.execute(f"create database {name}")
     migrate(url, kv_table=KV_TABLE)
     with psycopg.connect(url, autocommit=True) as sql:
         for statement in FILL:
             text = statement.replace("%(owners)s", str(owners)).replace("%(waiting)s", str(waiting))
-            sql.execute(cast("LiteralString", text))
+            sql.execute(text)
         if not fair:
-            sql.execute(cast("LiteralString", IN_ORDER.read_text()))
+            sql.execute(IN_ORDER.read_text())
         sql.execute("vacuum analyze superstoryboard.turns")
     return url
 
@@ -107,7 +109,11 @@ def measure(waiting: int, owners: int) -> list[tuple[str, Measured, Measured]]:
         order = fill(postgres, "in_order", waiting, owners, fair=False)
         small = fill(postgres, "small", max(waiting // 100, 5000), owners, fair=True)
         pairs = [
-            (f"claims of {QUANTITY}, one worker", Measured("fair", fair, CLAIM, 1), Measured("in order", order, CLAIM, 1)),
+            (
+                f"claims of {QUANTITY}, one worker",
+                Measured("fair", fair, CLAIM, 1),
+                Measured("in order", order, CLAIM, 1),
+            ),
             (
                 f"claims of {QUANTITY}, {WORKERS} workers",
                 Measured("fair", fair, CLAIM, WORKERS),

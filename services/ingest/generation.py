@@ -55,6 +55,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         steering: Steering,
         events: EventLog,
         submissions: Submissions,
+        *,
         watches_per_owner: int,
         quotas: QuotaMetrics,
     ) -> None:

@@ -85,7 +85,12 @@ def _server(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
         GenerationService(
-            store, steering, EventLog(database, feed), submissions, settings.watches_per_owner, QuotaMetrics(registry)
+            store,
+            steering,
+            EventLog(database, feed),
+            submissions,
+            watches_per_owner=settings.watches_per_owner,
+            quotas=QuotaMetrics(registry),
         ),
     )
     server.add(

@@ -42,10 +42,9 @@ class FrozenGeneration:
 
 @dataclass(frozen=True)
 class Submission:
-    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency; `priority` is that among the jobs
-    of its owner.
+    """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency.
 
-    Without `max_attempts` the job has those of its queue.
+    Without `max_attempts` the job has those of its queue. `priority` is that among the jobs of its owner.
     """
 
     kind: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import psycopg
@@ -121,7 +122,7 @@ async def test_a_redriven_job_takes_a_turn_of_now(database: Database, sql: psyco
     await image_queue(database).fail(await claim_one(image_queue(database)), FAULT)
     await crowd(database, "bob", 10)
     await claimed_owners(database, 5)
-    assert await Steering(database).retry(failed, owner=None, actor="operator", accept_second_payment=False) == "NEW_CALL"
+    assert await Steering(database).retry(failed, owner=None, actor="operator") == "NEW_CALL"
     assert "alice" in await claimed_owners(database, 2)
     assert sql.execute("select turn >= 5 from superstoryboard.turns where job = %s", (failed,)).fetchone() == (True,)
 
@@ -138,10 +139,8 @@ async def test_a_model_whose_gate_was_closed_holds_up_no_other(database: Databas
     assert owners.count("alice") > 5, "and it goes on"
 
 
-async def test_a_senders_open_transaction_holds_up_nobody(
-    database: Database, database_url: str, sql: psycopg.Connection
-) -> None:
-    claims = "set request.jwt.claims = '{\"sub\": \"alice\"}'"
+async def test_a_senders_open_transaction_holds_up_nobody(database: Database, database_url: str) -> None:
+    claims = 'set request.jwt.claims = \'{"sub": "alice"}\''
     with psycopg.connect(database_url) as open_sender:
         open_sender.execute(claims)
         open_sender.execute("select public.pgmq_send(%s, '{}')", (IMAGE_QUEUE,))
@@ -190,7 +189,7 @@ async def test_workers_at_once_claim_every_job_once_whatever_turns_swap(
     assert sql.execute("select turn from superstoryboard.queue_turns order by queue").fetchone() == (60,)
 
 
-BROKEN = {
+BROKEN: dict[str, tuple[tuple[str, str, str], Callable[..., Awaitable[None]]]] = {
     "an owner's turns all the same": (
         ("last_turn", "return greatest(queues_own, owners_last, 0)", "return greatest(queues_own, 0)"),
         test_two_thousand_jobs_of_one_owner_delay_anothers_by_a_few_claims,
@@ -208,7 +207,11 @@ BROKEN = {
         test_a_retry_goes_before_the_later_jobs_of_its_owner_only,
     ),
     "a turn that is not given back": (
-        ("claim_turn", "when own.job then best.turn else own.turn end", "when own.job then own.turn else best.turn end"),
+        (
+            "claim_turn",
+            "when own.job then best.turn else own.turn end",
+            "when own.job then own.turn else best.turn end",
+        ),
         test_workers_at_once_claim_every_job_once_whatever_turns_swap,
     ),
     "a turn that two claims use": (

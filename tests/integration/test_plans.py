@@ -28,13 +28,16 @@ FILL: tuple[LiteralString, ...] = (
     insert into superstoryboard.jobs (
       id, kind, owner, generation, model, state, queue, msg_id, enqueued_at, rank, claim, ended_at
     )
-    select md5(n::text)::uuid, 'image', 'owner-' || n / 2 % 1000, '{{}}', case when n % 2 = 0 then 'closed' else 'm' end,
+    select md5(n::text)::uuid, 'image', 'owner-' || n / 2 % 1000, '{{}}',
+      case when n % 2 = 0 then 'closed' else 'm' end,
       case when n % 4 = 3 then 'SUCCEEDED' when n % 500 = 1 and n <= 200000 then 'RUNNING' else 'QUEUED' end,
       'image_generation_queue', n, now(), n, 1, case when n % 4 = 3 then now() end
     from generate_series(1, {JOBS}) n
     """,
     """
-    insert into superstoryboard.turns (job, queue, kind, model, owner, priority, rank, due_at, ready, turn, claim, lease_until)
+    insert into superstoryboard.turns (
+      job, queue, kind, model, owner, priority, rank, due_at, ready, turn, claim, lease_until
+    )
     select id, queue, kind, model, owner, msg_id % 3 - 1, rank,
       case when state = 'QUEUED' then now() + (msg_id % 3 = 0)::integer * interval '1 hour' end,
       state = 'QUEUED' and msg_id % 3 <> 0, msg_id / 1000, case when state = 'RUNNING' then 1 end,
@@ -63,7 +66,8 @@ FILL: tuple[LiteralString, ...] = (
     """,
     "insert into superstoryboard.owner_weights select 'owner-' || n, 2 from generate_series(1000, 100000) n",
     """
-    insert into superstoryboard.quotas select 'image', 'OWNER', 'owner-' || n, 500, 500, 500 from generate_series(1, 99999) n
+    insert into superstoryboard.quotas
+    select 'image', 'OWNER', 'owner-' || n, 500, 500, 500 from generate_series(1, 99999) n
     """,
     "analyze superstoryboard.quota_uses, superstoryboard.owner_weights, superstoryboard.quotas",
     "analyze superstoryboard.jobs, superstoryboard.turns, superstoryboard.provider_calls",
