@@ -1,4 +1,4 @@
-"""What fair turns cost: claims and accepts beside those in the order of the sends, at a depth and at a hundredth of it.
+"""What fair turns cost: claims and accepts beside those in the order of the sends, at a depth and at a twentieth of it.
 
 Run: python -m benchmarks.claims [--waiting 100000] [--owners 1000]
 """
@@ -107,7 +107,7 @@ def measure(waiting: int, owners: int) -> list[tuple[str, Measured, Measured]]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, Postgres(Path(folder) / "postgres") as postgres:
         fair = fill(postgres, "fair", waiting, owners, fair=True)
         order = fill(postgres, "in_order", waiting, owners, fair=False)
-        small = fill(postgres, "small", max(waiting // 100, 5000), owners, fair=True)
+        small = fill(postgres, "small", max(waiting // 20, 5000), owners, fair=True)
         pairs = [
             (
                 f"claims of {QUANTITY}, one worker",

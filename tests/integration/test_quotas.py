@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -15,32 +13,15 @@ import pytest
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.steering import Steering
-from superstoryboard.jobs.store import Accepted, JobStore
+from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
 from tests.faults.variants import change
 from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, finish, image_queue, stage, submission
+from tests.integration.quota_steps import allow, hold_clock, quota, submit
 from tests.waiting import awaited
 
 LIMITS = {"OPEN_JOBS": "open_jobs", "PER_MINUTE": "per_minute", "PER_DAY": "per_day"}
 FAULT = JobError(ErrorClass.INVALID, "FAULT", "refused")
-
-
-def allow(sql: psycopg.Connection, *, scope: str = "EVERYONE", owner: str = "", **most: int) -> None:
-    """Set a quota of images."""
-    sql.execute(
-        "insert into superstoryboard.quotas values ('image', %s, %s, %s, %s, %s)",
-        (scope, owner, most.get("open_jobs"), most.get("per_minute"), most.get("per_day")),
-    )
-
-
-def hold_clock(sql: psycopg.Connection, owner: str = "alice") -> None:
-    """The minute and the day of an owner end tomorrow: no test depends on the clock."""
-    sql.execute(
-        "insert into superstoryboard.quota_uses as u (owner, kind, minute, day)"
-        " values (%s, 'image', now() + interval '1 day', now() + interval '1 day')"
-        " on conflict (owner, kind) do update set minute = excluded.minute, day = excluded.day",
-        (owner,),
-    )
 
 
 def end_minute(sql: psycopg.Connection) -> None:
@@ -52,15 +33,6 @@ def end_day(sql: psycopg.Connection) -> None:
     """As if the day of all that was counted had passed."""
     ago = "now() - interval '2 days'"
     sql.execute(f"update superstoryboard.quota_uses set day = {ago}, minute = {ago}")
-
-
-async def submit(database: Database, **changes: Any) -> Accepted:
-    return (await JobStore(database).accept([submission(**changes)]))[0]
-
-
-def quota(accepted: Accepted) -> str:
-    """What refused it, or what became of it."""
-    return accepted.refusal.quota if accepted.refusal else accepted.outcome
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -228,46 +200,6 @@ async def test_a_service_has_no_quota(database: Database, sql: psycopg.Connectio
     allow(sql, open_jobs=1)
     own = [quota(await submit(database, owner="backend", quota_scope="NONE")) for _ in range(3)]
     assert own == ["created"] * 3
-
-
-def claims(sql: psycopg.Connection, **of: object) -> None:
-    """As PostgREST says who calls."""
-    sql.execute("select set_config('request.jwt.claims', %s, false)", (json.dumps(of),))
-
-
-async def test_a_send_by_sql_with_a_token_raises_what_the_quota_refuses(
-    database: Database, sql: psycopg.Connection
-) -> None:
-    allow(sql, open_jobs=1)
-    allow(sql, scope="ANONYMOUS", open_jobs=2)
-    send = "select public.pgmq_send(%s, '{}')"
-    claims(sql, sub="alice")
-    sql.execute(send, (IMAGE_QUEUE,))
-    with pytest.raises(psycopg.Error, match="quota of 1 open image jobs") as refused:
-        sql.execute(send, (IMAGE_QUEUE,))
-    assert refused.value.sqlstate == "PT429"
-    assert '"reason": "QUOTA_EXCEEDED"' in (refused.value.diag.message_detail or "")
-    assert quota(await submit(database)) == "OPEN_JOBS", "one quota for both ways"
-    claims(sql, sub="guest", is_anonymous=True)
-    for _ in range(2):
-        sql.execute(send, (IMAGE_QUEUE,))
-    for exempt in ({}, {"sub": "backend", "role": "service_role"}):
-        claims(sql, **exempt)
-        for _ in range(3):
-            sql.execute(send, (IMAGE_QUEUE,))
-    sql.execute("select pgmq.send(%s, '{}') from generate_series(1, 3)", (IMAGE_QUEUE,))
-    assert sql.execute("select count(*) from pgmq.q_image_generation_queue").fetchone() == (12,)
-
-
-async def test_a_send_that_is_rolled_back_counts_nothing(
-    database: Database, database_url: str, sql: psycopg.Connection
-) -> None:
-    allow(sql, per_day=1)
-    with psycopg.connect(database_url) as sender:
-        claims(sender, sub="alice")
-        sender.execute("select public.pgmq_send(%s, '{}')", (IMAGE_QUEUE,))
-        sender.rollback()
-    assert quota(await submit(database)) == "created"
 
 
 async def test_a_lost_quota_lets_everyone_in_again(database: Database, sql: psycopg.Connection) -> None:
