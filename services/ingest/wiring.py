@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
+from superstoryboard.domain.kinds import KINDS
+from superstoryboard.domain.quotas import QUOTAS
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
@@ -90,7 +92,7 @@ def _server(
             EventLog(database, feed),
             submissions,
             watches_per_owner=settings.watches_per_owner,
-            quotas=QuotaMetrics(registry),
+            quotas=QuotaMetrics(KINDS, QUOTAS, registry),
         ),
     )
     server.add(

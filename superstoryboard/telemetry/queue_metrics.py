@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from superstoryboard.domain.kinds import KINDS
-from superstoryboard.domain.quotas import QUOTAS
 
 QUEUE_GAUGES = {
     "depth": ("depth_messages", "Messages in the queue"),
@@ -57,19 +55,18 @@ class SweepMetrics:
 class QuotaMetrics:
     """Submits that a quota refused."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, kinds: Iterable[str], quotas: Iterable[str], registry: CollectorRegistry | None = None) -> None:
         self._refusals = Counter(
             "superstoryboard_quota_refusals_total",
             "Jobs that ingest refused, by the quota that was used up",
             ["kind", "quota"],
             registry=registry,
         )
-        for kind in KINDS:
-            for quota in QUOTAS:
-                self._refusals.labels(kind, quota)
+        for kind, quota in product(kinds, quotas):
+            self._refusals.labels(kind, quota)
 
     def refused(self, kind: str, quota: str, count: int) -> None:
-        """So many jobs of this kind were refused by one of QUOTAS."""
+        """So many jobs of this kind were refused by this quota."""
         self._refusals.labels(kind, quota).inc(count)
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from devstack.stack.ports import free_port
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.domain.quotas import QUOTAS
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
@@ -74,7 +75,7 @@ def everything() -> CollectorRegistry:
     DependencyMetrics(registry)
     SweepMetrics(registry)
     QueueMetrics(registry)
-    QuotaMetrics(registry)
+    QuotaMetrics(["image"], QUOTAS, registry)
     FeedMetrics(registry)
     GapMetrics(registry)
     WorkerMetrics(registry=registry)
@@ -174,7 +175,7 @@ def test_sweeps_are_counted_by_duty(registry: CollectorRegistry) -> None:
 
 
 def test_refusals_are_counted_by_kind_and_quota(registry: CollectorRegistry) -> None:
-    quotas = QuotaMetrics(registry)
+    quotas = QuotaMetrics(["image", "video"], QUOTAS, registry)
     quotas.refused("image", "PER_DAY", 3)
     found = shown(registry)
     assert found("quota_refusals_total", kind="image", quota="PER_DAY") == 3
