@@ -64,7 +64,7 @@ create table superstoryboard.jobs (
   provider text not null default '',
   model text not null default '',
   labels jsonb not null default '{}',
-  priority smallint not null default 0 check (priority between -1 and 1),
+  priority integer not null default 0 check (priority between -1 and 1),
   traceparent text not null default '',
   state text not null default 'QUEUED' check (state in (
     'QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED'

@@ -8,7 +8,7 @@ create table superstoryboard.turns (
   kind text not null,
   model text not null,
   owner text not null,
-  priority smallint not null default 0 check (priority between -1 and 1),
+  priority integer not null default 0 check (priority between -1 and 1),
   rank bigint not null,
   due_at timestamptz,
   lease_until timestamptz,

@@ -92,7 +92,7 @@ def _server(
             EventLog(database, feed),
             submissions,
             watches_per_owner=settings.watches_per_owner,
-            quotas=QuotaMetrics(KINDS, QUOTAS, registry),
+            quotas=QuotaMetrics(registry, kinds=KINDS, quotas=QUOTAS),
         ),
     )
     server.add(

@@ -55,7 +55,9 @@ class SweepMetrics:
 class QuotaMetrics:
     """Submits that a quota refused."""
 
-    def __init__(self, kinds: Iterable[str], quotas: Iterable[str], registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, kinds: Iterable[str] = (), quotas: Iterable[str] = ()
+    ) -> None:
         self._refusals = Counter(
             "superstoryboard_quota_refusals_total",
             "Jobs that ingest refused, by the quota that was used up",

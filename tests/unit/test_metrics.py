@@ -75,7 +75,7 @@ def everything() -> CollectorRegistry:
     DependencyMetrics(registry)
     SweepMetrics(registry)
     QueueMetrics(registry)
-    QuotaMetrics(["image"], QUOTAS, registry)
+    QuotaMetrics(registry)
     FeedMetrics(registry)
     GapMetrics(registry)
     WorkerMetrics(registry=registry)
@@ -175,7 +175,7 @@ def test_sweeps_are_counted_by_duty(registry: CollectorRegistry) -> None:
 
 
 def test_refusals_are_counted_by_kind_and_quota(registry: CollectorRegistry) -> None:
-    quotas = QuotaMetrics(["image", "video"], QUOTAS, registry)
+    quotas = QuotaMetrics(registry, kinds=["image", "video"], quotas=QUOTAS)
     quotas.refused("image", "PER_DAY", 3)
     found = shown(registry)
     assert found("quota_refusals_total", kind="image", quota="PER_DAY") == 3
