@@ -64,6 +64,7 @@ create table superstoryboard.jobs (
   provider text not null default '',
   model text not null default '',
   labels jsonb not null default '{}',
+  priority integer not null default 0 check (priority between -1 and 1),
   traceparent text not null default '',
   state text not null default 'QUEUED' check (state in (
     'QUEUED', 'RUNNING', 'STAGED', 'RETRYING', 'SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED'
@@ -92,6 +93,7 @@ create table superstoryboard.jobs (
 ) with (fillfactor = 70);
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
+comment on column superstoryboard.jobs.priority is 'Among the jobs of its owner: -1 INTERACTIVE, 0 NORMAL, 1 BATCH.';
 comment on column superstoryboard.jobs.lost_claims is 'Claims in a row whose worker was lost before it called; they spend no attempt. One that ends in order begins anew.';
 comment on column superstoryboard.jobs.orderly_claim is
   'The last claim before the job was enqueued, or that ended in a wait or a release: those since then are claims without an end.';

@@ -8,12 +8,13 @@ create table superstoryboard.turns (
   kind text not null,
   model text not null,
   owner text not null,
-  priority integer not null default 0 check (priority between -4 and 3),
+  priority integer not null default 0 check (priority between -1 and 1),
+  rank bigint not null,
   due_at timestamptz,
   lease_until timestamptz,
   claim bigint,
   ready boolean not null default false,
-  turn double precision not null,
+  turn double precision not null default 0,
   check (not ready or due_at is not null)
 ) with (
   fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 200,
@@ -22,22 +23,20 @@ create table superstoryboard.turns (
 comment on table superstoryboard.turns is
   'One row per open job: waiting (due_at), ready to be claimed (ready), held by a worker (claim, lease_until), or staged (neither).';
 comment on column superstoryboard.turns.model is 'Model whose gate the job passes; empty until the body of an adopted message was read, - where its kind is not charged.';
-comment on column superstoryboard.turns.priority is 'Lower goes first.';
+comment on column superstoryboard.turns.priority is 'Which of the ready jobs of its owner goes first: -1 INTERACTIVE, 0 NORMAL, 1 BATCH; among equals the lower rank.';
 comment on column superstoryboard.turns.due_at is 'When the job may be claimed; null while it is held or staged.';
 comment on column superstoryboard.turns.claim is
   'The claim that holds the job. It stays after the lease ran out, so that its holder may still extend it until another claims the job.';
-comment on column superstoryboard.turns.turn is 'Ready jobs are claimed in this order.';
+comment on column superstoryboard.turns.turn is
+  'Ready jobs are claimed in this order, save that the turn goes to the best ready job of its owner and model. 0 until the job was ready once.';
 
 -- No index holds lease_until or claim: a heartbeat changes nothing else, so its update stays on the page (HOT).
 create index turns_ready on superstoryboard.turns (queue, kind, model, turn, job) where ready;
 create index turns_waiting on superstoryboard.turns (queue, due_at) where not ready and due_at is not null;
 create index turns_held on superstoryboard.turns (queue) where due_at is null;
-
--- The place of a job among those that are ready: by priority, then by rank. Exact while ranks stay below 2^50.
-create function superstoryboard.turn_of(p_priority integer, p_rank bigint) returns double precision
-language sql immutable as $$
-  select p_priority * 1125899906842624::double precision + p_rank;
-$$;
+create index turns_best on superstoryboard.turns (queue, kind, model, owner, priority, rank, job) where ready;
+create index turns_last on superstoryboard.turns (queue, owner, turn) where ready;
+create index turns_open on superstoryboard.turns (owner, kind);
 
 -- Under which model a job is claimed: '-' where its kind is not charged, so that it passes no gate.
 create function superstoryboard.turn_model(p_job superstoryboard.jobs) returns text
@@ -48,18 +47,27 @@ language sql stable as $$
   end;
 $$;
 
--- Gives an open job its row: due after the delay, or neither due nor held where the job is staged. Nobody holds it.
+-- Gives an open job its row: due after the delay, or neither due nor held where the job is staged. Nobody holds it. One that is
+-- due at once and had a turn keeps it, as it was given back; a new one gets its turn here, unless another transaction places jobs
+-- of its owner: then the next claim gives it one.
 create function superstoryboard.open_turn(p_job superstoryboard.jobs, p_delay_seconds double precision) returns void
 language plpgsql as $$
 declare
   due timestamptz := case when p_job.state <> 'STAGED' then clock_timestamp() + make_interval(secs => greatest(p_delay_seconds, 0)) end;
-  is_ready boolean := p_job.state <> 'STAGED' and p_delay_seconds <= 0;
+  place double precision;
 begin
-  insert into superstoryboard.turns as t (job, queue, kind, model, owner, due_at, ready, turn)
-  values (p_job.id, p_job.queue, p_job.kind, superstoryboard.turn_model(p_job), p_job.owner, due, is_ready, superstoryboard.turn_of(0, p_job.rank))
+  if due is not null and p_delay_seconds <= 0 then
+    select t.turn into place from superstoryboard.turns t where t.job = p_job.id;
+    if not found and superstoryboard.may_place(p_job.queue, p_job.owner) then
+      place := superstoryboard.last_turn(p_job.queue, p_job.owner) + superstoryboard.turn_length(p_job.owner);
+    end if;
+  end if;
+  insert into superstoryboard.turns as t (job, queue, kind, model, owner, priority, rank, due_at, ready, turn)
+  values (p_job.id, p_job.queue, p_job.kind, superstoryboard.turn_model(p_job), p_job.owner, p_job.priority, p_job.rank, due,
+    place is not null, coalesce(place, 0))
   on conflict (job) do update
-  set queue = excluded.queue, model = excluded.model, due_at = excluded.due_at, ready = excluded.ready, lease_until = null,
-      claim = null, turn = superstoryboard.turn_of(t.priority, p_job.rank);
+  set queue = excluded.queue, model = excluded.model, due_at = excluded.due_at, ready = excluded.ready, rank = excluded.rank,
+      lease_until = null, claim = null;
 end
 $$;
 

@@ -86,21 +86,6 @@ begin
 end
 $$;
 
--- Lets jobs that have become due take part in the claims.
-create function superstoryboard.ready_turns(p_queue text) returns void
-language plpgsql set enable_seqscan to off as $$
-declare
-  present timestamptz := clock_timestamp();
-begin
-  update superstoryboard.turns t set ready = true
-  from (
-    select job from superstoryboard.turns
-    where queue = p_queue and not ready and due_at <= present order by due_at limit 100 for update skip locked
-  ) due
-  where t.job = due.job;
-end
-$$;
-
 -- Kind and model of the ready jobs, the gate that each passes and the room there. A job without a model passes that of p_model, and one
 -- whose kind is not charged none.
 create function superstoryboard.ready_gates(
@@ -133,8 +118,10 @@ end
 $$;
 
 -- The first ready job of all kinds and models with room: place is that of its model. Those up to (p_turns, p_jobs) of a model were looked at.
+-- A model more than a turn behind the queue, as after its gate was closed, takes every other claim: its backlog holds up nobody else.
 create function superstoryboard.next_ready(
   p_queue text, p_kinds text[], p_models text[], p_rooms integer[], p_turns double precision[], p_jobs uuid[],
+  p_queue_turn double precision,
   out place bigint, out turn double precision, out job uuid
 )
 language plpgsql set enable_seqscan to off as $$
@@ -147,12 +134,40 @@ begin
     order by t.turn, t.job limit 1
   ) n
   where m.room > 0
-  order by n.turn, n.job limit 1;
+  order by case when n.turn < p_queue_turn - 1 then p_queue_turn + 2 * random() else n.turn end, n.job limit 1;
 end
 $$;
 
--- Claims ready jobs in their turn, over all models whose gate has room. Candidates are read without locks, one after the other:
--- one that is locked, or that another claim was faster to take, is passed by.
+-- Claims a job by a turn: the best ready job of the owner, kind and model whose turn it is, by priority, then rank. Where that is not the
+-- job that had the turn, the two swap. A turn that another claim uses, or that was moved since it was read, is left to it.
+-- Jobs in `tried` were looked at in vain; one that is locked, or that another claim was faster to take, is passed by.
+create function superstoryboard.claim_turn(
+  p_job uuid, p_turn double precision, p_worker text, p_lease_seconds integer, p_held uuid[],
+  inout tried uuid[], out claimed superstoryboard.claimed_job
+)
+language plpgsql set enable_seqscan to off as $$
+declare
+  own superstoryboard.turns;
+  best superstoryboard.turns;
+begin
+  select * into own from superstoryboard.turns t where t.job = p_job and t.ready and t.turn = p_turn for update skip locked;
+  for look in 1..100 loop
+    select * into best from superstoryboard.turns t
+    where t.queue = own.queue and t.kind = own.kind and t.model = own.model and t.owner = own.owner and t.ready and t.job <> all (tried)
+    order by t.priority, t.rank, t.job limit 1 for update skip locked;
+    exit when best.job is null;
+    tried := tried || best.job;
+    claimed := superstoryboard.claim_candidate(best.job, p_worker, p_lease_seconds, p_held);
+    if claimed.id is not null and best.turn > own.turn then
+      update superstoryboard.turns set turn = case job when own.job then best.turn else own.turn end
+      where job in (own.job, best.job);
+    end if;
+    exit when claimed.id is not null;
+  end loop;
+end
+$$;
+
+-- Claims ready jobs in their turn, over all models whose gate has room. Turns are read without locks, one after the other.
 create function superstoryboard.claim_ready(
   p_queue text, p_kinds text[], p_worker text, p_quantity integer, p_lease_seconds integer, p_provider text, p_model text,
   p_limits superstoryboard.gate_limits, p_held uuid[]
@@ -163,8 +178,10 @@ declare
   rooms integer[];
   turns double precision[];
   jobs uuid[];
-  candidate record;
-  claimed superstoryboard.claimed_job;
+  next record;
+  claim record;
+  tried uuid[] := '{}';
+  latest double precision := (select turn from superstoryboard.queue_turns where queue = p_queue);
   remaining integer := p_quantity;
   -- Many that are locked, or that are buried on the way, are left to the next claim.
   deadline timestamptz := clock_timestamp() + interval '2 seconds';
@@ -174,18 +191,26 @@ begin
   turns := array_fill('-infinity'::double precision, array[cardinality(rooms)]);
   jobs := array_fill('00000000-0000-0000-0000-000000000000'::uuid, array[cardinality(rooms)]);
   while remaining > 0 and clock_timestamp() < deadline loop
-    select * into candidate from superstoryboard.next_ready(p_queue, ready.kinds, ready.models, rooms, turns, jobs);
-    exit when candidate.job is null;
-    turns[candidate.place] := candidate.turn;
-    jobs[candidate.place] := candidate.job;
-    claimed := superstoryboard.claim_candidate(candidate.job, p_worker, p_lease_seconds, p_held);
-    if claimed.id is not null then
+    select * into next from superstoryboard.next_ready(p_queue, ready.kinds, ready.models, rooms, turns, jobs, latest);
+    exit when next.job is null;
+    turns[next.place] := next.turn;
+    jobs[next.place] := next.job;
+    select * into claim from superstoryboard.claim_turn(next.job, next.turn, p_worker, p_lease_seconds, p_held, tried);
+    tried := claim.tried;
+    if (claim.claimed).id is not null then
       remaining := remaining - 1;
-      rooms := array(
-        select g.room - (g.gate = ready.gates[candidate.place])::integer
-        from unnest(rooms, ready.gates) with ordinality as g (room, gate, place) order by g.place);
-      return next claimed;
+      latest := greatest(latest, next.turn);
+      rooms := superstoryboard.less_room(rooms, ready.gates, ready.gates[next.place]);
+      return next claim.claimed;
     end if;
   end loop;
+  perform superstoryboard.pass_turn(p_queue, latest) where remaining < p_quantity;
 end
+$$;
+
+-- The rooms of gates after a call of one of them.
+create function superstoryboard.less_room(p_rooms integer[], p_gates text[], p_gate text) returns integer[]
+language sql immutable as $$
+  select array(
+    select g.room - (g.gate = p_gate)::integer from unnest(p_rooms, p_gates) with ordinality as g (room, gate, place) order by g.place);
 $$;

@@ -9,10 +9,26 @@ begin
 end
 $$;
 
+-- How many owners have ready jobs in a queue: one look at the index for each.
+create function superstoryboard.waiting_owners(p_queue text) returns bigint
+language plpgsql set enable_seqscan to off as $$
+declare
+  name text;
+  found_owners bigint := 0;
+begin
+  select min(t.owner) into name from superstoryboard.turns t where t.queue = p_queue and t.ready;
+  while name is not null loop
+    found_owners := found_owners + 1;
+    select min(t.owner) into name from superstoryboard.turns t where t.queue = p_queue and t.ready and t.owner > name;
+  end loop;
+  return found_owners;
+end
+$$;
+
 -- The queues as operators see them, also one whose table was dropped. Of several kinds the one that anyone may send.
 create function superstoryboard.queue_status_v1() returns table (
   name text, kind text, paused boolean, depth bigint, due bigint, oldest_age_seconds double precision,
-  in_flight bigint, staged bigint, dead_lettered bigint
+  in_flight bigint, staged bigint, dead_lettered bigint, waiting_owners bigint
 )
 language plpgsql as $$
 declare
@@ -44,6 +60,7 @@ begin
     in_flight := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'RUNNING');
     staged := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'STAGED');
     dead_lettered := (select count(*) from superstoryboard.jobs j where j.queue = q.name and j.state = 'DEAD_LETTERED');
+    waiting_owners := superstoryboard.waiting_owners(q.name);
     return next;
   end loop;
 end

@@ -19,6 +19,16 @@ begin
 end
 $$;
 
+-- Which quotas hold for the caller (superstoryboard/domain/quotas.py). Whoever is not plainly no guest is one.
+create function superstoryboard.caller_quota_scope() returns text
+language sql stable as $$
+  select case
+    when claims ->> 'role' = 'service_role' then 'NONE'
+    when coalesce(claims -> 'is_anonymous', 'null') in ('null', 'false') then 'EVERYONE'
+    else 'ANONYMOUS'
+  end from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as claims) c;
+$$;
+
 create or replace function public.pgmq_send(queue_name text, message jsonb) returns bigint
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -31,6 +41,8 @@ begin
     raise exception 'message: must not be null' using errcode = 'null_value_not_allowed';
   end if;
   perform superstoryboard.check_body($2);
+  perform superstoryboard.require_quota(owner_name, k.name, superstoryboard.caller_quota_scope())
+  from superstoryboard.job_kinds k where k.queue = $1 and k.sent_publicly;
   select s.msg_id, s.enqueued_at into new_id, enqueued from superstoryboard.send_message($1, $2, 0) s;
   perform superstoryboard.adopt_message_v1($1, new_id, enqueued, enqueued, $2, owner_name);
   return new_id;

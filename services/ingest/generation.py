@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import grpc
 import psycopg
 
 from superstoryboard.domain.kinds import kind_name
+from superstoryboard.domain.priorities import Priority
 from superstoryboard.domain.states import TERMINAL_STATES, state_name
 from superstoryboard.jobs.events import EventLog, EventSelection, EventsPrunedError, Page
 from superstoryboard.jobs.records import event_message, job_message
@@ -26,6 +28,7 @@ from superstoryboard.rpc.limits import Shares
 from superstoryboard.rpc.tokens import Role
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.queue_metrics import QuotaMetrics
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServicer
@@ -52,11 +55,14 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         steering: Steering,
         events: EventLog,
         submissions: Submissions,
+        *,
         watches_per_owner: int,
+        quotas: QuotaMetrics,
     ) -> None:
         super().__init__(store, steering)
         self._events = events
         self._submissions = submissions
+        self._quotas = quotas
         self._watches = Shares(watches_per_owner, "watches")
 
     async def CreateImageJob(self, request: api.CreateImageJobRequest, context: Context) -> api.CreateImageJobResponse:
@@ -135,7 +141,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
                 looked = time.monotonic()
 
     async def _create(self, request: CreateRequest) -> job_pb2.Job:
-        accepted = await self._accept([self._submissions.prepare(request, caller().subject)])
+        accepted = await self._accept([self._submissions.prepare(request, caller(), Priority.INTERACTIVE)])
         if isinstance(accepted[0], ApiError):
             raise accepted[0]
         return accepted[0]
@@ -145,7 +151,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         if which is None:
             return invalid([("request", "image or video must be set")])
         try:
-            return self._submissions.prepare(getattr(item, which), caller().subject)
+            return self._submissions.prepare(getattr(item, which), caller(), Priority.BATCH)
         except ApiError as error:
             return error
 
@@ -161,7 +167,18 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
                 log.exception("The database rejected a job")
                 return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database rejected the job")]
             return [result for item in submissions for result in await self._accept([item])]
+        self._count_refusals(submissions, accepted)
         return [_answer(item) for item in accepted]
+
+    def _count_refusals(self, submissions: list[Submission], accepted: list[Accepted]) -> None:
+        refused = Counter(
+            (item.owner, item.kind, answer.refusal.quota)
+            for item, answer in zip(submissions, accepted, strict=True)
+            if answer.refusal is not None
+        )
+        for (owner, kind, quota), count in refused.items():
+            self._quotas.refused(kind, quota, count)
+            log.info("A quota refused jobs", owner=owner, kind=kind, quota=quota, jobs=count)
 
 
 async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
@@ -178,6 +195,13 @@ async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
 
 
 def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:
+    if accepted.refusal is not None:
+        return ApiError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "QUOTA_EXCEEDED",
+            accepted.refusal.message,
+            retry_after_seconds=accepted.refusal.retry_seconds,
+        )
     if accepted.outcome == "conflict":
         return ApiError(
             grpc.StatusCode.ALREADY_EXISTS,

@@ -13,10 +13,12 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from superstoryboard.domain.kinds import charged_kinds, kind_of_request
+from superstoryboard.domain.priorities import Priority
 from superstoryboard.jobs.store import FrozenGeneration, Submission
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.rpc.errors import invalid
+from superstoryboard.rpc.tokens import Principal
 from superstoryboard.rpc.tracing import traceparent
 from superstoryboard.rpc.validation import violations
 from superstoryboard.v1 import generation_service_pb2 as api
@@ -45,8 +47,8 @@ class Submissions:
             for kind in charged_kinds()
         }
 
-    def prepare(self, request: CreateRequest, owner: str) -> Submission:
-        """The submission of a request.
+    def prepare(self, request: CreateRequest, who: Principal, priority: Priority) -> Submission:
+        """The submission of a request of this caller.
 
         Raises:
             ApiError: INVALID_ARGUMENT naming every wrong field.
@@ -58,7 +60,7 @@ class Submissions:
         frozen = self._freeze(kind, _generation(request, kind))
         return Submission(
             kind=kind,
-            owner=owner,
+            owner=who.subject,
             request_id=request.request_id or None,
             submit_hash=submit_hash(request),
             generation=frozen.generation,
@@ -67,6 +69,8 @@ class Submissions:
             labels=dict(request.labels),
             max_attempts=self._limits.max_attempts,
             delay_seconds=_delay(request.schedule_time),
+            priority=priority,
+            quota_scope=who.quota_scope,
             traceparent=traceparent(),
             warnings=frozen.warnings,
         )

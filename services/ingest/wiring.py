@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, Wakeups
+from superstoryboard.domain.kinds import KINDS
+from superstoryboard.domain.quotas import QUOTAS
 from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
@@ -20,7 +22,7 @@ from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
-from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
+from superstoryboard.telemetry.queue_metrics import QueueMetrics, QuotaMetrics, SweepMetrics
 from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
 
 from .generation import GenerationService
@@ -84,7 +86,14 @@ def _server(
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
-        GenerationService(store, steering, EventLog(database, feed), submissions, settings.watches_per_owner),
+        GenerationService(
+            store,
+            steering,
+            EventLog(database, feed),
+            submissions,
+            watches_per_owner=settings.watches_per_owner,
+            quotas=QuotaMetrics(registry, kinds=KINDS, quotas=QUOTAS),
+        ),
     )
     server.add(
         "superstoryboard.v1.QueueService",

@@ -12,6 +12,8 @@ from psycopg.types.json import Jsonb
 from superstoryboard.db.database import Database
 from superstoryboard.db.statements import Statements
 from superstoryboard.domain.ids import new_job_id
+from superstoryboard.domain.priorities import Priority
+from superstoryboard.domain.quotas import QuotaScope
 from superstoryboard.jobs.records import read_record
 
 PATIENCE_SECONDS = 3.0
@@ -42,7 +44,7 @@ class FrozenGeneration:
 class Submission:
     """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency.
 
-    Without `max_attempts` the job has those of its queue.
+    Without `max_attempts` the job has those of its queue. `priority` is that among the jobs of its owner.
     """
 
     kind: str
@@ -55,19 +57,31 @@ class Submission:
     labels: dict[str, str]
     max_attempts: int | None
     delay_seconds: int = 0
+    priority: Priority = Priority.NORMAL
+    quota_scope: QuotaScope = QuotaScope.EVERYONE
     traceparent: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """What became of a submission: `created`, `existing` (the same again) or `conflict` (another payload).
+class QuotaRefusal:
+    """Why a submission was refused: OPEN_JOBS, PER_MINUTE or PER_DAY, and after how many seconds to try again."""
 
-    `record` is the row of job_records.
+    quota: str
+    retry_seconds: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a submission: `created`, `existing` (the same again), `conflict` (another payload) or `refused`.
+
+    `record` is the row of job_records, all None where the submission was refused.
     """
 
     outcome: str
     record: dict[str, Any]
+    refusal: QuotaRefusal | None = None
 
     @property
     def job_id(self) -> UUID:
@@ -107,7 +121,7 @@ class JobStore:
             {"items": Jsonb(items)},
             patience_seconds=PATIENCE_SECONDS,
         )
-        return [Accepted(row.pop("outcome"), read_record(row)) for row in rows]
+        return [_accepted(row) for row in rows]
 
     async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
         """Rows of job_records with these ids that the owner may see, in the order asked."""
@@ -154,3 +168,10 @@ class JobStore:
             Sql.closed_gates,
             patience_seconds=PATIENCE_SECONDS,
         )
+
+
+def _accepted(row: dict[str, Any]) -> Accepted:
+    outcome, refusal = row.pop("outcome"), row.pop("refusal")
+    if refusal is not None:
+        return Accepted(outcome, row, QuotaRefusal(refusal["quota"], refusal["retry_seconds"], refusal["message"]))
+    return Accepted(outcome, read_record(row))

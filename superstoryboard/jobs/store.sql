@@ -1,5 +1,5 @@
 -- name: accept_jobs
-select outcome, (job).* from superstoryboard.accept_jobs_v1(%(items)s) order by item_index;
+select outcome, refusal, (job).* from superstoryboard.accept_jobs_v1(%(items)s) order by item_index;
 
 -- name: jobs_by_id
 select r.*

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from superstoryboard.domain.quotas import QuotaScope
+
 
 class Role(StrEnum):
     """What a caller may do: own jobs, or everything."""
@@ -30,6 +32,13 @@ class Principal:
     def visible_owner(self) -> str | None:
         """Whose jobs it sees: its own, or None for everyone's."""
         return None if self.role is Role.SERVICE_ROLE else self.subject
+
+    @property
+    def quota_scope(self) -> QuotaScope:
+        """Which quotas hold for the jobs that it makes."""
+        if self.role is Role.SERVICE_ROLE:
+            return QuotaScope.NONE
+        return QuotaScope.ANONYMOUS if self.anonymous else QuotaScope.EVERYONE
 
 
 class Verifier(Protocol):

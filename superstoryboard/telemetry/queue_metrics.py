@@ -1,8 +1,9 @@
-"""What ingest counts: sweeps, and the queues as the database describes them."""
+"""What ingest counts: sweeps, refusals by quotas, and the queues as the database describes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -14,6 +15,7 @@ QUEUE_GAUGES = {
     "in_flight": ("in_flight_jobs", "Jobs claimed by workers"),
     "staged": ("staged_jobs", "Jobs waiting for the asset_writer"),
     "dead_lettered": ("dead_letter_jobs", "Dead-lettered jobs"),
+    "waiting_owners": ("waiting_owners", "Owners who have a job that a worker could claim now"),
     "paused": ("paused", "1 while claiming is stopped"),
 }
 """By column of queue_status_v1."""
@@ -48,6 +50,26 @@ class SweepMetrics:
         self._runs.labels("ran" if changed else "busy").inc()
         for duty, count in changed.items():
             self._changed.labels(duty).inc(count)
+
+
+class QuotaMetrics:
+    """Submits that a quota refused."""
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, kinds: Iterable[str] = (), quotas: Iterable[str] = ()
+    ) -> None:
+        self._refusals = Counter(
+            "superstoryboard_quota_refusals_total",
+            "Jobs that ingest refused, by the quota that was used up",
+            ["kind", "quota"],
+            registry=registry,
+        )
+        for kind, quota in product(kinds, quotas):
+            self._refusals.labels(kind, quota)
+
+    def refused(self, kind: str, quota: str, count: int) -> None:
+        """So many jobs of this kind were refused by this quota."""
+        self._refusals.labels(kind, quota).inc(count)
 
 
 class QueueMetrics:

@@ -6,11 +6,14 @@ import asyncio
 
 from psycopg.types.json import Jsonb
 
+from superstoryboard.domain.priorities import Priority
 from superstoryboard.jobs.steering import Way
 from superstoryboard.jobs.store import FrozenGeneration
 from superstoryboard.jobs.sweeps import Sweeper
 from tests.faults.race_hands import Hands, Outcome
 from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE, submission
+
+OWNERS = ("alice", "bob", "carol")
 
 
 class Clients(Hands):
@@ -19,7 +22,13 @@ class Clients(Hands):
     async def accept(self) -> Outcome:
         if await self.open_jobs() >= self.table.limit:
             return False
-        wanted = submission(kind=self.chance.choice(("image", "video")), generation=self.generation(), max_attempts=2)
+        wanted = submission(
+            kind=self.chance.choice(("image", "video")),
+            owner=self.chance.choice(OWNERS),
+            priority=self.chance.choice(list(Priority)),
+            generation=self.generation(),
+            max_attempts=2,
+        )
         (accepted,) = await self.store.accept([wanted])
         self.table.jobs.append(accepted.job_id)
         return accepted.outcome == "created"

@@ -35,8 +35,8 @@ insert into superstoryboard.jobs (id, kind, owner, generation, queue, msg_id, en
 select md5((-n)::text)::uuid, case n % 2 when 0 then 'image' else 'video' end, 'alice', '{{}}',
   case n % 2 when 0 then 'image' else 'video' end || '_generation_queue', {ENDED} + n, now()
 from generate_series(1, 5 * {ENDED}) n;
-insert into superstoryboard.turns (job, queue, kind, model, owner, due_at, ready, turn)
-select id, queue, kind, model, owner, now(), true, msg_id from superstoryboard.jobs where state = 'QUEUED';
+insert into superstoryboard.turns (job, queue, kind, model, owner, rank, due_at, ready, turn)
+select id, queue, kind, model, owner, rank, now(), true, msg_id from superstoryboard.jobs where state = 'QUEUED';
 analyze superstoryboard.turns;
 analyze superstoryboard.jobs, superstoryboard.artifacts, superstoryboard.provider_calls;
 """

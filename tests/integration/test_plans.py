@@ -28,16 +28,19 @@ FILL: tuple[LiteralString, ...] = (
     insert into superstoryboard.jobs (
       id, kind, owner, generation, model, state, queue, msg_id, enqueued_at, rank, claim, ended_at
     )
-    select md5(n::text)::uuid, 'image', 'alice', '{{}}', case when n % 2 = 0 then 'closed' else 'm' end,
+    select md5(n::text)::uuid, 'image', 'owner-' || n / 2 % 1000, '{{}}',
+      case when n % 2 = 0 then 'closed' else 'm' end,
       case when n % 4 = 3 then 'SUCCEEDED' when n % 500 = 1 and n <= 200000 then 'RUNNING' else 'QUEUED' end,
       'image_generation_queue', n, now(), n, 1, case when n % 4 = 3 then now() end
     from generate_series(1, {JOBS}) n
     """,
     """
-    insert into superstoryboard.turns (job, queue, kind, model, owner, due_at, ready, turn, claim, lease_until)
-    select id, queue, kind, model, owner,
+    insert into superstoryboard.turns (
+      job, queue, kind, model, owner, priority, rank, due_at, ready, turn, claim, lease_until
+    )
+    select id, queue, kind, model, owner, msg_id % 3 - 1, rank,
       case when state = 'QUEUED' then now() + (msg_id % 3 = 0)::integer * interval '1 hour' end,
-      state = 'QUEUED' and msg_id % 3 <> 0, rank, case when state = 'RUNNING' then 1 end,
+      state = 'QUEUED' and msg_id % 3 <> 0, msg_id / 1000, case when state = 'RUNNING' then 1 end,
       case when state = 'RUNNING' then now() + interval '1 hour' end
     from superstoryboard.jobs where state <> 'SUCCEEDED'
     """,
@@ -57,6 +60,16 @@ FILL: tuple[LiteralString, ...] = (
     f"select setval('pgmq.q_image_generation_queue_msg_id_seq', {JOBS})",
     f"update superstoryboard.queues set adopted_msg_id = {JOBS}",
     "insert into superstoryboard.gates values ('google', 'closed', 'infinity', 'R')",
+    """
+    insert into superstoryboard.quota_uses (owner, kind, minute, in_minute, day, in_day)
+    select 'owner-' || n, 'image', now(), 1, now(), 1 from generate_series(1, 100000) n
+    """,
+    "insert into superstoryboard.owner_weights select 'owner-' || n, 2 from generate_series(1000, 100000) n",
+    """
+    insert into superstoryboard.quotas
+    select 'image', 'OWNER', 'owner-' || n, 500, 500, 500 from generate_series(1, 99999) n
+    """,
+    "analyze superstoryboard.quota_uses, superstoryboard.owner_weights, superstoryboard.quotas",
     "analyze superstoryboard.jobs, superstoryboard.turns, superstoryboard.provider_calls",
     "analyze pgmq.q_image_generation_queue",
     "set session_replication_role = origin",
@@ -77,7 +90,7 @@ def large(postgres: Postgres) -> Iterator[psycopg.Connection]:
 LIMITS = "row(15, 1000, 10)::superstoryboard.gate_limits"
 RUNNING = "(select id from superstoryboard.jobs where msg_id = 501 and queue = 'image_generation_queue')"
 ITEM = (
-    "jsonb_build_array(jsonb_build_object('index', 0, 'id', gen_random_uuid(), 'kind', 'image', 'owner', 'alice',"
+    "jsonb_build_array(jsonb_build_object('index', 0, 'id', gen_random_uuid(), 'kind', 'image', 'owner', '{owner}',"
     " 'request_id', 'r', 'submit_hash', 'h', 'generation', jsonb_build_object('storyboardId', 'b'), 'provider', 'g',"
     " 'model', 'm', 'labels', jsonb_build_object(), 'traceparent', '', 'warnings', jsonb_build_array()))"
 )
@@ -103,7 +116,14 @@ STATEMENTS: dict[str, str] = {
     "a release": f"select superstoryboard.release_job_v1({RUNNING}, 1, 0, 'm')",
     "a retry": f"select superstoryboard.retry_job_v1({RUNNING}, 1, 0, '{{}}', true)",
     "a failure": f"select superstoryboard.fail_job_v1({RUNNING}, 1, 'FAILED', jsonb_build_object('message', 'm'))",
-    "an accept": f"select * from superstoryboard.accept_jobs_v1({ITEM})",
+    "an accept": f"select * from superstoryboard.accept_jobs_v1({ITEM.format(owner='alice')})",
+    "an accept of an owner with a quota and a hundred jobs": (
+        f"select * from superstoryboard.accept_jobs_v1({ITEM.format(owner='owner-10')})"
+    ),
+    "a batch of an owner with a quota": (
+        f"select * from superstoryboard.accept_jobs_v1((select jsonb_agg(({ITEM.format(owner='owner-10')} -> 0)"
+        " || jsonb_build_object('index', n, 'request_id', n)) from generate_series(1, 2) n))"
+    ),
     "a send": "select pgmq.send('image_generation_queue', '{}')",
     "a send by the wrapper": "select public.pgmq_send('image_generation_queue', '{}')",
     "a look for a lost name": (

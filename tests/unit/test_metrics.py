@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from devstack.stack.ports import free_port
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
+from superstoryboard.domain.quotas import QUOTAS
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
-from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
+from superstoryboard.telemetry.queue_metrics import QueueMetrics, QuotaMetrics, SweepMetrics
 from superstoryboard.telemetry.tls_metrics import TlsMetrics
 from superstoryboard.telemetry.work_metrics import (
     CallMetrics,
@@ -30,8 +31,16 @@ from tests.scrape import Samples, scrape
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "veo-3.1-generate-preview"
-LABELS = {"method", "code", "dependency", "duty", "outcome", "queue", "kind", "error_class", "reason", "model"}
-QUEUE = {"name": "q", "depth": 3, "due": 2, "oldest_age_seconds": None, "in_flight": 1, "staged": 0}
+LABELS = {"method", "quota", "code", "dependency", "duty", "outcome", "queue", "kind", "error_class", "reason", "model"}
+QUEUE = {
+    "name": "q",
+    "depth": 3,
+    "due": 2,
+    "oldest_age_seconds": None,
+    "in_flight": 1,
+    "staged": 0,
+    "waiting_owners": 2,
+}
 
 
 @pytest.fixture
@@ -66,6 +75,7 @@ def everything() -> CollectorRegistry:
     DependencyMetrics(registry)
     SweepMetrics(registry)
     QueueMetrics(registry)
+    QuotaMetrics(registry)
     FeedMetrics(registry)
     GapMetrics(registry)
     WorkerMetrics(registry=registry)
@@ -148,6 +158,7 @@ def test_queues_are_shown_or_nothing_is(registry: CollectorRegistry) -> None:
     assert found("queue_dead_letter_jobs", queue="q") == 4
     assert found("queue_oldest_message_age_seconds", queue="q") == 0
     assert found("queue_paused", queue="q") == 1
+    assert found("queue_waiting_owners", queue="q") == 2
     queues.forget()
     assert shown(registry)("queue_depth_messages", queue="q") is None
 
@@ -161,6 +172,14 @@ def test_sweeps_are_counted_by_duty(registry: CollectorRegistry) -> None:
     assert found("sweep_changed_total", duty="adopt_messages") == 3
     assert found("sweep_changed_total", duty="bury_overdue") == 0
     assert (found("sweep_runs_total", outcome="ran"), found("sweep_runs_total", outcome="busy")) == (2, 1)
+
+
+def test_refusals_are_counted_by_kind_and_quota(registry: CollectorRegistry) -> None:
+    quotas = QuotaMetrics(registry, kinds=["image", "video"], quotas=QUOTAS)
+    quotas.refused("image", "PER_DAY", 3)
+    found = shown(registry)
+    assert found("quota_refusals_total", kind="image", quota="PER_DAY") == 3
+    assert found("quota_refusals_total", kind="video", quota="PER_DAY") == 0
 
 
 def test_names_follow_the_conventions_and_labels_are_of_few_values() -> None:
