@@ -23,7 +23,7 @@ from superstoryboard.process.checkpoints import reached
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.rpc.limits import Shares
-from superstoryboard.rpc.tokens import Role
+from superstoryboard.rpc.permissions import Right, has_right
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.v1 import generation_service_pb2 as api
@@ -119,7 +119,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
     def _share(self) -> AbstractContextManager[None]:
         """One of the watches that its owner may have open; a service watches for many."""
         who = caller()
-        return nullcontext() if who.role is Role.SERVICE_ROLE else self._watches.hold(who.subject)
+        return nullcontext() if has_right(who, Right.WATCHES_WITHOUT_LIMIT) else self._watches.hold(who.subject)
 
     async def _follow(
         self, selection: EventSelection, request: api.WatchJobsRequest
@@ -135,7 +135,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
                 looked = time.monotonic()
 
     async def _create(self, request: CreateRequest) -> job_pb2.Job:
-        accepted = await self._accept([self._submissions.prepare(request, caller().subject)])
+        accepted = await self._accept([self._submissions.prepare(request, caller())])
         if isinstance(accepted[0], ApiError):
             raise accepted[0]
         return accepted[0]
@@ -145,7 +145,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         if which is None:
             return invalid([("request", "image or video must be set")])
         try:
-            return self._submissions.prepare(getattr(item, which), caller().subject)
+            return self._submissions.prepare(getattr(item, which), caller())
         except ApiError as error:
             return error
 

@@ -17,6 +17,7 @@ from superstoryboard.jobs.store import FrozenGeneration, Submission
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.rpc.errors import invalid
+from superstoryboard.rpc.tokens import Principal
 from superstoryboard.rpc.tracing import traceparent
 from superstoryboard.rpc.validation import violations
 from superstoryboard.v1 import generation_service_pb2 as api
@@ -45,7 +46,7 @@ class Submissions:
             for kind in charged_kinds()
         }
 
-    def prepare(self, request: CreateRequest, owner: str) -> Submission:
+    def prepare(self, request: CreateRequest, who: Principal) -> Submission:
         """The submission of a request.
 
         Raises:
@@ -58,7 +59,8 @@ class Submissions:
         frozen = self._freeze(kind, _generation(request, kind))
         return Submission(
             kind=kind,
-            owner=owner,
+            owner=who.subject,
+            actor=who.actor or None,
             request_id=request.request_id or None,
             submit_hash=submit_hash(request),
             generation=frozen.generation,

@@ -57,6 +57,8 @@ class Submission:
     delay_seconds: int = 0
     traceparent: str = ""
     warnings: list[str] = field(default_factory=list)
+    actor: str | None = None
+    """The service that asks on behalf of the owner."""
 
 
 @dataclass(frozen=True)
