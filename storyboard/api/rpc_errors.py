@@ -27,7 +27,7 @@ REASON_HINTS = {
     "TOKEN_EXPIRED": "STORYBOARD_TOKEN has expired. Set it to a new token.",
     "TOKEN_NOT_YET_VALID": "Compare the clocks of this machine and the service, or create a new token.",
     "TOKEN_KEY_UNKNOWN": "Sign in again to the service's project. After a rotation of its keys, repeat in 30 s.",
-    "TOKEN_KEYS_UNAVAILABLE": "Check SUPABASE_URL and DATABASE_URL of the service; `storyboard doctor` reads the same.",
+    "TOKEN_KEYS_UNAVAILABLE": "Check SUPABASE_URL of the service (users' tokens) and DATABASE_URL (service tokens).",
     "TOKEN_ISSUER_REFUSED": "Use a token of the service's project, or set JWT_ISSUERS of the service.",
     "TOKEN_AUDIENCE_REFUSED": "Use the access token of a user's session; its aud is authenticated.",
     "TOKEN_ROLE_REFUSED": "Use the access token of a user's session, or a token of role service_role.",

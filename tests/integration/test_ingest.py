@@ -212,6 +212,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
         "discard_dead_letters",
         "delete_jobs",
         "delete_archives",
+        "delete_tokens",
     ]
 
 
