@@ -159,10 +159,10 @@ def _print_line_of_file(name: str, role: str, queues: list[str], *, unused: str)
 
 
 def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
-    if found is None:
+    duration = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
+    if duration is None:
         raise typer.BadParameter("must be a number with m, h or d, such as 90d", param_hint="--expires")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    return timedelta(**{UNITS[duration[2]]: int(duration[1])})
 
 
 def _row(each: api.ServiceToken) -> list[Text]:

@@ -33,7 +33,7 @@ def token_problems(request: api.CreateServiceTokenRequest) -> list[tuple[str, st
         wrong.append(("owner", problem))
     if is_worker != bool(request.queues):
         wrong.append(("queues", "are required for role worker" if is_worker else "are only for role worker"))
-    if request.HasField("expire_time") and request.expire_time.ToSeconds() <= datetime.now(UTC).timestamp():
+    if request.HasField("expire_time") and request.expire_time.seconds <= datetime.now(UTC).timestamp():
         wrong.append(("expire_time", "must be in the future"))
     return wrong
 

@@ -42,8 +42,8 @@ class Row:
 
     def of(self, caller: Caller) -> Sees:
         """The cell of a caller."""
-        seen: Sees = getattr(self, caller.name.lower())
-        return seen
+        cell: Sees = getattr(self, caller.name.lower())
+        return cell
 
 
 OPEN = Row(*[Sees.ALL] * 6)
@@ -113,13 +113,13 @@ def seen_by(method: str, principal: Principal) -> Sees:
         ApiError: ROLE_REQUIRED, the method is not for this caller.
     """
     row = TABLE.get(method, _REFUSED)
-    seen = row.of(column(principal))
-    if seen is Sees.REFUSED:
+    cell = row.of(column(principal))
+    if cell is Sees.REFUSED:
         message = f"this call needs the role {_needed(row)}"
         if row.service_role is not Sees.REFUSED and principal.actor:
             message = "this call is not made on behalf of an owner; use a token of role service_role for itself"
         raise ApiError(grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", message)
-    return seen
+    return cell
 
 
 def has_right(principal: Principal, right: Right) -> bool:
@@ -140,4 +140,4 @@ def require(principal: Principal, right: Right) -> None:
 
 def _needed(row: Row) -> str:
     roles = [caller for caller in Caller if row.of(caller) is not Sees.REFUSED and caller is not Caller.ON_BEHALF_OF]
-    return " or ".join(roles) or "that nobody has"
+    return " or ".join(roles) or "of no caller"

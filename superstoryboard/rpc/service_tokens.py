@@ -39,16 +39,16 @@ class ServiceTokenVerifier:
                 "TOKEN_INVALID",
                 "the token is not valid: it is a service token that was cut or changed",
             )
-        found = self._copy.find(fingerprint(token))
-        subject = found.owner or found.name
+        kept = self._copy.find(fingerprint(token))
+        subject = kept.owner or kept.name
         return Principal(
             subject,
-            Role(found.role),
-            found.expires_at.timestamp() if found.expires_at else None,
+            Role(kept.role),
+            kept.expires_at.timestamp() if kept.expires_at else None,
             identities=(subject,),
-            actor=found.name if found.owner else "",
-            queues=found.queues,
-            sha256=found.sha256,
+            actor=kept.name if kept.owner else "",
+            queues=kept.queues,
+            sha256=kept.sha256,
         )
 
 

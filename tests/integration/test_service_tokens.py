@@ -121,6 +121,7 @@ def test_there_is_an_end_to_live_tokens(tokens: TokenServiceStub, table: psycopg
         ({"role": WORKER}, {"queues"}),
         ({"role": WORKER, "queues": ["q"], "owner": "alice"}, {"owner"}),
         ({"expire_time": {"seconds": 1}}, {"expire_time"}),
+        ({"expire_time": {"seconds": 2**63 - 1}}, {"expire_time"}),
     ],
     ids=str,
 )

@@ -70,7 +70,7 @@ def test_each_caller_has_its_column() -> None:
 
 def test_a_method_that_the_table_lacks_is_refused_to_everyone() -> None:
     for principal in PRINCIPALS.values():
-        with pytest.raises(ApiError, match="that nobody has") as caught:
+        with pytest.raises(ApiError, match="of no caller") as caught:
             seen_by("/superstoryboard.v1.GenerationService/Unheard", principal)
         assert caught.value.reason == "ROLE_REQUIRED"
     assert not is_open("/grpc.unheard.Service/Call")
