@@ -71,10 +71,7 @@ class KeptTokens:
         try:
             return asyncio.run(run())
         except DatabaseUnavailableError as error:
-            advice = "Check that the database of DATABASE_URL runs and accepts connections from this machine."
-            raise CommandError(ExitCode.UNREACHABLE, [f"The database is not reachable: {error}", advice]) from error
-        except psycopg.errors.UndefinedTable as error:
-            advice = "Run `storyboard migrate` first."
-            raise CommandError(ExitCode.FAILED, [f"The database has no service tokens yet. {advice}"]) from error
+            advice = "Check that the database of DATABASE_URL runs, and that `storyboard migrate` has run."
+            raise CommandError(ExitCode.UNREACHABLE, [f"The tokens are not reachable: {error}", advice]) from error
         except psycopg.Error as error:
             raise CommandError(ExitCode.FAILED, [f"The database reported an error: {error}"]) from error
