@@ -14,6 +14,7 @@ from rich.table import Table
 from superstoryboard.config.env_file import EnvFileError
 from superstoryboard.db.migrate import MigrationError
 
+from . import mint
 from .demo.plan import StoryDatabase
 from .first_rows import first_rows
 from .stack.console import Console, Sink
@@ -24,7 +25,7 @@ from .stack.program import StartError
 from .stack.rabbitmq import RabbitMQMissingError
 from .stack.shell import enter, up_options
 
-STATE = Path.cwd() / ".devstack" / "up"
+STATE = mint.STATE
 PIPE_COLUMNS = 200
 SERVERS = frozenset({"postgres", "rabbitmq", "epmd"})
 NEEDED = {"postgres": "database_url", "amqp": "amqp_url", "google": "google_key", "storage": "supabase_url"}
@@ -119,8 +120,16 @@ async def _serve(options: StackOptions, terminal: Terminal) -> None:
         terminal.print("In another terminal (token of role service_role, also in the file):")
         terminal.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
         terminal.print(f"or:  source {env_file}", highlight=False, soft_wrap=True)
+        terminal.print(
+            "A user's token: storyboard token mint alice; a backend's: storyboard token create", highlight=False
+        )
         terminal.print("Ctrl-C stops everything.")
-        await asyncio.Event().wait()
+        if options.outside == Outside():
+            mint.allow(options.state_dir, **stack.minting())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            mint.forbid(options.state_dir)
 
 
 def _cancel_once(work: asyncio.Task[None]) -> None:

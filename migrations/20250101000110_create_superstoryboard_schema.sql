@@ -54,6 +54,7 @@ create table superstoryboard.jobs (
   id uuid primary key,
   kind text not null references superstoryboard.job_kinds (name),
   owner text not null,
+  actor text,
   request_id text,
   submit_hash text,
   storyboard_id text,
@@ -92,6 +93,7 @@ create table superstoryboard.jobs (
   unique (queue, msg_id, enqueued_at)
 ) with (fillfactor = 70);
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
+comment on column superstoryboard.jobs.actor is 'The service that made the job on behalf of its owner; null where the owner did.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
 comment on column superstoryboard.jobs.priority is 'Among the jobs of its owner: -1 INTERACTIVE, 0 NORMAL, 1 BATCH.';
 comment on column superstoryboard.jobs.lost_claims is 'Claims in a row whose worker was lost before it called; they spend no attempt. One that ends in order begins anew.';

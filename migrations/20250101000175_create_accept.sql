@@ -7,10 +7,10 @@ declare
   new_job superstoryboard.jobs;
 begin
   insert into superstoryboard.jobs (
-    id, kind, owner, request_id, submit_hash, storyboard_id, scene_id, character_id, generation, provider, model, labels,
+    id, kind, owner, actor, request_id, submit_hash, storyboard_id, scene_id, character_id, generation, provider, model, labels,
     priority, max_attempts, queue, traceparent, warnings
   )
-  select (p_item ->> 'id')::uuid, p_item ->> 'kind', p_item ->> 'owner', p_item ->> 'request_id', p_item ->> 'submit_hash',
+  select (p_item ->> 'id')::uuid, p_item ->> 'kind', p_item ->> 'owner', p_item ->> 'actor', p_item ->> 'request_id', p_item ->> 'submit_hash',
     p_item -> 'generation' ->> 'storyboardId', p_item -> 'generation' ->> 'sceneId', p_item -> 'generation' ->> 'characterId',
     p_item -> 'generation', p_item ->> 'provider', p_item ->> 'model', p_item -> 'labels',
     coalesce((p_item ->> 'priority')::integer, 0), coalesce((p_item ->> 'max_attempts')::integer, q.max_attempts),
@@ -25,8 +25,8 @@ $$;
 -- Inserts one job per item and enqueues only those that are new. Items are taken in the order of request_id, so that two
 -- batches never deadlock. The id comes from the caller, so that a repeated call is harmless.
 -- One that a quota forbids is `refused`, with {quota, limit, retry_seconds, message} in `refusal`.
--- Item: {index, id, kind, owner, quota_scope?, request_id?, submit_hash, generation, provider, model, labels, priority?, max_attempts?,
--- delay_seconds, traceparent, warnings}.
+-- Item: {index, id, kind, owner, actor?, quota_scope?, request_id?, submit_hash, generation, provider, model, labels, priority?,
+-- max_attempts?, delay_seconds, traceparent, warnings}.
 create function superstoryboard.accept_jobs_v1(p_items jsonb)
 returns table (item_index integer, outcome text, job superstoryboard.job_records, refusal jsonb)
 language plpgsql as $$
@@ -52,7 +52,8 @@ begin
       select r.* into job from superstoryboard.job_records r where r.id = existing.id;
       outcome := case when existing.submit_hash = item ->> 'submit_hash' then 'existing' else 'conflict' end;
     else
-      perform superstoryboard.enqueue_job(new_job, coalesce((item ->> 'delay_seconds')::integer, 0), 'Accepted');
+      perform superstoryboard.enqueue_job(new_job, coalesce((item ->> 'delay_seconds')::integer, 0),
+        coalesce('Accepted from ' || new_job.actor, 'Accepted'));
       select r.* into job from superstoryboard.job_records r where r.id = new_job.id;
       outcome := 'created';
     end if;

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 from reference.errors import errors_page  # noqa: E402 - the repository is found by then
 from reference.events import events_page  # noqa: E402
 from reference.metrics import metrics_page  # noqa: E402
+from reference.permissions import permissions_page  # noqa: E402
 from reference.settings import settings_page  # noqa: E402
 from reference.sql import sql_page  # noqa: E402
 
@@ -22,6 +23,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "events.md": events_page,
     "sql.md": sql_page,
+    "permissions.md": permissions_page,
 }
 
 

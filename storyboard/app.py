@@ -19,6 +19,7 @@ from storyboard.commands import (
     queues,
     record_operation,
     sweep,
+    tokens,
 )
 from storyboard.commands import doctor as examine
 from storyboard.terminal.output import print_line
@@ -95,6 +96,7 @@ def build_app() -> typer.Typer:
         operate,
         examine,
         sweep,
+        tokens,
     )
     for module in commands:
         module.register(app)

@@ -130,6 +130,10 @@ class Stack:
             return self.secrets.session(subject, self._issuer)
         return self.secrets.token(subject, issuer=self._issuer)
 
+    def minting(self) -> dict[str, str]:
+        """What tokens of users are made with."""
+        return {"secret": self.secrets.jwt, "issuer": self._issuer, "ingest_address": self.ingest_address}
+
     @property
     def _issuer(self) -> str:
         return f"{self.storage_url.rstrip('/')}/auth/v1"

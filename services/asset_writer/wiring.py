@@ -11,6 +11,7 @@ from superstoryboard.db.database import Database
 from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
+from superstoryboard.jobs.service_tokens import ServiceTokenTable
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.storage.buckets import IMAGES, VIDEOS, BucketDefinition, ensure_buckets, final_buckets
@@ -72,7 +73,7 @@ async def run(settings: AssetWriterSettings) -> bool:
     buckets = Buckets(store, settings.staging_bucket, final_buckets(settings.images_url, settings.videos_url))
     consumer = _consumer(settings, Artifacts(database), store, wakeups=wakeups, broker=broker, metrics=metrics)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = _server(settings, registry, consumer)
+    server = _server(settings, registry, database, consumer)
 
     async def healthy() -> bool:
         return buckets.ready and await schema_answers(database)
@@ -109,8 +110,10 @@ async def _database(settings: AssetWriterSettings, dependencies: DependencyMetri
     )
 
 
-def _server(settings: AssetWriterSettings, registry: CollectorRegistry, consumer: Consumer) -> Server:
-    server = Server.of(settings, registry)
+def _server(
+    settings: AssetWriterSettings, registry: CollectorRegistry, database: Database, consumer: Consumer
+) -> Server:
+    server = Server.of(settings, registry, ServiceTokenTable(database))
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,

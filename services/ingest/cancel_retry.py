@@ -13,7 +13,7 @@ from superstoryboard.jobs.steering import Refusal, Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, not_found
-from superstoryboard.rpc.tokens import Role
+from superstoryboard.rpc.permissions import Right, require
 from superstoryboard.rpc.validation import check
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
@@ -38,7 +38,7 @@ class CancelRetryCalls:
         del context
         check(request)
         job_id = UUID(request.job_id)
-        before = await self._steering.cancel(job_id, owner=caller().visible_owner, actor=caller().subject)
+        before = await self._steering.cancel(job_id, owner=caller().visible_owner, actor=caller().done_by)
         if before is None:
             raise not_found(f"job {job_id}")
         if before in TERMINAL_STATES - {"CANCELLED"}:
@@ -49,15 +49,13 @@ class CancelRetryCalls:
         """Start a failed, dead-lettered or cancelled job again."""
         del context
         check(request)
-        if request.accept_second_payment and caller().role is not Role.SERVICE_ROLE:
-            raise ApiError(
-                grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", "accept_second_payment needs the role service_role"
-            )
+        if request.accept_second_payment:
+            require(caller(), Right.SECOND_PAYMENT)
         job_id = UUID(request.job_id)
         answer = await self._steering.retry(
             job_id,
             owner=caller().visible_owner,
-            actor=caller().subject,
+            actor=caller().done_by,
             accept_second_payment=request.accept_second_payment,
         )
         if isinstance(answer, Refusal):

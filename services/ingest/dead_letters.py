@@ -62,7 +62,7 @@ class DeadLetterCalls:
         job_ids = _job_ids(request.job_ids)
         await self._same_kind(job_ids, kind)
         refusal = await self._steering.redrive(
-            job_ids, actor=caller().subject, accept_second_payment=request.accept_second_payment, edit=edit
+            job_ids, actor=caller().done_by, accept_second_payment=request.accept_second_payment, edit=edit
         )
         return api.RedriveDeadLettersResponse(jobs=await self._jobs(job_ids, refusal))
 
@@ -72,7 +72,7 @@ class DeadLetterCalls:
         """Give dead letters up, all or none; what was given up before counts as done."""
         del context
         job_ids = _job_ids(request.job_ids)
-        refusal = await self._steering.discard(job_ids, actor=caller().subject)
+        refusal = await self._steering.discard(job_ids, actor=caller().done_by)
         return api.DiscardDeadLettersResponse(jobs=await self._jobs(job_ids, refusal))
 
     def _edit(self, request: api.RedriveDeadLettersRequest, kind: Kind) -> FrozenGeneration:

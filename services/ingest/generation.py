@@ -25,7 +25,7 @@ from superstoryboard.process.checkpoints import reached
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.rpc.limits import Shares
-from superstoryboard.rpc.tokens import Role
+from superstoryboard.rpc.permissions import Right, has_right
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.queue_metrics import QuotaMetrics
@@ -125,7 +125,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
     def _share(self) -> AbstractContextManager[None]:
         """One of the watches that its owner may have open; a service watches for many."""
         who = caller()
-        return nullcontext() if who.role is Role.SERVICE_ROLE else self._watches.hold(who.subject)
+        return nullcontext() if has_right(who, Right.WATCHES_WITHOUT_LIMIT) else self._watches.hold(who.subject)
 
     async def _follow(
         self, selection: EventSelection, request: api.WatchJobsRequest

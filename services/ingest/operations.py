@@ -46,7 +46,7 @@ class OperationCalls:
         problem = name_problem(call.route, call.model, request.operation_name)
         if problem is not None:
             raise invalid([("operation_name", problem)])
-        recorded = await self._operations.record(job_id, call.call_id, request.operation_name, actor=caller().subject)
+        recorded = await self._operations.record(job_id, call.call_id, request.operation_name, actor=caller().done_by)
         if recorded is not Recorded.RECORDED:
             raise _refused(job_id, recorded)
         (row,) = await self._jobs_by_id.get([job_id], None)

@@ -16,6 +16,7 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import not_found
+from superstoryboard.rpc.tokens import Sees
 from superstoryboard.rpc.validation import check
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, SweepMetrics
 from superstoryboard.v1 import queue_service_pb2 as api
@@ -51,7 +52,7 @@ class QueueService(DeadLetterCalls, OperationCalls, QueueServiceServicer):
         self._sweeps = sweeps
 
     async def ListQueues(self, request: api.ListQueuesRequest, context: Context) -> api.ListQueuesResponse:
-        """Every queue as it is now."""
+        """Every queue as it is now; to an outside worker, its own."""
         del request, context
         return api.ListQueuesResponse(queues=await self._queues())
 
@@ -77,13 +78,18 @@ class QueueService(DeadLetterCalls, OperationCalls, QueueServiceServicer):
         )
 
     async def _pause(self, name: str, *, paused: bool) -> api.Queue:
-        if not await self._steering.pause(name, paused=paused, actor=caller().subject):
+        if not await self._steering.pause(name, paused=paused, actor=caller().done_by):
             raise not_found(f"queue {name}")
         return next(queue for queue in await self._queues() if queue.name == name)
 
     async def _queues(self) -> list[api.Queue]:
         gates = [_gate(row) for row in await self._store.gates()]
-        return [_queue(row, gates) for row in await self._store.queues()]
+        return [_queue(row, gates) for row in await self._store.queues() if _is_seen(row["name"])]
+
+
+def _is_seen(queue: str) -> bool:
+    who = caller()
+    return who.sees is not Sees.OWN_QUEUES or queue in who.queues
 
 
 async def keep_gauges(store: JobStore, metrics: QueueMetrics) -> None:

@@ -61,6 +61,7 @@ class Submissions:
         return Submission(
             kind=kind,
             owner=who.subject,
+            actor=who.actor or None,
             request_id=request.request_id or None,
             submit_hash=submit_hash(request),
             generation=frozen.generation,

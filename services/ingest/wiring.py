@@ -14,6 +14,7 @@ from superstoryboard.jobs.event_feed import EventFeed
 from superstoryboard.jobs.events import EventLog
 from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.jobs.lost_operations import LostOperations
+from superstoryboard.jobs.service_tokens import ServiceTokenTable
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
@@ -23,12 +24,13 @@ from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, QuotaMetrics, SweepMetrics
-from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc
+from superstoryboard.v1 import generation_service_pb2_grpc, queue_service_pb2_grpc, token_service_pb2_grpc
 
 from .generation import GenerationService
 from .queues import QueueService, keep_gauges
 from .settings import IngestSettings
 from .submissions import Submissions
+from .tokens import TokenService
 
 if TYPE_CHECKING:
     from .publish import EventPublisher
@@ -82,7 +84,8 @@ def _server(
 ) -> Server:
     steering = Steering(database)
     submissions = Submissions(settings.catalogue(), settings)
-    server = Server.of(settings, registry)
+    tokens = ServiceTokenTable(database)
+    server = Server.of(settings, registry, tokens)
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
@@ -106,6 +109,11 @@ def _server(
             sweeper=Sweeper(database, settings.ages()),
             sweeps=SweepMetrics(registry),
         ),
+    )
+    server.add(
+        "superstoryboard.v1.TokenService",
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server,
+        TokenService(tokens),
     )
     return server
 

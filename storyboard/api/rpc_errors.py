@@ -27,11 +27,17 @@ REASON_HINTS = {
     "TOKEN_EXPIRED": "STORYBOARD_TOKEN has expired. Set it to a new token.",
     "TOKEN_NOT_YET_VALID": "Compare the clocks of this machine and the service, or create a new token.",
     "TOKEN_KEY_UNKNOWN": "Sign in again to the service's project. After a rotation of its keys, repeat in 30 s.",
-    "TOKEN_KEYS_UNAVAILABLE": "Check SUPABASE_URL of the service; `storyboard doctor` reads the same keys.",
+    "TOKEN_KEYS_UNAVAILABLE": "Check SUPABASE_URL of the service (users' tokens) and DATABASE_URL (service tokens).",
     "TOKEN_ISSUER_REFUSED": "Use a token of the service's project, or set JWT_ISSUERS of the service.",
     "TOKEN_AUDIENCE_REFUSED": "Use the access token of a user's session; its aud is authenticated.",
     "TOKEN_ROLE_REFUSED": "Use the access token of a user's session, or a token of role service_role.",
     "TOKEN_API_KEY": "Set STORYBOARD_TOKEN to a user's access token or to a service token, not to an API key.",
+    "TOKEN_REVOKED": "Create a new one with `storyboard token create`, and set STORYBOARD_TOKEN to it.",
+    "TOKEN_UNKNOWN": "Was it created for this installation? `storyboard token list` shows its tokens.",
+    "TOKEN_NAME_IN_USE": "`storyboard token list` shows it; `storyboard token revoke NAME` ends it.",
+    "TOO_MANY_TOKENS": "End those that are not used: `storyboard token list`, `storyboard token revoke NAME`.",
+    "ON_BEHALF_OF_REFUSED": "Use a service token of role service_role that was created without --owner.",
+    "ROLE_REQUIRED": "The role of STORYBOARD_TOKEN does not allow this; `storyboard token create` makes one that does.",
     "ANONYMOUS_REFUSED": "Sign in with an account, or set ALLOW_ANONYMOUS_USERS=true for the service.",
 }
 """What to do, where the reason says more than the code."""

@@ -60,12 +60,12 @@ def up(
 
     Starts database, emulators and services, without any account; stop with Ctrl-C.
     """
-    _run_devstack("superstoryboard.devstack.up", with_env=with_env, tls=tls)
+    run_devstack("superstoryboard.devstack.up", with_env=with_env, tls=tls)
 
 
 def demo(*, with_env: WithEnv = False) -> None:
     """Run a demonstration of the whole system, on free ports."""
-    _run_devstack("superstoryboard.devstack.demo.__main__", with_env=with_env)
+    run_devstack("superstoryboard.devstack.demo.__main__", with_env=with_env)
 
 
 def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
@@ -87,7 +87,13 @@ def _migrate(database_url: str, *, anon_may_send: bool) -> list[str]:
         raise CommandError(ExitCode.FAILED, [f"The database reported an error: {error}"]) from error
 
 
-def _run_devstack(module: str, **options: bool) -> None:
+def run_devstack(module: str, **options: object) -> None:
+    """Run a program of the devstack, whose packages may be missing.
+
+    Raises:
+        CommandError: they are.
+        typer.Exit: it ended badly.
+    """
     try:
         program = importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -29,6 +29,7 @@ class ServerSettings(TlsSettings):
     supabase_jwks_url: str | None = None
     supabase_jwks_file: str | None = None
     supabase_jwt_secret: SecretStr | None = None
+    service_tokens_file: str | None = None
     jwt_issuers: str = ""
     owner_claims: str = "sub"
     allow_anonymous_users: bool = False
@@ -73,9 +74,9 @@ class ServerSettings(TlsSettings):
             raise ValueError("must be an http or https URL without user name and password")
         return url
 
-    @field_validator("supabase_jwks_file")
+    @field_validator("supabase_jwks_file", "service_tokens_file")
     @classmethod
-    def check_jwks_file(cls, path: str | None) -> str | None:
+    def check_file(cls, path: str | None) -> str | None:
         """A file that is there."""
         if path is not None and not os.access(path, os.R_OK):
             raise ValueError("the file cannot be read")

@@ -18,6 +18,7 @@ THROTTLE_SECONDS = 0.025
 QUEUE_CHANNEL = "superstoryboard_queue"
 EVENTS_CHANNEL = "superstoryboard_events"
 ARTIFACTS_CHANNEL = "superstoryboard_artifacts"
+TOKENS_CHANNEL = "superstoryboard_tokens"
 
 log = get_logger("wakeups")
 

@@ -61,6 +61,8 @@ class Submission:
     quota_scope: QuotaScope = QuotaScope.EVERYONE
     traceparent: str = ""
     warnings: list[str] = field(default_factory=list)
+    actor: str | None = None
+    """The service that asks on behalf of the owner."""
 
 
 @dataclass(frozen=True)

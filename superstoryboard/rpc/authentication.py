@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
+from prometheus_client import CollectorRegistry
 
 from superstoryboard.config.server import ServerSettings
+from superstoryboard.db.notify import TOKENS_CHANNEL, Wakeups
 from superstoryboard.rpc.claims import ClaimRules, refuse_api_key
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.jwts import JwtVerifier
 from superstoryboard.rpc.key_refresh import TokenKeys
 from superstoryboard.rpc.key_sources import KeyFile, KeySource, KeyUrl
+from superstoryboard.rpc.permissions import seen_by
+from superstoryboard.rpc.service_tokens import ServiceTokenVerifier, acting_for
+from superstoryboard.rpc.token_copy import TokenCopy, TokenTable
+from superstoryboard.rpc.token_ends import until_token_ends
+from superstoryboard.rpc.token_file import TokenFile
 from superstoryboard.rpc.tokens import Principal, Role, Verifier
-from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
+from superstoryboard.telemetry.key_metrics import ServiceTokenMetrics, TokenKeyMetrics
 
-USER_SERVICES = ("/superstoryboard.v1.GenerationService/",)
 API_KEYS = ("sb_publishable_", "sb_secret_")
 LOCAL = Principal("local", Role.SERVICE_ROLE, identities=("local",))
 
@@ -35,29 +45,49 @@ class Authenticator:
     Each verifier takes tokens of one shape; the first that takes a token decides.
     """
 
-    def __init__(self, verifiers: Sequence[Verifier], keys: TokenKeys | None = None) -> None:
+    def __init__(
+        self, verifiers: Sequence[Verifier], keys: TokenKeys | None = None, tokens: TokenCopy | None = None
+    ) -> None:
         self._verifiers = tuple(verifiers)
         self._keys = keys
+        self._tokens = tokens
 
     @classmethod
-    def of(cls, settings: ServerSettings, metrics: TokenKeyMetrics | None = None) -> Authenticator:
-        """The check of callers that the settings ask for."""
+    def of(cls, settings: ServerSettings, table: TokenTable, registry: CollectorRegistry) -> Authenticator:
+        """The check of callers that the settings ask for; `table` keeps the service tokens."""
+        key_metrics, token_metrics = TokenKeyMetrics(registry), ServiceTokenMetrics(registry)
         if settings.auth_disabled:
             return cls(())
         source = _key_source(settings)
-        keys = TokenKeys(source, metrics) if source else None
+        keys = TokenKeys(source, key_metrics) if source else None
         secret = settings.supabase_jwt_secret.get_secret_value() if settings.supabase_jwt_secret else None
-        return cls([JwtVerifier(ClaimRules.of(settings), secret, keys)], keys)
+        file = TokenFile(Path(settings.service_tokens_file)) if settings.service_tokens_file else None
+        tokens = TokenCopy(table, Wakeups(settings.listen_url(), TOKENS_CHANNEL), file, token_metrics)
+        jwts = JwtVerifier(ClaimRules.of(settings), secret, keys)
+        return cls([ServiceTokenVerifier(tokens), jwts], keys, tokens)
 
     async def prepare(self) -> None:
-        """Try once to read what tokens are checked with; a process starts without it too."""
-        if self._keys is not None:
-            await self._keys.refresh()
+        """Try once to read what tokens are checked with; a process starts without it too.
 
-    async def run(self) -> None:
-        """Keep that fresh; ends at once where there is nothing to keep."""
+        Raises:
+            OSError: the file of service tokens is not one.
+        """
+        reads = [self._keys.refresh()] if self._keys else []
+        if self._tokens is not None:
+            reads.append(self._tokens.prepare())
+        await asyncio.gather(*reads)
+
+    def duties(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """What keeps that fresh, for ever, each with its name."""
         if self._keys is not None:
-            await self._keys.run()
+            yield "token-keys", self._keys.run()
+        if self._tokens is not None:
+            yield "service-tokens", self._tokens.run()
+            yield "token-wakeups", self._tokens.listen()
+
+    def until_token_ends(self, principal: Principal) -> AbstractAsyncContextManager[None]:
+        """Run a block for as long as the caller's token is good; see `token_ends`."""
+        return until_token_ends(principal, self._tokens.ends if self._tokens else None)
 
     def admit(self, method: str, metadata: tuple[tuple[str, str | bytes], ...]) -> Principal:
         """The caller of the running call, also for `caller()`.
@@ -65,9 +95,8 @@ class Authenticator:
         Raises:
             ApiError: UNAUTHENTICATED, PERMISSION_DENIED, or UNAVAILABLE while tokens cannot be checked.
         """
-        principal = self._verify(_bearer(metadata)) if self._verifiers else LOCAL
-        if not method.startswith(USER_SERVICES) and principal.role is not Role.SERVICE_ROLE:
-            raise ApiError(grpc.StatusCode.PERMISSION_DENIED, "ROLE_REQUIRED", "this call needs the role service_role")
+        principal = acting_for(self._verify(_bearer(metadata)) if self._verifiers else LOCAL, metadata)
+        principal = replace(principal, sees=seen_by(method, principal))
         _caller.set(principal)
         return principal
 

@@ -9,13 +9,12 @@ from typing import Any, NoReturn
 import grpc
 
 from superstoryboard.config.server import ServerSettings
+from superstoryboard.domain.service_tokens import owner_problem
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.tokens import Principal, Role
 
-RESERVED_SUBJECTS = frozenset({"sql", "service_role", "local"})
-"""Names that the system gives itself: owner of messages that came by plain SQL, a service without a subject, everyone
-where authentication is off. No caller may bear one."""
-LONGEST_SUBJECT = 128
+JWT_ROLES = frozenset({Role.AUTHENTICATED, Role.SERVICE_ROLE})
+"""An outside worker has a service token, never a JWT."""
 MOST_IDENTITIES = 32
 LATEST = 2**53
 """A time that no process will see; a token that ends later ends then."""
@@ -109,14 +108,13 @@ def refuse_api_key() -> NoReturn:
 
 
 def _role(role: object) -> Role:
-    try:
-        return Role(role if isinstance(role, str) else "")
-    except ValueError:
+    if not isinstance(role, str) or role not in JWT_ROLES:
         raise ApiError(
             grpc.StatusCode.UNAUTHENTICATED,
             "TOKEN_ROLE_REFUSED",
             "the token's role is not allowed to call this service; it must be authenticated or service_role",
-        ) from None
+        )
+    return Role(role)
 
 
 def _subject(subject: object, role: Role) -> str:
@@ -128,10 +126,8 @@ def _subject(subject: object, role: Role) -> str:
 def _checked_name(value: object, claim: str) -> str:
     if not isinstance(value, str) or not value.strip():
         _invalid(f"the token's {claim} is missing or not a string")
-    if len(value) > LONGEST_SUBJECT or not value.isprintable():
-        _invalid(f"the token's {claim} must be at most {LONGEST_SUBJECT} printable characters")
-    if value in RESERVED_SUBJECTS:
-        _invalid(f"the token's {claim} is a reserved name")
+    if (problem := owner_problem(value)) is not None:
+        _invalid(f"the token's {claim} {problem}")
     return value
 
 

@@ -22,6 +22,7 @@ from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.errors import ApiError, invalid, unavailable
 from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
 from superstoryboard.rpc.open_services import OpenServices
+from superstoryboard.rpc.permissions import is_open
 from superstoryboard.rpc.tokens import Principal
 from superstoryboard.rpc.tracing import join_trace
 from superstoryboard.rpc.wire import MEBIBYTE, parse
@@ -54,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         method = handler_call_details.method
         if handler is None:
             return None
-        if method.startswith("/grpc."):
+        if is_open(method):
             return self._open_services.wrap(handler)
         if handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
@@ -98,7 +99,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             try:
                 with self._admitted(method, context) as principal:
                     request = await _read(method, context, deserialize)
-                    async with _until_token_ends(principal):
+                    async with self._authenticator.until_token_ends(principal):
                         async for answer in behaviour(request, context):
                             await context.write(answer)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
@@ -119,7 +120,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         metadata = tuple(context.invocation_metadata() or ())
         join_trace(metadata)
         principal = self._authenticator.admit(method, metadata)
-        with self._open_calls.hold(principal.subject, request_bytes(method) // MEBIBYTE):
+        with self._open_calls.hold(principal.done_by, request_bytes(method) // MEBIBYTE):
             yield principal
 
 
@@ -142,20 +143,6 @@ async def _time_limit(seconds: float | None) -> AsyncIterator[None]:
             raise
         message = f"the call took longer than {seconds:g} s"
         raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, "CALL_TIMEOUT", message) from None
-
-
-@asynccontextmanager
-async def _until_token_ends(principal: Principal) -> AsyncIterator[None]:
-    seconds = None if principal.expires_at is None else max(0.0, principal.expires_at - time.time())
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise ApiError(
-            grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "the token has expired; sign in again or renew it"
-        ) from None
 
 
 async def _abort(context: Context, method: str, refusal: ApiError) -> None:

@@ -17,7 +17,7 @@ from superstoryboard.rpc.health_port import health_server
 from superstoryboard.rpc.interceptor import CallInterceptor
 from superstoryboard.rpc.limits import ServerLimits
 from superstoryboard.rpc.tls import ServerTls
-from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
+from superstoryboard.rpc.token_copy import TokenTable
 from superstoryboard.telemetry.metrics import RpcMetrics
 from superstoryboard.telemetry.tls_metrics import TlsMetrics
 
@@ -50,12 +50,12 @@ class Server:
         self._names = ["", health.SERVICE_NAME]
 
     @classmethod
-    def of(cls, settings: ServerSettings, registry: CollectorRegistry) -> Self:
-        """The server that the settings ask for."""
+    def of(cls, settings: ServerSettings, registry: CollectorRegistry, tokens: TokenTable) -> Self:
+        """The server that the settings ask for; `tokens` keeps the service tokens."""
         files = settings.served_files()
         return cls(
             settings.grpc_listen,
-            Authenticator.of(settings, TokenKeyMetrics(registry)),
+            Authenticator.of(settings, tokens, registry),
             RpcMetrics(registry),
             ServerLimits.of(settings),
             tls=ServerTls(files, TlsMetrics(registry)) if files else None,
@@ -84,8 +84,8 @@ class Server:
         await self.server.start()
 
     def duties(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        """What keeps tokens' keys and certificate files current while the process runs, each with its name."""
-        yield "token-keys", self._authenticator.run()
+        """What keeps tokens and certificate files current while the process runs, each with its name."""
+        yield from self._authenticator.duties()
         if self._tls is not None:
             yield "certificates", self._tls.keep_current()
 

@@ -1,8 +1,8 @@
-"""Who calls, and what checks a token: one verifier for each sort of token (decision 0041)."""
+"""Who calls, and what checks a token: one verifier for each sort of token (decisions 0041 and 0043)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -10,10 +10,20 @@ from superstoryboard.domain.quotas import QuotaScope
 
 
 class Role(StrEnum):
-    """What a caller may do: own jobs, or everything."""
+    """What a caller may do; rpc/permissions.py says what that is."""
 
     AUTHENTICATED = "authenticated"
+    WORKER = "worker"
     SERVICE_ROLE = "service_role"
+
+
+class Sees(StrEnum):
+    """What a call shows or changes."""
+
+    REFUSED = "–"
+    OWN = "own jobs"
+    OWN_QUEUES = "its queues"
+    ALL = "everything"
 
 
 @dataclass(frozen=True)
@@ -27,16 +37,29 @@ class Principal:
     """Every value of the claims in OWNER_CLAIMS: the names under which a storyboard may belong to this caller."""
     anonymous: bool = False
     """Signed in without an account."""
+    actor: str = ""
+    """The service that acts for `subject`; empty where the caller acts for itself."""
+    sees: Sees = Sees.OWN
+    """What the running call shows, by the table of permissions."""
+    queues: tuple[str, ...] = ()
+    """Of an outside worker."""
+    sha256: str = field(default="", repr=False)
+    """Of its service token; empty where it came with another sort of token."""
 
     @property
     def visible_owner(self) -> str | None:
-        """Whose jobs it sees: its own, or None for everyone's."""
-        return None if self.role is Role.SERVICE_ROLE else self.subject
+        """Whose jobs the running call sees: its own, or None for everyone's."""
+        return None if self.sees is Sees.ALL else self.subject
+
+    @property
+    def done_by(self) -> str:
+        """Who is recorded as having done what the call does: the service, where it acts for somebody."""
+        return self.actor or self.subject
 
     @property
     def quota_scope(self) -> QuotaScope:
         """Which quotas hold for the jobs that it makes."""
-        if self.role is Role.SERVICE_ROLE:
+        if self.visible_owner is None:
             return QuotaScope.NONE
         return QuotaScope.ANONYMOUS if self.anonymous else QuotaScope.EVERYONE
 

@@ -11,6 +11,7 @@ from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import EVENTS_CHANNEL, QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.kinds import Kind
+from superstoryboard.jobs.service_tokens import ServiceTokenTable
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
@@ -110,7 +111,7 @@ async def run_worker(
     stop.listen()
     duties = Duties(stop)
     page = MetricsPage(settings.metrics_listen, connections.registry)
-    server = Server.of(settings, connections.registry)
+    server = Server.of(settings, connections.registry, ServiceTokenTable(connections.database))
     server.add(
         "superstoryboard.v1.WorkerService",
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,

@@ -240,6 +240,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
         "delete_jobs",
         "delete_archives",
         "delete_quota_uses",
+        "delete_tokens",
     ]
 
 

@@ -14,12 +14,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from devstack.stack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
-from superstoryboard.v1 import job_pb2, queue_service_pb2, worker_service_pb2
+from superstoryboard.v1 import job_pb2, queue_service_pb2, token_service_pb2, worker_service_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from tests.fuzzing import Fuzzer
 from tests.running import ALICE, SERVICE, Metadata, Service, running
 
-CONTRACTS = (api, queue_service_pb2, worker_service_pb2)
+CONTRACTS = (api, queue_service_pb2, token_service_pb2, worker_service_pb2)
 """Read by now, so that the pool of descriptors holds every service."""
 REQUESTS = 150
 STREAM_SECONDS = 0.05

@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import queue_service_pb2 as queue
+from superstoryboard.v1 import token_service_pb2 as token
 from superstoryboard.v1 import worker_service_pb2 as worker
 from superstoryboard.v1.generation_service_pb2_grpc import (
     GenerationServiceServicer,
@@ -30,6 +31,7 @@ from superstoryboard.v1.job_pb2 import (
     VideoGeneration,
 )
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer, add_QueueServiceServicer_to_server
+from superstoryboard.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
 
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
@@ -40,6 +42,7 @@ ENDINGS = {
 }
 HOLD_SECONDS = 30.0
 QUEUE_NAMES = ("image_generation_queue", "video_generation_queue")
+MADE_TOKEN = "sst_" + "ab" * 32
 Context = Any
 
 
@@ -58,12 +61,21 @@ class Script:
     queues: dict[str, queue.Queue] = field(
         default_factory=lambda: {name: queue.Queue(name=name, depth=3) for name in QUEUE_NAMES}
     )
+    tokens: list[token.ServiceToken] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
 
     def of_type(self, kind: type[Any]) -> list[Any]:
         """Requests of one type, in the order they came."""
         return [request for request in self.requests if isinstance(request, kind)]
+
+
+def note(script: Script, request: Any, context: Context) -> None:
+    """Keep what was asked; end the call where the script says so."""
+    script.requests.append(request)
+    script.metadata.append(dict(context.invocation_metadata()))
+    if script.error is not None:
+        _abort(context, script.error)
 
 
 def job_id(number: int) -> str:
@@ -134,13 +146,39 @@ class ScriptedQueues(QueueServiceServicer):
         return job
 
     def _note(self, request: Any, context: Context) -> None:
-        self.script.requests.append(request)
-        self.script.metadata.append(dict(context.invocation_metadata()))
-        if self.script.error is not None:
-            _abort(context, self.script.error)
+        note(self.script, request, context)
 
 
-class Scripted(ScriptedQueues, GenerationServiceServicer, WorkerServiceServicer):
+class ScriptedTokens(TokenServiceServicer):
+    """Service tokens, all of which are the same text."""
+
+    script: Script
+
+    def CreateServiceToken(
+        self, request: token.CreateServiceTokenRequest, context: Context
+    ) -> token.CreateServiceTokenResponse:
+        note(self.script, request, context)
+        made = token.ServiceToken(name=request.name, role=request.role, owner=request.owner, queues=request.queues)
+        self.script.tokens.append(made)
+        return token.CreateServiceTokenResponse(service_token=made, token=MADE_TOKEN)
+
+    def ListServiceTokens(
+        self, request: token.ListServiceTokensRequest, context: Context
+    ) -> token.ListServiceTokensResponse:
+        note(self.script, request, context)
+        return token.ListServiceTokensResponse(service_tokens=self.script.tokens)
+
+    def RevokeServiceToken(
+        self, request: token.RevokeServiceTokenRequest, context: Context
+    ) -> token.RevokeServiceTokenResponse:
+        note(self.script, request, context)
+        for each in self.script.tokens:
+            if each.name == request.name:
+                each.revoke_time.FromJsonString("2026-01-01T00:00:00Z")
+        return token.RevokeServiceTokenResponse()
+
+
+class Scripted(ScriptedQueues, ScriptedTokens, GenerationServiceServicer, WorkerServiceServicer):
     """All services on one port. A job ends as soon as it is accepted; its three events are kept for watchers."""
 
     def __init__(self, script: Script) -> None:
@@ -249,6 +287,7 @@ def scripted_server(script: Script, credentials: grpc.ServerCredentials | None =
     servicer = Scripted(script)
     add_GenerationServiceServicer_to_server(servicer, server)
     add_QueueServiceServicer_to_server(servicer, server)
+    add_TokenServiceServicer_to_server(servicer, server)
     add_WorkerServiceServicer_to_server(servicer, server)
     listen = "127.0.0.1:0"
     port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)

@@ -19,7 +19,7 @@ from tests.unit.cli_fixture import Cli, running_cli
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["image", "image-edit", "video", "batch-images", "batch-videos", "watch", "jobs", "job", "process"]
 STEERING_COMMANDS = ["cancel", "retry", "queues", "pause", "resume", "dead-letters"]
-OPERATOR_COMMANDS = ["models", "migrate", "doctor", "up", "demo"]
+OPERATOR_COMMANDS = ["models", "migrate", "doctor", "up", "demo", "token"]
 
 
 def env_example() -> dict[str, str]:

@@ -29,7 +29,12 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         ("UNAUTHENTICATED", "TOKEN_ROLE_REFUSED", "role service_role"),
         ("UNAUTHENTICATED", "TOKEN_API_KEY", "not to an API key"),
         ("PERMISSION_DENIED", "ANONYMOUS_REFUSED", "ALLOW_ANONYMOUS_USERS=true"),
-        ("PERMISSION_DENIED", "ROLE_REQUIRED", "The role of STORYBOARD_TOKEN does not allow this."),
+        ("UNAUTHENTICATED", "TOKEN_REVOKED", "storyboard token create"),
+        ("UNAUTHENTICATED", "TOKEN_UNKNOWN", "storyboard token list"),
+        ("ALREADY_EXISTS", "TOKEN_NAME_IN_USE", "storyboard token revoke NAME"),
+        ("RESOURCE_EXHAUSTED", "TOO_MANY_TOKENS", "storyboard token list"),
+        ("PERMISSION_DENIED", "ON_BEHALF_OF_REFUSED", "without --owner"),
+        ("PERMISSION_DENIED", "ROLE_REQUIRED", "The role of STORYBOARD_TOKEN does not allow this"),
     ],
 )
 def test_each_reason_has_its_advice(cli: Cli, code: str, reason: str, words: str) -> None:

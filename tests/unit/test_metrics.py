@@ -14,7 +14,7 @@ from devstack.stack.ports import free_port
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, ProviderFailure
 from superstoryboard.domain.quotas import QUOTAS
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
-from superstoryboard.telemetry.key_metrics import TokenKeyMetrics
+from superstoryboard.telemetry.key_metrics import ServiceTokenMetrics, TokenKeyMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, RpcMetrics, new_registry
 from superstoryboard.telemetry.metrics_page import MetricsPage
 from superstoryboard.telemetry.queue_metrics import QueueMetrics, QuotaMetrics, SweepMetrics
@@ -72,6 +72,7 @@ def everything() -> CollectorRegistry:
     registry = CollectorRegistry()
     RpcMetrics(registry)
     TokenKeyMetrics(registry)
+    ServiceTokenMetrics(registry)
     DependencyMetrics(registry)
     SweepMetrics(registry)
     QueueMetrics(registry)
