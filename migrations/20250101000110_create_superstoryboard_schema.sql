@@ -54,6 +54,7 @@ create table superstoryboard.jobs (
   id uuid primary key,
   kind text not null references superstoryboard.job_kinds (name),
   owner text not null,
+  writes_as text[],
   request_id text,
   submit_hash text,
   storyboard_id text,
@@ -90,6 +91,8 @@ create table superstoryboard.jobs (
   unique (owner, request_id),
   unique (queue, msg_id, enqueued_at)
 ) with (fillfactor = 70);
+comment on column superstoryboard.jobs.writes_as is
+  'Names under which a storyboard may belong to who made the job; null: it acts for the installation and may write all.';
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';
 comment on column superstoryboard.jobs.lost_claims is 'Claims in a row whose worker was lost before it called; they spend no attempt. One that ends in order begins anew.';
