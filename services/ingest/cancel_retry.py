@@ -22,6 +22,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 WORDS = {
     Refusal.SECOND_PAYMENT: "an earlier call may have been charged; another call needs accept_second_payment",
+    Refusal.NOT_YOURS: "is of a storyboard that who made the job may not write",
     Refusal.JOB_OPERATION_RUNNING: "has a charged operation that is still running; redrive it without an edit",
 }
 
@@ -38,9 +39,12 @@ class CancelRetryCalls:
         del context
         check(request)
         job_id = UUID(request.job_id)
-        before = await self._steering.cancel(job_id, owner=caller().visible_owner, actor=caller().subject)
+        who = caller()
+        before = await self._steering.cancel(job_id, owner=who.visible_owner, actor=who.subject, names=who.identities)
         if before is None:
             raise not_found(f"job {job_id}")
+        if before == Refusal.NOT_YOURS:
+            raise refused(job_id, Refusal.NOT_YOURS, "")
         if before in TERMINAL_STATES - {"CANCELLED"}:
             raise refused(job_id, Refusal.JOB_STATE, f"has ended as {before} and cannot be cancelled")
         return api.CancelJobResponse(job=await self._job(job_id))
@@ -59,6 +63,7 @@ class CancelRetryCalls:
             owner=caller().visible_owner,
             actor=caller().subject,
             accept_second_payment=request.accept_second_payment,
+            names=caller().identities,
         )
         if isinstance(answer, Refusal):
             raise refused(
@@ -74,8 +79,10 @@ class CancelRetryCalls:
 
 
 def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
-    """NOT_FOUND, or FAILED_PRECONDITION with the reason as a word; `wrong_state` ends the sentence for JOB_STATE."""
+    """NOT_FOUND, PERMISSION_DENIED or FAILED_PRECONDITION by the reason; `wrong_state` ends the sentence for JOB_STATE."""
     if reason is Refusal.NOT_FOUND:
         return not_found(f"job {job_id}")
     words = WORDS.get(reason, wrong_state)
-    return ApiError(grpc.StatusCode.FAILED_PRECONDITION, reason.value, f"job {job_id}: {words}")
+    denied = reason is Refusal.NOT_YOURS
+    code = grpc.StatusCode.PERMISSION_DENIED if denied else grpc.StatusCode.FAILED_PRECONDITION
+    return ApiError(code, reason.value, f"job {job_id}: {words}")

@@ -15,8 +15,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from superstoryboard.domain.kinds import charged_kinds, kind_of_request
 from superstoryboard.jobs.store import FrozenGeneration, Submission
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.own_objects import private_storyboard
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.rpc.errors import invalid
+from superstoryboard.rpc.tokens import Principal
 from superstoryboard.rpc.tracing import traceparent
 from superstoryboard.rpc.validation import violations
 from superstoryboard.v1 import generation_service_pb2 as api
@@ -32,6 +34,8 @@ class Limits(Protocol):
     image_model: str
     video_model: str
     max_attempts: int | None
+    supabase_url: str | None
+    supabase_public_url: str | None
 
 
 class Submissions:
@@ -40,12 +44,13 @@ class Submissions:
     def __init__(self, catalogue: Catalogue, limits: Limits) -> None:
         self._catalogue = catalogue
         self._limits = limits
+        self._storages = [url for url in (limits.supabase_url, limits.supabase_public_url) if url]
         self._default_models = {
             kind.name: getattr(limits, kind.model_setting.lower(), "") or catalogue.default_name(kind.name)
             for kind in charged_kinds()
         }
 
-    def prepare(self, request: CreateRequest, owner: str) -> Submission:
+    def prepare(self, request: CreateRequest, who: Principal) -> Submission:
         """The submission of a request.
 
         Raises:
@@ -58,7 +63,7 @@ class Submissions:
         frozen = self._freeze(kind, _generation(request, kind))
         return Submission(
             kind=kind,
-            owner=owner,
+            owner=who.subject,
             request_id=request.request_id or None,
             submit_hash=submit_hash(request),
             generation=frozen.generation,
@@ -69,6 +74,8 @@ class Submissions:
             delay_seconds=_delay(request.schedule_time),
             traceparent=traceparent(),
             warnings=frozen.warnings,
+            writes_as=None if who.storyboard_names is None else list(who.storyboard_names),
+            source_storyboard=private_storyboard(frozen.generation.get("sourceImageUrl", ""), self._storages),
         )
 
     def freeze(self, kind: str, generation: Message) -> FrozenGeneration:

@@ -14,6 +14,7 @@ from superstoryboard.jobs.feeds import EventFeedPosition
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.storyboards import OwnerRules, Storyboards
 from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
@@ -53,13 +54,15 @@ async def run(settings: IngestSettings) -> bool:
     publisher = _publisher(settings, database, feed, registry, dependencies)
     store = JobStore(database)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = _server(settings, registry, database, feed, store)
+    rules = OwnerRules(database, settings.owners())
+    server = _server(settings, registry, database, feed, store=store, rules=rules)
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
     for duty, work in server.duties():
         duties.start(duty, work)
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
+    duties.start("owner-rules", rules.keep_telling())
     duties.start("health", watch_health(server, lambda: schema_answers(database)))
     if publisher is not None:
         duties.start("publish", publisher.run())
@@ -76,15 +79,29 @@ async def run(settings: IngestSettings) -> bool:
 
 
 def _server(
-    settings: IngestSettings, registry: CollectorRegistry, database: Database, feed: EventFeed, store: JobStore
+    settings: IngestSettings,
+    registry: CollectorRegistry,
+    database: Database,
+    feed: EventFeed,
+    *,
+    store: JobStore,
+    rules: OwnerRules,
 ) -> Server:
-    steering = Steering(database)
+    steering, storyboards = Steering(database), Storyboards(database)
     submissions = Submissions(settings.catalogue(), settings)
     server = Server.of(settings, registry)
     server.add(
         "superstoryboard.v1.GenerationService",
         generation_service_pb2_grpc.add_GenerationServiceServicer_to_server,
-        GenerationService(store, steering, EventLog(database, feed), submissions, settings.watches_per_owner),
+        GenerationService(
+            store,
+            steering,
+            EventLog(database, feed),
+            submissions,
+            settings.watches_per_owner,
+            storyboards=storyboards,
+            owner_rules=rules,
+        ),
     )
     server.add(
         "superstoryboard.v1.QueueService",
@@ -94,6 +111,7 @@ def _server(
             steering,
             submissions,
             operations=LostOperations(database),
+            storyboards=storyboards,
             sweeper=Sweeper(database, settings.ages()),
             sweeps=SweepMetrics(registry),
         ),

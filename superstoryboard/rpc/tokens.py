@@ -27,6 +27,11 @@ class Principal:
     """Signed in without an account."""
 
     @property
+    def storyboard_names(self) -> tuple[str, ...] | None:
+        """The names under which storyboards may be its own, or None: it acts for the installation and may write all."""
+        return None if self.role is Role.SERVICE_ROLE else self.identities
+
+    @property
     def visible_owner(self) -> str | None:
         """Whose jobs it sees: its own, or None for everyone's."""
         return None if self.role is Role.SERVICE_ROLE else self.subject
