@@ -180,10 +180,13 @@ begin
     where superstoryboard.names_of(i.item) is not null
     group by 1, 2, 3 order by 1
   loop
-    reason := case
-      when not superstoryboard.claim_storyboard(asked.board, asked.names) then 'NOT_YOURS'
-      when not superstoryboard.may_use_source(asked.source, asked.names) then 'SOURCE_NOT_YOURS'
-    end;
+    reason := null;
+    -- One statement each, so that the second sees what the first has claimed.
+    if not superstoryboard.claim_storyboard(asked.board, asked.names) then
+      reason := 'NOT_YOURS';
+    elsif not superstoryboard.may_use_source(asked.source, asked.names) then
+      reason := 'SOURCE_NOT_YOURS';
+    end if;
     if reason is not null then
       refused := refused || (select jsonb_object_agg(e, reason) from jsonb_array_elements_text(asked.items) e);
     end if;

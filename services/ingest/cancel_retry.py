@@ -79,7 +79,7 @@ class CancelRetryCalls:
 
 
 def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
-    """NOT_FOUND, PERMISSION_DENIED or FAILED_PRECONDITION by the reason; `wrong_state` ends the sentence for JOB_STATE."""
+    """NOT_FOUND, PERMISSION_DENIED or FAILED_PRECONDITION; `wrong_state` ends the sentence of JOB_STATE."""
     if reason is Refusal.NOT_FOUND:
         return not_found(f"job {job_id}")
     words = WORDS.get(reason, wrong_state)
