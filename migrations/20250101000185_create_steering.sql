@@ -13,6 +13,17 @@ language sql stable as $$
   select p_owner is null or p_job.owner = p_owner or superstoryboard.may_write(p_job.storyboard_id, coalesce(p_names, '{}'));
 $$;
 
+-- True where a caller may start a job, and who made it may write the storyboard that the job is for from now on.
+create function superstoryboard.may_start(
+  p_job superstoryboard.jobs, p_owner text, p_names text[], p_generation jsonb
+) returns boolean
+language plpgsql as $$
+begin
+  return superstoryboard.may_change(p_job, p_owner, p_names)
+    and superstoryboard.claim_storyboard(superstoryboard.board_of(p_job, p_generation), p_job.writes_as);
+end
+$$;
+
 -- Cancels a job that has not ended. Returns its state before the call, NOT_YOURS, or null where there is none (for this caller).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
 create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text, p_names text[] default '{}') returns text
@@ -141,12 +152,10 @@ begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
   if not superstoryboard.is_seen(job, p_owner, p_names) then
     return null;
-  elsif not superstoryboard.may_change(job, p_owner, p_names) then
+  elsif not superstoryboard.may_start(job, p_owner, p_names, p_generation) then
     return 'NOT_YOURS';
   elsif not job.state = any (p_states) then
     return 'JOB_STATE';
-  elsif not superstoryboard.claim_storyboard(superstoryboard.board_of(job, p_generation), job.writes_as) then
-    return 'NOT_YOURS';
   end if;
   perform superstoryboard.lock_calls(job.id);
   way := superstoryboard.way_again(job, p_actor, p_accept_second_payment, p_generation is not null);

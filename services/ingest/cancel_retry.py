@@ -83,6 +83,6 @@ def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
     if reason is Refusal.NOT_FOUND:
         return not_found(f"job {job_id}")
     words = WORDS.get(reason, wrong_state)
-    denied = reason is Refusal.NOT_YOURS
-    code = grpc.StatusCode.PERMISSION_DENIED if denied else grpc.StatusCode.FAILED_PRECONDITION
-    return ApiError(code, reason.value, f"job {job_id}: {words}")
+    if reason is Refusal.NOT_YOURS:
+        return ApiError(grpc.StatusCode.PERMISSION_DENIED, "NOT_YOURS", f"job {job_id}: {words}")
+    return ApiError(grpc.StatusCode.FAILED_PRECONDITION, reason.value, f"job {job_id}: {words}")

@@ -138,18 +138,18 @@ class GenerationService(CancelRetryCalls, StoryboardCalls, GenerationServiceServ
         self, selection: EventSelection, request: api.WatchJobsRequest
     ) -> AsyncIterator[api.WatchJobsResponse]:
         looked, read_again = -math.inf, time.monotonic() + LOOK_SECONDS
-        seen = selection
+        visible = selection
         async for page in _kept(self._events.follow(selection, request.after_sequence)):
             if page.rows and selection.readable and time.monotonic() >= read_again:
                 # What was shared may be shared no more.
-                seen = await self._selection(selection.job_ids, selection.storyboard_id)
+                visible = await self._selection(selection.job_ids, selection.storyboard_id)
                 read_again = time.monotonic() + LOOK_SECONDS
-            rows = seen.pick(page.rows)
+            rows = visible.pick(page.rows)
             for row in rows:
                 yield api.WatchJobsResponse(event=event_message(row))
             ends = any(row["state"] in TERMINAL_STATES for row in rows)
             if request.until_terminal and (ends or time.monotonic() - looked >= LOOK_SECONDS):
-                if await self._events.is_complete(seen, page.position):
+                if await self._events.is_complete(visible, page.position):
                     return
                 looked = time.monotonic()
 

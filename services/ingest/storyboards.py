@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from superstoryboard.jobs.storyboards import Refusal, Storyboards
+from superstoryboard.jobs.storyboards import BoardRefusal, Storyboards
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.claims import RESERVED_SUBJECTS
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
@@ -22,12 +22,6 @@ ACCESS = {
     "OWNER": board_pb2.STORYBOARD_ACCESS_OWNER,
     "SHARED": board_pb2.STORYBOARD_ACCESS_SHARED,
 }
-WORDS = {
-    Refusal.NO_OWNER: "has no owner; give it one with TransferStoryboard, unless SHARED_STORYBOARDS names it",
-    Refusal.OWNER_IN_KV: "is owned by whom its kv row names; change the row",
-    Refusal.MEMBER_LIMIT: "has 100 members, which is the most; remove one first",
-}
-
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -86,16 +80,18 @@ class TransferCalls:
 
 def not_yours(storyboard: str) -> ApiError:
     """PERMISSION_DENIED for a write to a storyboard of someone else."""
-    message = f"storyboard {storyboard} belongs to someone else; its owner can share it with you as an editor"
-    return ApiError(grpc.StatusCode.PERMISSION_DENIED, Refusal.NOT_YOURS, message)
+    return ApiError(
+        grpc.StatusCode.PERMISSION_DENIED,
+        "NOT_YOURS",
+        f"storyboard {storyboard} belongs to someone else; its owner can share it with you as an editor",
+    )
 
 
 def source_not_yours(field: str) -> ApiError:
     """PERMISSION_DENIED for a source image that belongs to someone else; `field` holds the generation."""
     rule = "is in a private bucket, in a storyboard that you may not read"
     field = f"{field}.source_image_url"
-    code = grpc.StatusCode.PERMISSION_DENIED
-    return ApiError(code, Refusal.NOT_YOURS, f"{field}: {rule}", violations=[(field, rule)])
+    return ApiError(grpc.StatusCode.PERMISSION_DENIED, "NOT_YOURS", f"{field}: {rule}", violations=[(field, rule)])
 
 
 def check_name(field: str, name: str) -> None:
@@ -108,7 +104,7 @@ def check_name(field: str, name: str) -> None:
         raise invalid([(field, "must be a caller's name: printable, and not sql, service_role or local")])
 
 
-def refuse(storyboard: str, refusal: Refusal | None) -> None:
+def refuse(storyboard: str, refusal: BoardRefusal | None) -> None:
     """Raise what a refusal means, if it is one.
 
     Raises:
@@ -116,12 +112,46 @@ def refuse(storyboard: str, refusal: Refusal | None) -> None:
     """
     if refusal is None:
         return
-    if refusal is Refusal.NOT_FOUND:
-        raise not_found(f"storyboard {storyboard}")
-    if refusal is Refusal.NOT_YOURS:
-        message = f"only the owner of storyboard {storyboard} may share it"
-        raise ApiError(grpc.StatusCode.PERMISSION_DENIED, refusal, message)
-    raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, refusal, f"storyboard {storyboard} {WORDS[refusal]}")
+    problem = REFUSED.get(refusal)
+    raise problem(storyboard) if problem else not_found(f"storyboard {storyboard}")
+
+
+def _not_the_owner(storyboard: str) -> ApiError:
+    return ApiError(
+        grpc.StatusCode.PERMISSION_DENIED, "NOT_YOURS", f"only the owner of storyboard {storyboard} may share it"
+    )
+
+
+def _no_owner(storyboard: str) -> ApiError:
+    return ApiError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "NO_OWNER",
+        f"storyboard {storyboard} has no owner; TransferStoryboard gives it one, unless SHARED_STORYBOARDS names it",
+    )
+
+
+def _owner_in_kv(storyboard: str) -> ApiError:
+    return ApiError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "OWNER_IN_KV",
+        f"the kv row of storyboard {storyboard} names another owner; change the row",
+    )
+
+
+def _too_many_members(storyboard: str) -> ApiError:
+    return ApiError(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "MEMBER_LIMIT",
+        f"storyboard {storyboard} has 100 members, which is the most; remove one first",
+    )
+
+
+REFUSED = {
+    BoardRefusal.NOT_YOURS: _not_the_owner,
+    BoardRefusal.NO_OWNER: _no_owner,
+    BoardRefusal.OWNER_IN_KV: _owner_in_kv,
+    BoardRefusal.MEMBER_LIMIT: _too_many_members,
+}
 
 
 async def seen(storyboards: Storyboards, storyboard: str) -> board_pb2.Storyboard:

@@ -32,7 +32,7 @@ REASON_HINTS = {
     "TOKEN_AUDIENCE_REFUSED": "Use the access token of a user's session; its aud is authenticated.",
     "TOKEN_ROLE_REFUSED": "Use the access token of a user's session, or a token of role service_role.",
     "TOKEN_API_KEY": "Set STORYBOARD_TOKEN to a user's access token or to a service token, not to an API key.",
-    "NOT_YOURS": "Its owner can run `storyboard share STORYBOARD USER --editor`; `storyboard owner STORYBOARD` says who that is.",
+    "NOT_YOURS": "Ask its owner to run `storyboard share STORYBOARD USER --editor`.",
     "NO_OWNER": "Give it one with `storyboard transfer STORYBOARD USER`.",
     "OWNER_IN_KV": "Change the owner in the row `storyboard:ID` of the key-value table.",
     "MEMBER_LIMIT": "Remove a member with `storyboard unshare`.",

@@ -64,7 +64,7 @@ def share(
 def unshare(storyboard: StoryboardId, user: Member, *, as_json: Json = False) -> None:
     """Let a user read and write a storyboard no more.
 
-    Only its owner may. Jobs that the user has made go on, but link nothing.
+    Only its owner may. Jobs of the user that still run are stored, but shown nowhere.
 
     [bold]Example[/bold]
 

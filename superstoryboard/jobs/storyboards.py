@@ -26,7 +26,7 @@ class Sql(Statements):
     transfer_storyboard: LiteralString
 
 
-class Refusal(StrEnum):
+class BoardRefusal(StrEnum):
     """Why a storyboard was left as it is."""
 
     NOT_FOUND = "NOT_FOUND"
@@ -92,18 +92,18 @@ class Storyboards:
 
     async def share(
         self, storyboard: str, names: Sequence[str] | None, member: str, role: str | None
-    ) -> Refusal | None:
+    ) -> BoardRefusal | None:
         """Let a member read (viewer) or also write (editor); with role None no more. None where that is so now."""
         values = {"storyboard": storyboard, "names": _listed(names), "member": member, "role": role}
         return await self._change(Sql.share_storyboard, values)
 
-    async def transfer(self, storyboard: str, owner: str) -> Refusal | None:
+    async def transfer(self, storyboard: str, owner: str) -> BoardRefusal | None:
         """Give a storyboard to an owner. None where that is so now."""
         return await self._change(Sql.transfer_storyboard, {"storyboard": storyboard, "owner": owner})
 
-    async def _change(self, statement: LiteralString, values: dict[str, Any]) -> Refusal | None:
+    async def _change(self, statement: LiteralString, values: dict[str, Any]) -> BoardRefusal | None:
         row = await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
-        return None if row["reason"] is None else Refusal(row["reason"])
+        return None if row["reason"] is None else BoardRefusal(row["reason"])
 
 
 def _listed(names: Sequence[str] | None) -> list[str] | None:

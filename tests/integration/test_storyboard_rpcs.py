@@ -126,7 +126,7 @@ def test_a_viewer_reads_and_changes_nothing(
     for request in (api.WatchJobsRequest(job_ids=[job.id]), api.WatchJobsRequest(storyboard_id="hers")):
         stream = generation.WatchJobs(request, metadata=BOB, timeout=60)
         assert any(answer.event.job_id == job.id for answer in stream)
-        stream.cancel()
+        stream.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
     board = generation.GetStoryboard(api.GetStoryboardRequest(storyboard_id="hers"), metadata=BOB).storyboard
     assert (board.owner, board.access, list(board.members)) == ("alice", VIEWER, [])
     assert board.HasField("lapse_time")
@@ -155,7 +155,7 @@ def test_an_editor_writes_until_that_ends(
 
 
 def test_a_service_transfers_and_nobody_else(
-    channel: grpc.Channel, generation: GenerationServiceStub, create: Callable[..., Job], sql: psycopg.Connection
+    channel: grpc.Channel, create: Callable[..., Job], sql: psycopg.Connection
 ) -> None:
     create(ALICE)
     queues = QueueServiceStub(channel)
