@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from uuid import uuid4
 
 import psycopg
+from prometheus_client import CollectorRegistry
 
 from superstoryboard.db.database import Database
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.steering import Refusal, Steering, Way
 from superstoryboard.jobs.store import FrozenGeneration
 from superstoryboard.jobs.storyboards import BoardRefusal, Storyboards
+from superstoryboard.providers.google.gemini_images import GeminiImages
+from tests.conformance.http_stub import Stub
 from tests.integration.helpers import KV, claim_one, finish, image_queue, row, stage
 from tests.integration.storyboard_steps import accepted, let_lapse, owner_of, put_kv, store_asset, submit
+from tests.integration.workers import CATALOGUE, NOWHERE, image_worker
 
 
 async def test_a_job_whose_owner_may_not_write_links_nothing(database: Database, sql: psycopg.Connection) -> None:
@@ -122,6 +127,26 @@ async def test_a_worker_asks_for_the_source_again(database: Database, sql: psyco
     assert await work.may_use_source(job, "board")
     assert await Storyboards(database).share("hers", ["alice"], "mallory", "viewer") is None
     assert await work.may_use_source(job, "hers")
+
+
+async def test_a_worker_asks_before_it_fetches_or_pays(database: Database, sql: psycopg.Connection, stub: Stub) -> None:
+    """As for a message by SQL, which ingest never saw, or a storyboard that changed hands while its job waited."""
+    put_kv(sql, "storyboard:hers", {"userId": "alice"})
+    url = f"{stub.url}/storage/v1/object/sign/storyboard-images/hers/s_1.png?token=x"
+    body = {"storyboardId": "his", "prompt": "a fox", "sourceImageUrl": url, "editMode": True}
+    sql.execute("select set_config('request.jwt.claims', %s, false)", ('{"sub": "bob", "role": "authenticated"}',))
+    sql.execute("select public.pgmq_send('image_generation_queue', %s)", (json.dumps(body),))
+    provider = GeminiImages(api_key="key", base_url=stub.url, api_version="v1beta", catalogue=CATALOGUE)
+    async with image_worker(database, provider, NOWHERE, CollectorRegistry(), origins=[stub.url]) as worker:
+        await worker.process(1, force=False)
+        (job,) = await database.fetch("select id from superstoryboard.jobs")
+        assert (await row(database, job["id"]))["error"]["code"] == "SOURCE_NOT_YOURS"
+        assert stub.asked == []
+        assert await Storyboards(database).share("hers", ["alice"], "bob", "viewer") is None
+        await Steering(database).retry(job["id"], owner="bob", actor="bob", names=["bob"])
+        await worker.process(1, force=False)
+    assert (await row(database, job["id"]))["error"]["code"] == "SOURCE_NOT_FOUND"
+    assert [asked.target.partition("?")[0] for asked in stub.asked] == [url.removeprefix(stub.url).partition("?")[0]]
 
 
 async def test_a_finish_that_is_repeated_says_not_yours_once(database: Database, sql: psycopg.Connection) -> None:
