@@ -32,8 +32,8 @@ def ingest(
     settings = {
         "DATABASE_URL": module_database_url,
         "DATABASE_LISTEN_URL": module_database_url,
-        # Callers of many tests use one storyboard.
-        "SHARED_STORYBOARDS": "board",
+        # Callers of many tests use the same storyboards.
+        "SHARED_STORYBOARDS": "board,watched",
     } | ingest_settings
     with running("ingest", settings, tmp_path_factory.mktemp("ingest") / "log") as service:
         yield service
