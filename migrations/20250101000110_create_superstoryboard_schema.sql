@@ -55,6 +55,7 @@ create table superstoryboard.jobs (
   kind text not null references superstoryboard.job_kinds (name),
   owner text not null,
   actor text,
+  writes_as text[],
   request_id text,
   submit_hash text,
   storyboard_id text,
@@ -92,6 +93,8 @@ create table superstoryboard.jobs (
   unique (owner, request_id),
   unique (queue, msg_id, enqueued_at)
 ) with (fillfactor = 70);
+comment on column superstoryboard.jobs.writes_as is
+  'Names under which a storyboard may belong to who made the job; null: it acts for the installation and may write all.';
 comment on column superstoryboard.jobs.claim is 'Raised by every claim, never lowered: fences every step of the holder.';
 comment on column superstoryboard.jobs.actor is 'The service that made the job on behalf of its owner; null where the owner did.';
 comment on column superstoryboard.jobs.attempt is 'Attempts spent; a release gives the one of its claim back.';

@@ -46,7 +46,7 @@ $$;
 
 -- A job row for a message that has none, due at p_due_at: of the queue's kind that anyone may send, if there is one. It validates nothing, so no body can make it fail.
 create function superstoryboard.adopt_message_v1(
-  p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_due_at timestamptz, p_body jsonb, p_owner text
+  p_queue text, p_msg_id bigint, p_enqueued_at timestamptz, p_due_at timestamptz, p_body jsonb, p_owner text, p_writes_as text[]
 ) returns superstoryboard.jobs
 language plpgsql as $$
 declare
@@ -54,10 +54,10 @@ declare
   present timestamptz := clock_timestamp();
 begin
   insert into superstoryboard.jobs (
-    id, kind, owner, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, scheduled_at,
+    id, kind, owner, writes_as, raw_body, storyboard_id, scene_id, character_id, queue, msg_id, enqueued_at, rank, scheduled_at,
     max_attempts, traceparent
   )
-  select superstoryboard.uuid_v7(), k.name, p_owner, coalesce(p_body, 'null'), superstoryboard.plain_id(p_body -> 'storyboardId'),
+  select superstoryboard.uuid_v7(), k.name, p_owner, p_writes_as, coalesce(p_body, 'null'), superstoryboard.plain_id(p_body -> 'storyboardId'),
     superstoryboard.plain_id(p_body -> 'sceneId'), superstoryboard.plain_id(p_body -> 'characterId'),
     p_queue, p_msg_id, p_enqueued_at, superstoryboard.rank_of(p_queue, p_msg_id), greatest(p_due_at, present), q.max_attempts,
     superstoryboard.new_traceparent()
@@ -176,7 +176,7 @@ begin
   loop
     begin
       adopted := superstoryboard.adopt_message_v1(
-        p_queue, message.msg_id, message.enqueued_at, message.due_at, message.message, 'sql');
+        p_queue, message.msg_id, message.enqueued_at, message.due_at, message.message, 'sql', null);
       adopted_count := adopted_count + (adopted.id is not null)::integer;
     exception
       -- One that cannot be a job, as with a number at the end of all numbers, stops no other.
@@ -225,7 +225,7 @@ declare
   message record;
 begin
   for message in select s.msg_id, s.enqueued_at, s.vt, s.message from sent s order by s.msg_id loop
-    perform superstoryboard.adopt_message_v1(tg_argv[0], message.msg_id, message.enqueued_at, message.vt, message.message, 'sql');
+    perform superstoryboard.adopt_message_v1(tg_argv[0], message.msg_id, message.enqueued_at, message.vt, message.message, 'sql', null);
   end loop;
   return null;
 exception

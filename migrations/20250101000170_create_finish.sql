@@ -116,6 +116,28 @@ begin
 end
 $$;
 
+-- link_entities for a job whose maker may write the storyboard; else nothing is linked, and it says so. It is asked last: by then
+-- the kv rows are locked, so that an owner who came meanwhile counts.
+create function superstoryboard.link_as_owner(
+  p_job superstoryboard.jobs, p_link text, p_kv regclass, p_url text, p_url_expires_at timestamptz
+) returns text[]
+language plpgsql as $$
+declare
+  warnings text[];
+  board text := p_job.generation ->> 'storyboardId';
+begin
+  warnings := superstoryboard.link_entities(p_job, p_link, p_kv, p_url, p_url_expires_at);
+  if not superstoryboard.claim_storyboard(board, p_job.writes_as) then
+    raise exception using errcode = 'SB002', message = 'not yours';
+  elsif board <> '' then
+    perform superstoryboard.keep_owner(p_job, board);
+  end if;
+  return warnings;
+exception when sqlstate 'SB002' then
+  return array['not yours'];
+end
+$$;
+
 -- Marks a staged artifact as written and records its object as that of the job, in place of an earlier one. Null where it is not staged.
 create function superstoryboard.record_written(p_artifact uuid, p_url text, p_url_expires_at timestamptz)
 returns superstoryboard.artifacts
@@ -174,7 +196,7 @@ begin
   end if;
   update superstoryboard.jobs j
   set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
-      warnings = j.warnings || superstoryboard.link_entities(
+      warnings = array_remove(j.warnings, 'not yours') || superstoryboard.link_as_owner(
         job, superstoryboard.link_of(job.kind, written.media_type), p_kv, p_url, p_url_expires_at)
   where j.id = job.id
   returning * into job;

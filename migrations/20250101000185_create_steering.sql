@@ -1,15 +1,41 @@
 -- What people do to jobs and queues: cancel, retry, redrive, discard, pause.
 
--- Cancels a job that has not ended. Returns its state before the call, or null where there is none (for this owner).
+-- True where a job is for a caller: its own, one of a storyboard that one of its names may read, or, without p_owner, any.
+create function superstoryboard.is_seen(p_job superstoryboard.jobs, p_owner text, p_names text[]) returns boolean
+language sql stable as $$
+  select p_job.id is not null and (
+    p_owner is null or p_job.owner = p_owner or superstoryboard.may_read(p_job.storyboard_id, coalesce(p_names, '{}')));
+$$;
+
+-- True where a caller that sees a job may also change it.
+create function superstoryboard.may_change(p_job superstoryboard.jobs, p_owner text, p_names text[]) returns boolean
+language sql stable as $$
+  select p_owner is null or p_job.owner = p_owner or superstoryboard.may_write(p_job.storyboard_id, coalesce(p_names, '{}'));
+$$;
+
+-- True where a caller may start a job, and who made it may write the storyboard that the job is for from now on.
+create function superstoryboard.may_start(
+  p_job superstoryboard.jobs, p_owner text, p_names text[], p_generation jsonb
+) returns boolean
+language plpgsql as $$
+begin
+  return superstoryboard.may_change(p_job, p_owner, p_names)
+    and superstoryboard.claim_storyboard(superstoryboard.board_of(p_job, p_generation), p_job.writes_as);
+end
+$$;
+
+-- Cancels a job that has not ended. Returns its state before the call, NOT_YOURS, or null where there is none (for this caller).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
-create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text) returns text
+create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text, p_names text[] default '{}') returns text
 language plpgsql as $$
 declare
   job superstoryboard.jobs;
 begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
-  if job.id is null or job.owner <> coalesce(p_owner, job.owner) then
+  if not superstoryboard.is_seen(job, p_owner, p_names) then
     return null;
+  elsif not superstoryboard.may_change(job, p_owner, p_names) then
+    return 'NOT_YOURS';
   elsif job.state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') then
     perform superstoryboard.end_job(job, 'CANCELLED', null, null, format('Cancelled by %s', p_actor));
   end if;
@@ -112,11 +138,11 @@ $$;
 
 -- Starts a job again that ended in one of p_states: writes what is staged, polls on what is paid, or allows a new call.
 -- p_generation replaces what was asked for, with provider, model and warnings of its own.
--- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT or
--- JOB_OPERATION_RUNNING; null where there is no such job (for this owner).
+-- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT, JOB_OPERATION_RUNNING, or
+-- NOT_YOURS where who asks, or who made the job, may not write the storyboard; null where there is no such job (for this caller).
 create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
-  p_generation jsonb, p_provider text, p_model text, p_warnings text[]
+  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}'
 ) returns text
 language plpgsql as $$
 declare
@@ -124,8 +150,10 @@ declare
   way text;
 begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
-  if job.id is null or job.owner <> coalesce(p_owner, job.owner) then
+  if not superstoryboard.is_seen(job, p_owner, p_names) then
     return null;
+  elsif not superstoryboard.may_start(job, p_owner, p_names, p_generation) then
+    return 'NOT_YOURS';
   elsif not job.state = any (p_states) then
     return 'JOB_STATE';
   end if;

@@ -29,12 +29,60 @@ language sql stable as $$
   end from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as claims) c;
 $$;
 
+-- The names of who calls, as ingest reads them from the claims that OWNER_CLAIMS names: none for anon, and null for service_role
+-- and where there is no token at all.
+create function superstoryboard.caller_names() returns text[]
+language plpgsql stable as $$
+declare
+  claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+  legacy text := nullif(current_setting('request.jwt.claim.sub', true), '');
+  caller_role text := coalesce(claims ->> 'role', current_setting('request.jwt.claim.role', true));
+  names text[];
+  are_text boolean;
+begin
+  if caller_role = 'service_role' or claims is null and legacy is null then
+    return null;
+  end if;
+  claims := coalesce(claims, '{}') || case when legacy is not null and claims ->> 'sub' is null
+    then jsonb_build_object('sub', legacy) else '{}' end;
+  select coalesce(array_agg(n.value #>> '{}' order by c.place, n.place), '{}'), coalesce(bool_and(jsonb_typeof(n.value) = 'string'), true)
+    into names, are_text
+  from superstoryboard.owner_rules r, unnest(r.owner_claims) with ordinality c (path, place),
+    jsonb_path_query(jsonb_build_array(claims #> string_to_array(c.path, '.')), 'lax $[*][*] ? (@ != null)')
+      with ordinality n (value, place);
+  if claims ->> 'sub' is null and caller_role is distinct from 'anon' or not are_text or cardinality(names) > 32
+     or exists (select from unnest(names) n where n in ('sql', 'service_role', 'local') or not superstoryboard.is_caller_name(n)) then
+    raise exception 'the token does not say who calls'
+      using errcode = 'invalid_authorization_specification',
+        hint = 'Its sub and the claims of OWNER_CLAIMS must be names of at most 128 printable characters.';
+  end if;
+  return names;
+end
+$$;
+
+-- Refuses a message of a user for a storyboard of somebody else.
+create function superstoryboard.check_storyboard(p_body jsonb, p_names text[]) returns void
+language plpgsql as $$
+declare
+  board jsonb := p_body -> 'storyboardId';
+begin
+  -- Readers of JSON would not agree on the text of another number.
+  if p_names is not null and jsonb_typeof(board) = 'number' and (not superstoryboard.is_short(board) or board::text !~ '^[0-9]+$') then
+    raise exception 'storyboardId: must be a string' using errcode = 'invalid_parameter_value';
+  elsif not superstoryboard.claim_storyboard(superstoryboard.plain_id(board), p_names) then
+    raise exception 'NOT_YOURS: storyboard % belongs to somebody else', superstoryboard.plain_id(board)
+      using errcode = 'insufficient_privilege', hint = 'Ask its owner to share it with you as an editor.';
+  end if;
+end
+$$;
+
 create or replace function public.pgmq_send(queue_name text, message jsonb) returns bigint
 language plpgsql security definer set search_path = '' as $$
 declare
   new_id bigint;
   enqueued timestamptz;
   owner_name text := superstoryboard.caller();
+  names text[] := superstoryboard.caller_names();
 begin
   perform superstoryboard.require_queue($1);
   if $2 is null then
@@ -43,8 +91,9 @@ begin
   perform superstoryboard.check_body($2);
   perform superstoryboard.require_quota(owner_name, k.name, superstoryboard.caller_quota_scope())
   from superstoryboard.job_kinds k where k.queue = $1 and k.sent_publicly;
+  perform superstoryboard.check_storyboard($2, names);
   select s.msg_id, s.enqueued_at into new_id, enqueued from superstoryboard.send_message($1, $2, 0) s;
-  perform superstoryboard.adopt_message_v1($1, new_id, enqueued, enqueued, $2, owner_name);
+  perform superstoryboard.adopt_message_v1($1, new_id, enqueued, enqueued, $2, owner_name, names);
   return new_id;
 end
 $$;

@@ -20,6 +20,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intent, Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
+from superstoryboard.worker.attempt.sources import fetch_source
 from superstoryboard.worker.routes import Routes
 
 
@@ -66,7 +67,7 @@ class ImageGenerator:
         if job.upload is not None:
             return await self._hand_off.rescue(job, job.upload)
         route = self._routes.route_of(generation.model)
-        source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
+        source = await fetch_source(self._work, self._sources, job, generation.source_image_url)
         await self._work.report(job, 20, "Generating image")
         intent = await self._intents.open(job, generation, source, route)
         return await to_the_end(self._make(job, generation, source, route, intent))

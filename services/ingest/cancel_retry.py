@@ -22,6 +22,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 WORDS = {
     Refusal.SECOND_PAYMENT: "an earlier call may have been charged; another call needs accept_second_payment",
+    Refusal.NOT_YOURS: "is of a storyboard that who made the job may not write",
     Refusal.JOB_OPERATION_RUNNING: "has a charged operation that is still running; redrive it without an edit",
 }
 
@@ -38,9 +39,12 @@ class CancelRetryCalls:
         del context
         check(request)
         job_id = UUID(request.job_id)
-        before = await self._steering.cancel(job_id, owner=caller().visible_owner, actor=caller().done_by)
+        who = caller()
+        before = await self._steering.cancel(job_id, owner=who.visible_owner, actor=who.done_by, names=who.identities)
         if before is None:
             raise not_found(f"job {job_id}")
+        if before == Refusal.NOT_YOURS:
+            raise refused(job_id, Refusal.NOT_YOURS, "")
         if before in TERMINAL_STATES - {"CANCELLED"}:
             raise refused(job_id, Refusal.JOB_STATE, f"has ended as {before} and cannot be cancelled")
         return api.CancelJobResponse(job=await self._job(job_id))
@@ -57,6 +61,7 @@ class CancelRetryCalls:
             owner=caller().visible_owner,
             actor=caller().done_by,
             accept_second_payment=request.accept_second_payment,
+            names=caller().identities,
         )
         if isinstance(answer, Refusal):
             raise refused(
@@ -72,8 +77,10 @@ class CancelRetryCalls:
 
 
 def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
-    """NOT_FOUND, or FAILED_PRECONDITION with the reason as a word; `wrong_state` ends the sentence for JOB_STATE."""
+    """NOT_FOUND, PERMISSION_DENIED or FAILED_PRECONDITION; `wrong_state` ends the sentence of JOB_STATE."""
     if reason is Refusal.NOT_FOUND:
         return not_found(f"job {job_id}")
     words = WORDS.get(reason, wrong_state)
+    if reason is Refusal.NOT_YOURS:
+        return ApiError(grpc.StatusCode.PERMISSION_DENIED, "NOT_YOURS", f"job {job_id}: {words}")
     return ApiError(grpc.StatusCode.FAILED_PRECONDITION, reason.value, f"job {job_id}: {words}")

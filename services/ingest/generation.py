@@ -14,13 +14,14 @@ from uuid import UUID
 import grpc
 import psycopg
 
-from superstoryboard.domain.kinds import kind_name
+from superstoryboard.domain.kinds import KINDS, kind_name
 from superstoryboard.domain.priorities import Priority
 from superstoryboard.domain.states import TERMINAL_STATES, state_name
 from superstoryboard.jobs.events import EventLog, EventSelection, EventsPrunedError, Page
 from superstoryboard.jobs.records import event_message, job_message
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import Accepted, JobFilter, JobStore, Submission
+from superstoryboard.jobs.storyboards import OwnerRules, Storyboards
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import ApiError, invalid, not_found
@@ -35,6 +36,7 @@ from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceServ
 
 from .cancel_retry import CancelRetryCalls
 from .pages import DEFAULT_PAGE, Cursor, Row, read_page
+from .storyboards import StoryboardCalls, not_yours, source_not_yours
 from .submissions import CreateRequest, Submissions
 
 MAX_BATCH = 1000
@@ -46,7 +48,7 @@ log = get_logger("generation")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class GenerationService(CancelRetryCalls, GenerationServiceServicer):
+class GenerationService(CancelRetryCalls, StoryboardCalls, GenerationServiceServicer):
     """What backends call."""
 
     def __init__(
@@ -58,8 +60,12 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         *,
         watches_per_owner: int,
         quotas: QuotaMetrics,
+        storyboards: Storyboards,
+        owner_rules: OwnerRules,
     ) -> None:
-        super().__init__(store, steering)
+        CancelRetryCalls.__init__(self, store, steering)
+        StoryboardCalls.__init__(self, storyboards)
+        self._owner_rules = owner_rules
         self._events = events
         self._submissions = submissions
         self._quotas = quotas
@@ -91,7 +97,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         """One job."""
         del context
         check(request)
-        rows = await self._store.get([UUID(request.job_id)], caller().visible_owner)
+        rows = await self._store.get([UUID(request.job_id)], caller().visible_owner, caller().identities)
         if not rows:
             raise not_found(f"job {request.job_id}")
         return api.GetJobResponse(job=job_message(rows[0]))
@@ -113,14 +119,20 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         """Events of jobs: past ones, then live ones."""
         del context
         check(request)
-        owner = caller().visible_owner
         job_ids = [UUID(job_id) for job_id in dict.fromkeys(request.job_ids)]
-        missing = set(job_ids) - await self._store.visible(job_ids, owner)
+        missing = set(job_ids) - await self._store.visible(job_ids, caller().visible_owner, caller().identities)
         if missing:
             raise not_found(f"job {min(missing)}")
         with self._share():
-            async for answer in self._follow(EventSelection(job_ids, request.storyboard_id, owner), request):
+            async for answer in self._follow(await self._selection(job_ids, request.storyboard_id), request):
                 yield answer
+
+    async def _selection(self, job_ids: list[UUID], storyboard: str) -> EventSelection:
+        who = caller()
+        if who.storyboard_names is None:
+            return EventSelection(job_ids, storyboard, None)
+        readable = await self._store.readable_storyboards(job_ids, storyboard, who.storyboard_names)
+        return EventSelection(job_ids, storyboard, who.subject, frozenset(readable))
 
     def _share(self) -> AbstractContextManager[None]:
         """One of the watches that its owner may have open; a service watches for many."""
@@ -130,13 +142,19 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
     async def _follow(
         self, selection: EventSelection, request: api.WatchJobsRequest
     ) -> AsyncIterator[api.WatchJobsResponse]:
-        looked = -math.inf
+        looked, read_again = -math.inf, time.monotonic() + LOOK_SECONDS
+        visible = selection
         async for page in _kept(self._events.follow(selection, request.after_sequence)):
-            for row in page.rows:
+            if page.rows and selection.readable and time.monotonic() >= read_again:
+                # What was shared may be shared no more.
+                visible = await self._selection(selection.job_ids, selection.storyboard_id)
+                read_again = time.monotonic() + LOOK_SECONDS
+            rows = visible.pick(page.rows)
+            for row in rows:
                 yield api.WatchJobsResponse(event=event_message(row))
-            ends = any(row["state"] in TERMINAL_STATES for row in page.rows)
+            ends = any(row["state"] in TERMINAL_STATES for row in rows)
             if request.until_terminal and (ends or time.monotonic() - looked >= LOOK_SECONDS):
-                if await self._events.is_complete(selection, page.position):
+                if await self._events.is_complete(visible, page.position):
                     return
                 looked = time.monotonic()
 
@@ -159,6 +177,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
         """Accept all in one transaction; where the database refuses that, one by one."""
         if not submissions:
             return []
+        await self._owner_rules.tell()
         try:
             accepted = await self._store.accept(submissions)
             await reached("accepted-job")
@@ -168,7 +187,7 @@ class GenerationService(CancelRetryCalls, GenerationServiceServicer):
                 return [ApiError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "the database rejected the job")]
             return [result for item in submissions for result in await self._accept([item])]
         self._count_refusals(submissions, accepted)
-        return [_answer(item) for item in accepted]
+        return [_answer(item, submission) for item, submission in zip(accepted, submissions, strict=True)]
 
     def _count_refusals(self, submissions: list[Submission], accepted: list[Accepted]) -> None:
         refused = Counter(
@@ -194,7 +213,11 @@ async def _kept(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         ) from error
 
 
-def _answer(accepted: Accepted) -> job_pb2.Job | ApiError:
+def _answer(accepted: Accepted, submission: Submission) -> job_pb2.Job | ApiError:
+    if accepted.outcome == "NOT_YOURS":
+        return not_yours(submission.generation["storyboardId"])
+    if accepted.outcome == "SOURCE_NOT_YOURS":
+        return source_not_yours(KINDS[submission.kind].field)
     if accepted.refusal is not None:
         return ApiError(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -221,6 +244,7 @@ def _item_result(result: job_pb2.Job | ApiError) -> api.BatchItemResult:
 def _filter(request: api.ListJobsRequest) -> JobFilter:
     return JobFilter(
         owner=caller().visible_owner,
+        names=caller().identities,
         storyboard_id=request.storyboard_id,
         scene_id=request.scene_id,
         character_id=request.character_id,

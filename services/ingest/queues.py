@@ -13,6 +13,7 @@ from superstoryboard.domain.kinds import kind_number
 from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.storyboards import Storyboards
 from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.rpc.authentication import caller
 from superstoryboard.rpc.errors import not_found
@@ -24,6 +25,7 @@ from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer
 
 from .dead_letters import DeadLetterCalls
 from .operations import OperationCalls
+from .storyboards import TransferCalls
 from .submissions import Submissions
 
 GAUGE_SECONDS = 15.0
@@ -33,7 +35,7 @@ LONGEST_AGE_SECONDS = 10_000 * 366 * 24 * 3600
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class QueueService(DeadLetterCalls, OperationCalls, QueueServiceServicer):
+class QueueService(DeadLetterCalls, OperationCalls, TransferCalls, QueueServiceServicer):
     """Queues, dead letters and sweeps."""
 
     def __init__(
@@ -43,11 +45,13 @@ class QueueService(DeadLetterCalls, OperationCalls, QueueServiceServicer):
         submissions: Submissions,
         *,
         operations: LostOperations,
+        storyboards: Storyboards,
         sweeper: Sweeper,
         sweeps: SweepMetrics,
     ) -> None:
         DeadLetterCalls.__init__(self, store, steering, submissions)
         OperationCalls.__init__(self, store, operations)
+        TransferCalls.__init__(self, storyboards)
         self._sweeper = sweeper
         self._sweeps = sweeps
 

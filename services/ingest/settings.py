@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
-from superstoryboard.config.settings import Port
+from superstoryboard.config.server import listed
+from superstoryboard.config.settings import Identifier, Port
+from superstoryboard.jobs.storyboards import OwnerSettings
 from superstoryboard.jobs.sweeps import Ages
 from superstoryboard.providers.settings import ModelSettings
 
+MOST_OWNER_FIELDS = 16
 MAX_AGE_DAYS = 36_500
 """A century: what is said to be kept for ever is, and the database can still count back to it."""
 
@@ -22,6 +25,9 @@ class IngestSettings(ModelSettings):
     image_model: str = ""
     video_model: str = ""
     max_attempts: int | None = Field(default=None, ge=1, le=100)
+    kv_table: Identifier = "kv_store_7ee7668a"
+    owner_fields: str = "userId,user_id,ownerId,owner"
+    shared_storyboards: str = "test-storyboard"
     watches_per_owner: int = Field(default=64, ge=1)
     drain_seconds: float = Field(default=10, ge=0)
     job_max_age_days: float = Field(default=7, gt=0, le=MAX_AGE_DAYS)
@@ -29,6 +35,24 @@ class IngestSettings(ModelSettings):
     retention_jobs_days: float = Field(default=400, gt=0, le=MAX_AGE_DAYS)
     retention_archive_days: float = Field(default=90, gt=0, le=MAX_AGE_DAYS)
     retention_dead_letters_days: float | None = Field(default=None, gt=0, le=MAX_AGE_DAYS)
+
+    @field_validator("owner_fields")
+    @classmethod
+    def check_owner_fields(cls, fields: str) -> str:
+        """Names, each once."""
+        names = listed(fields)
+        if not names or len(names) > MOST_OWNER_FIELDS or len(set(names)) < len(names):
+            raise ValueError(f"must be 1 to {MOST_OWNER_FIELDS} names of fields, such as userId,owner")
+        return fields
+
+    def owners(self) -> OwnerSettings:
+        """By what the database finds the owners of storyboards."""
+        return OwnerSettings(
+            kv_table=self.kv_table,
+            fields=tuple(listed(self.owner_fields)),
+            claims=tuple(".".join(path) for path in self.owner_claim_paths()),
+            shared=tuple(listed(self.shared_storyboards)),
+        )
 
     def ages(self) -> Ages:
         """After how long the sweep deletes what has ended and gives up what has not."""

@@ -16,6 +16,7 @@ from superstoryboard.domain.kinds import charged_kinds, kind_of_request
 from superstoryboard.domain.priorities import Priority
 from superstoryboard.jobs.store import FrozenGeneration, Submission
 from superstoryboard.providers.catalogue import Catalogue
+from superstoryboard.providers.own_objects import private_storyboard
 from superstoryboard.providers.validation import freeze_generation, validate_generation
 from superstoryboard.rpc.errors import invalid
 from superstoryboard.rpc.tokens import Principal
@@ -34,6 +35,8 @@ class Limits(Protocol):
     image_model: str
     video_model: str
     max_attempts: int | None
+    supabase_url: str | None
+    supabase_public_url: str | None
 
 
 class Submissions:
@@ -42,6 +45,7 @@ class Submissions:
     def __init__(self, catalogue: Catalogue, limits: Limits) -> None:
         self._catalogue = catalogue
         self._limits = limits
+        self._storages = [url for url in (limits.supabase_url, limits.supabase_public_url) if url]
         self._default_models = {
             kind.name: getattr(limits, kind.model_setting.lower(), "") or catalogue.default_name(kind.name)
             for kind in charged_kinds()
@@ -74,6 +78,8 @@ class Submissions:
             quota_scope=who.quota_scope,
             traceparent=traceparent(),
             warnings=frozen.warnings,
+            writes_as=None if who.storyboard_names is None else list(who.storyboard_names),
+            source_storyboard=private_storyboard(frozen.generation.get("sourceImageUrl", ""), self._storages),
         )
 
     def freeze(self, kind: str, generation: Message) -> FrozenGeneration:

@@ -17,6 +17,7 @@ from superstoryboard.jobs.lost_operations import LostOperations
 from superstoryboard.jobs.service_tokens import ServiceTokenTable
 from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
+from superstoryboard.jobs.storyboards import OwnerRules, Storyboards
 from superstoryboard.jobs.sweeps import Sweeper
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
@@ -57,13 +58,15 @@ async def run(settings: IngestSettings) -> bool:
     publisher = _publisher(settings, database, feed, registry, dependencies)
     store = JobStore(database)
     page = MetricsPage(settings.metrics_listen, registry)
-    server = _server(settings, registry, database, feed, store)
+    rules = OwnerRules(database, settings.owners())
+    server = _server(settings, registry, database, feed, store=store, rules=rules)
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
     for duty, work in server.duties():
         duties.start(duty, work)
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
+    duties.start("owner-rules", rules.keep_telling())
     duties.start("health", watch_health(server, lambda: schema_answers(database)))
     if publisher is not None:
         duties.start("publish", publisher.run())
@@ -80,9 +83,15 @@ async def run(settings: IngestSettings) -> bool:
 
 
 def _server(
-    settings: IngestSettings, registry: CollectorRegistry, database: Database, feed: EventFeed, store: JobStore
+    settings: IngestSettings,
+    registry: CollectorRegistry,
+    database: Database,
+    feed: EventFeed,
+    *,
+    store: JobStore,
+    rules: OwnerRules,
 ) -> Server:
-    steering = Steering(database)
+    steering, storyboards = Steering(database), Storyboards(database)
     submissions = Submissions(settings.catalogue(), settings)
     tokens = ServiceTokenTable(database)
     server = Server.of(settings, registry, tokens)
@@ -96,6 +105,8 @@ def _server(
             submissions,
             watches_per_owner=settings.watches_per_owner,
             quotas=QuotaMetrics(registry, kinds=KINDS, quotas=QUOTAS),
+            storyboards=storyboards,
+            owner_rules=rules,
         ),
     )
     server.add(
@@ -106,6 +117,7 @@ def _server(
             steering,
             submissions,
             operations=LostOperations(database),
+            storyboards=storyboards,
             sweeper=Sweeper(database, settings.ages()),
             sweeps=SweepMetrics(registry),
         ),

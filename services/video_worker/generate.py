@@ -25,6 +25,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
+from superstoryboard.worker.attempt.sources import fetch_source
 from superstoryboard.worker.routes import Routes
 
 from .polling import Poller, Times
@@ -48,6 +49,7 @@ class VideoGenerator:
         times: Times,
         draining: asyncio.Event,
     ) -> None:
+        self._work = work
         self._adoption = adoption
         self._ledger = ledger
         self._intents = Intents(work, ledger)
@@ -93,7 +95,7 @@ class VideoGenerator:
     async def _submit(self, job: ClaimedJob, generation: VideoGeneration) -> Operation:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
         route = self._routes.route_of(generation.model)
-        source = await self._sources.fetch(generation.source_image_url) if generation.source_image_url else None
+        source = await fetch_source(self._work, self._sources, job, generation.source_image_url)
         submits = self._operation_search.submits(route)
         intent = await self._intents.open(job, generation, source, route, submits.expect)
         await reached("intended")

@@ -38,6 +38,10 @@ REASON_HINTS = {
     "TOO_MANY_TOKENS": "End those that are not used: `storyboard token list`, `storyboard token revoke NAME`.",
     "ON_BEHALF_OF_REFUSED": "Use a service token of role service_role that was created without --owner.",
     "ROLE_REQUIRED": "The role of STORYBOARD_TOKEN does not allow this; `storyboard token create` makes one that does.",
+    "NOT_YOURS": "Ask its owner to run `storyboard share STORYBOARD USER --editor`.",
+    "NO_OWNER": "Give it one with `storyboard transfer STORYBOARD USER`.",
+    "OWNER_IN_KV": "Change the owner in the row `storyboard:ID` of the key-value table.",
+    "MEMBER_LIMIT": "Remove a member with `storyboard unshare`.",
     "ANONYMOUS_REFUSED": "Sign in with an account, or set ALLOW_ANONYMOUS_USERS=true for the service.",
 }
 """What to do, where the reason says more than the code."""

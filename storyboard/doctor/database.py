@@ -23,6 +23,7 @@ from superstoryboard.inspection.database_problems import InspectionError, Proble
 
 OLDEST_VERSION = 150000
 NAMED_AT_MOST = 3
+WRITING = ("insert", "update", "delete", "truncate")
 MIGRATE = "Run `storyboard migrate`."
 CHECKED_MODES = ("verify-ca", "verify-full")
 MENDS = {
@@ -169,6 +170,8 @@ def _kv_access(name: str, facts: KvFacts) -> Finding | None:
     enable = f"alter table {name} enable row level security;"
     revoke = f"revoke all on table {name} from public, {', '.join(role for role, _ in facts.held)};"
     held = " and ".join(f"{role} may {rights}" for role, rights in facts.held)
+    if any(verb in rights for _, rights in facts.held for verb in WRITING):
+        held += ", so that the owners of storyboards that it names prove nothing"
     if facts.held and not facts.row_security:
         problem = f"{name} can be accessed with the publishable key: row-level security is off, and {held}"
         return warning("kv table", problem, _by_sql([enable, revoke]))

@@ -52,12 +52,12 @@ class ServerSettings(TlsSettings):
     def issuers(self) -> list[str]:
         """Whose tokens are taken, by their `iss`; empty where nothing says so."""
         if self.jwt_issuers:
-            return _listed(self.jwt_issuers)
+            return listed(self.jwt_issuers)
         return [f"{url}{AUTH_PATH}" for url in (self.supabase_url, self.supabase_public_url) if url]
 
     def owner_claim_paths(self) -> tuple[tuple[str, ...], ...]:
         """The claims that name a caller, each as the path to it."""
-        return tuple(tuple(claim.split(".")) for claim in _listed(self.owner_claims))
+        return tuple(tuple(claim.split(".")) for claim in listed(self.owner_claims))
 
     @field_validator("supabase_jwks_url")
     @classmethod
@@ -86,10 +86,10 @@ class ServerSettings(TlsSettings):
     @classmethod
     def check_owner_claims(cls, claims: str) -> str:
         """Claims that users do not write themselves."""
-        listed = _listed(claims)
-        if not listed or any("" in claim.split(".") for claim in listed):
+        names = listed(claims)
+        if not names or any("" in claim.split(".") for claim in names):
             raise ValueError("must be names of claims, such as sub,app_metadata.user_id")
-        if any(claim.split(".")[0] in ("user_metadata", "raw_user_meta_data") for claim in listed):
+        if any(claim.split(".")[0] in ("user_metadata", "raw_user_meta_data") for claim in names):
             raise ValueError("user_metadata proves nothing: users write it themselves; use app_metadata")
         return claims
 
@@ -128,6 +128,6 @@ class ServerSettings(TlsSettings):
         return self
 
 
-def _listed(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
     """The entries of a comma-separated setting."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]

@@ -34,15 +34,24 @@ class EventsPrunedError(Exception):
 
 @dataclass(frozen=True)
 class EventSelection:
-    """Whose events: these jobs, or all of a storyboard; `owner` None sees every owner's."""
+    """Whose events: these jobs, or all of a storyboard; `owner` None sees every owner's.
+
+    Of `readable` storyboards the events of others are there too.
+    """
 
     job_ids: list[UUID]
     storyboard_id: str
     owner: str | None
+    readable: frozenset[str] = frozenset()
 
     def values(self) -> dict[str, Any]:
         """Values of a statement that asks for them."""
-        return {"jobs": self.job_ids, "storyboard": self.storyboard_id, "owner": self.owner}
+        return {
+            "jobs": self.job_ids,
+            "storyboard": self.storyboard_id,
+            "owner": self.owner,
+            "readable": list(self.readable),
+        }
 
     @cached_property
     def _jobs(self) -> frozenset[UUID]:
@@ -56,7 +65,7 @@ class EventSelection:
             if (
                 row["job_id"] in self._jobs or (self.storyboard_id != "" and row["storyboard_id"] == self.storyboard_id)
             )
-            and (self.owner is None or row["owner"] == self.owner)
+            and (self.owner is None or row["owner"] == self.owner or row["storyboard_id"] in self.readable)
         ]
 
 

@@ -29,6 +29,7 @@ class Sql(Statements):
     retry_job: LiteralString
     fail_job: LiteralString
     freeze_generation: LiteralString
+    may_use_source: LiteralString
     report_progress: LiteralString
 
 
@@ -247,6 +248,13 @@ class WorkQueue:
             patience_seconds=PATIENCE_SECONDS,
         )
         return bool(row["done"])
+
+    async def may_use_source(self, job: ClaimedJob, storyboard: str) -> bool:
+        """True where the job's owner may read the storyboard to which its source image belongs."""
+        row = await self._database.fetch_one(
+            Sql.may_use_source, {"job": job.id, "storyboard": storyboard}, patience_seconds=PATIENCE_SECONDS
+        )
+        return bool(row["allowed"])
 
     async def report(self, job: ClaimedJob, percent: int, message: str) -> int | None:
         """Tell watchers how far the job is. Returns its percentage now, which never falls; None for a stale claim."""

@@ -34,3 +34,6 @@ select superstoryboard.freeze_generation_v1(
 
 -- name: report_progress
 select superstoryboard.report_progress_v1(%(job)s, %(claim)s, %(percent)s::int, %(message)s) as percent;
+
+-- name: may_use_source
+select superstoryboard.job_may_use_source_v1(%(job)s, %(storyboard)s) as allowed;

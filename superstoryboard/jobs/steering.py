@@ -46,6 +46,7 @@ class Refusal(StrEnum):
     JOB_STATE = "JOB_STATE"
     SECOND_PAYMENT = "SECOND_PAYMENT"
     JOB_OPERATION_RUNNING = "JOB_OPERATION_RUNNING"
+    NOT_YOURS = "NOT_YOURS"
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,26 @@ class Steering:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def cancel(self, job_id: UUID, *, owner: str | None, actor: str) -> str | None:
-        """Cancel a job that has not ended. Returns its state before the call; None where the owner has no such job."""
+    async def cancel(self, job_id: UUID, *, owner: str | None, actor: str, names: Sequence[str] = ()) -> str | None:
+        """Cancel a job that has not ended. Returns its state before the call; None where the owner has no such job.
+
+        Also of storyboards that one of `names` may write; NOT_YOURS where it may only read.
+        """
         row = await self._database.fetch_one(
             Sql.cancel_job,
-            {"job": job_id, "owner": owner, "actor": actor},
+            {"job": job_id, "owner": owner, "actor": actor, "names": list(names)},
             patience_seconds=PATIENCE_SECONDS,
         )
         return row["state"]  # type: ignore[no-any-return]  # text or null
 
     async def retry(
-        self, job_id: UUID, *, owner: str | None, actor: str, accept_second_payment: bool = False
+        self,
+        job_id: UUID,
+        *,
+        owner: str | None,
+        actor: str,
+        accept_second_payment: bool = False,
+        names: Sequence[str] = (),
     ) -> Way | Refusal:
         """Start a failed, dead-lettered or cancelled job again: what is paid goes on, else there is a new call."""
         row = await self._database.fetch_one(
@@ -83,6 +93,7 @@ class Steering:
                 "actor": actor,
                 "states": list(ENDED_UNSTORED),
                 "accept": accept_second_payment,
+                "names": list(names),
             },
         )
         answer: str = row["answer"] or Refusal.NOT_FOUND

@@ -1,9 +1,9 @@
 -- name: cancel_job
-select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s) as state;
+select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s, %(names)s::text[]) as state;
 
 -- name: redrive_job
 select superstoryboard.redrive_job_v1(
-  %(job)s, %(owner)s::text, %(actor)s, %(states)s::text[], %(accept)s, null, null, null, null
+  %(job)s, %(owner)s::text, %(actor)s, %(states)s::text[], %(accept)s, null, null, null, null, %(names)s::text[]
 ) as answer;
 
 -- name: redrive_dead_letters

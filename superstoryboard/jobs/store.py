@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, LiteralString
@@ -25,6 +26,7 @@ class Sql(Statements):
     accept_jobs: LiteralString
     jobs_by_id: LiteralString
     visible_ids: LiteralString
+    readable_storyboards: LiteralString
     search_jobs: LiteralString
     queue_status: LiteralString
     closed_gates: LiteralString
@@ -45,6 +47,8 @@ class Submission:
     """One job to accept. `submit_hash` fingerprints the request as sent, for idempotency.
 
     Without `max_attempts` the job has those of its queue. `priority` is that among the jobs of its owner.
+    `writes_as` are the names under which a storyboard may belong to the caller; None: it acts for the installation and
+    may write all. `source_storyboard` is the one to which a source image in a private bucket belongs.
     """
 
     kind: str
@@ -63,6 +67,8 @@ class Submission:
     warnings: list[str] = field(default_factory=list)
     actor: str | None = None
     """The service that asks on behalf of the owner."""
+    writes_as: list[str] | None = None
+    source_storyboard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class QuotaRefusal:
 class Accepted:
     """What became of a submission: `created`, `existing` (the same again), `conflict` (another payload) or `refused`.
 
-    `record` is the row of job_records, all None where the submission was refused.
+    Also NOT_YOURS, where the caller may not write the storyboard, and SOURCE_NOT_YOURS, where it may not read that of
+    the source image. `record` is the row of job_records; all None where there is no job.
     """
 
     outcome: str
@@ -94,9 +101,13 @@ class Accepted:
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Jobs to list; None and empty match all. `owner` None sees every owner."""
+    """Jobs to list; None and empty match all. `owner` None sees every owner.
+
+    With a storyboard that one of `names` may read, the jobs of others in it are there too.
+    """
 
     owner: str | None
+    names: tuple[str, ...] = ()
     storyboard_id: str = ""
     scene_id: str = ""
     character_id: str = ""
@@ -125,20 +136,29 @@ class JobStore:
         )
         return [_accepted(row) for row in rows]
 
-    async def get(self, job_ids: list[UUID], owner: str | None) -> list[dict[str, Any]]:
-        """Rows of job_records with these ids that the owner may see, in the order asked."""
+    async def get(self, job_ids: list[UUID], owner: str | None, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Rows of job_records with these ids, in the order asked: the owner's, and those that a name may read."""
         rows = await self._database.fetch(
             Sql.jobs_by_id,
-            {"ids": job_ids, "owner": owner},
+            {"ids": job_ids, "owner": owner, "names": list(names)},
             patience_seconds=PATIENCE_SECONDS,
         )
         return [read_record(row) for row in rows]
 
-    async def visible(self, job_ids: list[UUID], owner: str | None) -> set[UUID]:
-        """Those of the ids that are ids of jobs which the owner may see."""
+    async def visible(self, job_ids: list[UUID], owner: str | None, names: Sequence[str] = ()) -> set[UUID]:
+        """Those of the ids that are ids of jobs which the owner may see, or which belong to what a name may read."""
         rows = await self._database.fetch(
             Sql.visible_ids,
-            {"ids": job_ids, "owner": owner},
+            {"ids": job_ids, "owner": owner, "names": list(names)},
+            patience_seconds=PATIENCE_SECONDS,
+        )
+        return {row["id"] for row in rows}
+
+    async def readable_storyboards(self, job_ids: list[UUID], storyboard: str, names: Sequence[str]) -> set[str]:
+        """Those among a storyboard and the storyboards of jobs where a name may read the jobs of others."""
+        rows = await self._database.fetch(
+            Sql.readable_storyboards,
+            {"ids": job_ids, "storyboard": storyboard, "names": list(names)},
             patience_seconds=PATIENCE_SECONDS,
         )
         return {row["id"] for row in rows}
@@ -151,6 +171,7 @@ class JobStore:
             Sql.search_jobs,
             {
                 **vars(job_filter),
+                "names": list(job_filter.names),
                 "states": list(job_filter.states),
                 "limit": limit,
                 "last_time": before[0] if before else None,

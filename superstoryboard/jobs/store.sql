@@ -5,16 +5,27 @@ select outcome, refusal, (job).* from superstoryboard.accept_jobs_v1(%(items)s) 
 select r.*
 from unnest(%(ids)s::uuid[]) with ordinality as asked (id, place)
 join superstoryboard.job_records r on r.id = asked.id
-where %(owner)s::text is null or r.owner = %(owner)s
+where %(owner)s::text is null or r.owner = %(owner)s or superstoryboard.may_read(r.storyboard_id, %(names)s::text[])
 order by asked.place;
 
 -- name: visible_ids
 select id from superstoryboard.jobs
-where id = any (%(ids)s::uuid[]) and (%(owner)s::text is null or owner = %(owner)s);
+where id = any (%(ids)s::uuid[])
+  and (%(owner)s::text is null or owner = %(owner)s or superstoryboard.may_read(storyboard_id, %(names)s::text[]));
+
+-- name: readable_storyboards
+select asked.id
+from (
+  select %(storyboard)s as id
+  union
+  select storyboard_id from superstoryboard.jobs where id = any (%(ids)s::uuid[])
+) asked
+where asked.id <> '' and superstoryboard.may_read(asked.id, %(names)s::text[]);
 
 -- name: search_jobs
 select * from superstoryboard.job_records
-where (%(owner)s::text is null or owner = %(owner)s)
+where (%(owner)s::text is null or owner = %(owner)s
+    or %(storyboard_id)s <> '' and (select superstoryboard.may_read(%(storyboard_id)s, %(names)s::text[])))
   and (%(storyboard_id)s = '' or storyboard_id = %(storyboard_id)s)
   and (%(scene_id)s = '' or scene_id = %(scene_id)s)
   and (%(character_id)s = '' or character_id = %(character_id)s)

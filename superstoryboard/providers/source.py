@@ -24,6 +24,7 @@ from superstoryboard.foreign_json import decoded_json
 from superstoryboard.media import MediaError
 from superstoryboard.media.verify import probe_bytes
 from superstoryboard.providers.addresses import Address, is_public
+from superstoryboard.providers.own_objects import is_within, private_storyboard
 from superstoryboard.providers.retry_after import parse_seconds
 from superstoryboard.providers.source_url import url_problem
 
@@ -91,6 +92,10 @@ class SourceFetcher:
         """Close the connections."""
         await self._transport.aclose()
 
+    def private_storyboard(self, url: str) -> str | None:
+        """The storyboard that a picture in a private bucket of ours belongs to; None for any other picture."""
+        return private_storyboard(url, map(str, self._storages))
+
     async def fetch(self, url: str) -> SourceImage:
         """The picture at a URL, decoded once to be sure.
 
@@ -151,7 +156,7 @@ class SourceFetcher:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, ValueError):
             return False
-        return any(_is_within(parsed, storage) for storage in self._storages)
+        return any(is_within(parsed, storage) for storage in self._storages)
 
     async def _send(self, target: _Target) -> httpx.Response:
         if not target.addresses:
@@ -231,19 +236,8 @@ async def _read_up_to(response: httpx.Response, limit: int) -> bytes | None:
     return bytes(data)
 
 
-def _is_within(url: httpx.URL, storage: httpx.URL) -> bool:
-    """True for objects of that Storage, not for other services behind the same gateway."""
-    same_origin = (url.scheme, url.raw_host, _port(url)) == (storage.scheme, storage.raw_host, _port(storage))
-    dots = {".", ".."} & set(url.path.split("/"))
-    return same_origin and not dots and url.path.startswith(storage.path.rstrip("/") + "/storage/v1/")
-
-
 def _ascii_host(url: httpx.URL) -> str:
     return url.raw_host.decode("ascii").lower().rstrip(".")
-
-
-def _port(url: httpx.URL) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def _matches(host: str, allowed: str) -> bool:

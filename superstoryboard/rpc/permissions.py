@@ -61,6 +61,9 @@ SERVICES: dict[str, dict[str, Row]] = {
         "WatchJobs": JOBS,
         "CancelJob": JOBS,
         "RetryJob": JOBS,
+        "GetStoryboard": JOBS,
+        "ShareStoryboard": JOBS,
+        "UnshareStoryboard": JOBS,
     },
     "superstoryboard.v1.QueueService": {
         "ListQueues": QUEUES,
@@ -71,6 +74,7 @@ SERVICES: dict[str, dict[str, Row]] = {
         "Sweep": OPERATORS,
         "PauseQueue": OPERATORS,
         "ResumeQueue": OPERATORS,
+        "TransferStoryboard": OPERATORS,
     },
     "superstoryboard.v1.TokenService": {
         "CreateServiceToken": OPERATORS,

@@ -47,6 +47,11 @@ class Principal:
     """Of its service token; empty where it came with another sort of token."""
 
     @property
+    def storyboard_names(self) -> tuple[str, ...] | None:
+        """The names under which storyboards may be its own, or None: it acts for the installation and may write all."""
+        return None if self.visible_owner is None else self.identities
+
+    @property
     def visible_owner(self) -> str | None:
         """Whose jobs the running call sees: its own, or None for everyone's."""
         return None if self.sees is Sees.ALL else self.subject

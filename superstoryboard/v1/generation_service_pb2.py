@@ -26,9 +26,10 @@ from superstoryboard.v1 import validate_pb2 as buf_dot_validate_dot_validate__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from superstoryboard.v1 import job_pb2 as superstoryboard_dot_v1_dot_job__pb2
+from superstoryboard.v1 import storyboard_pb2 as superstoryboard_dot_v1_dot_storyboard__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+superstoryboard/v1/generation_service.proto\x12\x12superstoryboard.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1csuperstoryboard/v1/job.proto\"\xc6\x03\n\x15\x43reateImageJobRequest\x12:\n\x05image\x18\x01 \x01(\x0b\x32#.superstoryboard.v1.ImageGenerationB\x06\xbaH\x03\xc8\x01\x01\x12\xae\x01\n\nrequest_id\x18\x02 \x01(\tB\x99\x01\xbaH\x95\x01\xba\x01\x91\x01\n\x0bid_optional\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x42this == \'\' || this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x31\n\rschedule_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12^\n\x06labels\x18\x04 \x03(\x0b\x32\x35.superstoryboard.v1.CreateImageJobRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x16\x43reateImageJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\xc6\x03\n\x15\x43reateVideoJobRequest\x12:\n\x05video\x18\x01 \x01(\x0b\x32#.superstoryboard.v1.VideoGenerationB\x06\xbaH\x03\xc8\x01\x01\x12\xae\x01\n\nrequest_id\x18\x02 \x01(\tB\x99\x01\xbaH\x95\x01\xba\x01\x91\x01\n\x0bid_optional\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x42this == \'\' || this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x31\n\rschedule_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12^\n\x06labels\x18\x04 \x03(\x0b\x32\x35.superstoryboard.v1.CreateVideoJobRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x16\x43reateVideoJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\x8e\x01\n\tBatchItem\x12:\n\x05image\x18\x01 \x01(\x0b\x32).superstoryboard.v1.CreateImageJobRequestH\x00\x12:\n\x05video\x18\x02 \x01(\x0b\x32).superstoryboard.v1.CreateVideoJobRequestH\x00\x42\t\n\x07request\"F\n\x16\x42\x61tchCreateJobsRequest\x12,\n\x05items\x18\x01 \x03(\x0b\x32\x1d.superstoryboard.v1.BatchItem\"h\n\x0f\x42\x61tchItemResult\x12&\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.JobH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"O\n\x17\x42\x61tchCreateJobsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.superstoryboard.v1.BatchItemResult\")\n\rGetJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"6\n\x0eGetJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\x85\x03\n\x0fListJobsRequest\x12\x1f\n\rstoryboard_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\x08scene_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1e\n\x0c\x63haracter_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12=\n\x06states\x18\x04 \x03(\x0e\x32\x1c.superstoryboard.v1.JobStateB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x33\n\x04kind\x18\x05 \x01(\x0e\x32\x1b.superstoryboard.v1.JobKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x0c\x63reated_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\tpage_size\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.superstoryboard.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf9\x01\n\x10WatchJobsRequest\x12!\n\x07job_ids\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01\x12\x1f\n\rstoryboard_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x16\n\x0euntil_terminal\x18\x04 \x01(\x08:h\xbaHe\x1a\x63\n\x07job_ids\x12$job_ids or storyboard_id must be set\x1a\x32size(this.job_ids) > 0 || this.storyboard_id != \'\'\"@\n\x11WatchJobsResponse\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.superstoryboard.v1.JobEvent\",\n\x10\x43\x61ncelJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"9\n\x11\x43\x61ncelJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"J\n\x0fRetryJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x15\x61\x63\x63\x65pt_second_payment\x18\x02 \x01(\x08\"8\n\x10RetryJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job2\x86\x06\n\x11GenerationService\x12g\n\x0e\x43reateImageJob\x12).superstoryboard.v1.CreateImageJobRequest\x1a*.superstoryboard.v1.CreateImageJobResponse\x12g\n\x0e\x43reateVideoJob\x12).superstoryboard.v1.CreateVideoJobRequest\x1a*.superstoryboard.v1.CreateVideoJobResponse\x12j\n\x0f\x42\x61tchCreateJobs\x12*.superstoryboard.v1.BatchCreateJobsRequest\x1a+.superstoryboard.v1.BatchCreateJobsResponse\x12O\n\x06GetJob\x12!.superstoryboard.v1.GetJobRequest\x1a\".superstoryboard.v1.GetJobResponse\x12U\n\x08ListJobs\x12#.superstoryboard.v1.ListJobsRequest\x1a$.superstoryboard.v1.ListJobsResponse\x12Z\n\tWatchJobs\x12$.superstoryboard.v1.WatchJobsRequest\x1a%.superstoryboard.v1.WatchJobsResponse0\x01\x12X\n\tCancelJob\x12$.superstoryboard.v1.CancelJobRequest\x1a%.superstoryboard.v1.CancelJobResponse\x12U\n\x08RetryJob\x12#.superstoryboard.v1.RetryJobRequest\x1a$.superstoryboard.v1.RetryJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+superstoryboard/v1/generation_service.proto\x12\x12superstoryboard.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1csuperstoryboard/v1/job.proto\x1a#superstoryboard/v1/storyboard.proto\"\xc6\x03\n\x15\x43reateImageJobRequest\x12:\n\x05image\x18\x01 \x01(\x0b\x32#.superstoryboard.v1.ImageGenerationB\x06\xbaH\x03\xc8\x01\x01\x12\xae\x01\n\nrequest_id\x18\x02 \x01(\tB\x99\x01\xbaH\x95\x01\xba\x01\x91\x01\n\x0bid_optional\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x42this == \'\' || this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x31\n\rschedule_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12^\n\x06labels\x18\x04 \x03(\x0b\x32\x35.superstoryboard.v1.CreateImageJobRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x16\x43reateImageJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\xc6\x03\n\x15\x43reateVideoJobRequest\x12:\n\x05video\x18\x01 \x01(\x0b\x32#.superstoryboard.v1.VideoGenerationB\x06\xbaH\x03\xc8\x01\x01\x12\xae\x01\n\nrequest_id\x18\x02 \x01(\tB\x99\x01\xbaH\x95\x01\xba\x01\x91\x01\n\x0bid_optional\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x42this == \'\' || this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x31\n\rschedule_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12^\n\x06labels\x18\x04 \x03(\x0b\x32\x35.superstoryboard.v1.CreateVideoJobRequest.LabelsEntryB\x17\xbaH\x14\x9a\x01\x11\x10 \"\x06r\x04\x10\x01\x18?*\x05r\x03\x18\xff\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x16\x43reateVideoJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\x8e\x01\n\tBatchItem\x12:\n\x05image\x18\x01 \x01(\x0b\x32).superstoryboard.v1.CreateImageJobRequestH\x00\x12:\n\x05video\x18\x02 \x01(\x0b\x32).superstoryboard.v1.CreateVideoJobRequestH\x00\x42\t\n\x07request\"F\n\x16\x42\x61tchCreateJobsRequest\x12,\n\x05items\x18\x01 \x03(\x0b\x32\x1d.superstoryboard.v1.BatchItem\"h\n\x0f\x42\x61tchItemResult\x12&\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.JobH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"O\n\x17\x42\x61tchCreateJobsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.superstoryboard.v1.BatchItemResult\")\n\rGetJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"6\n\x0eGetJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\x85\x03\n\x0fListJobsRequest\x12\x1f\n\rstoryboard_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\x08scene_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1e\n\x0c\x63haracter_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12=\n\x06states\x18\x04 \x03(\x0e\x32\x1c.superstoryboard.v1.JobStateB\x0f\xbaH\x0c\x92\x01\t\x10\x10\"\x05\x82\x01\x02\x10\x01\x12\x33\n\x04kind\x18\x05 \x01(\x0e\x32\x1b.superstoryboard.v1.JobKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x30\n\x0c\x63reated_from\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1d\n\tpage_size\x18\x08 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"R\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.superstoryboard.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf9\x01\n\x10WatchJobsRequest\x12!\n\x07job_ids\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01\x12\x1f\n\rstoryboard_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1f\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x16\n\x0euntil_terminal\x18\x04 \x01(\x08:h\xbaHe\x1a\x63\n\x07job_ids\x12$job_ids or storyboard_id must be set\x1a\x32size(this.job_ids) > 0 || this.storyboard_id != \'\'\"@\n\x11WatchJobsResponse\x12+\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1c.superstoryboard.v1.JobEvent\",\n\x10\x43\x61ncelJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"9\n\x11\x43\x61ncelJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"J\n\x0fRetryJobRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x15\x61\x63\x63\x65pt_second_payment\x18\x02 \x01(\x08\"8\n\x10RetryJobResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\xb1\x01\n\x14GetStoryboardRequest\x12\x98\x01\n\rstoryboard_id\x18\x01 \x01(\tB\x80\x01\xbaH}\xba\x01z\n\x02id\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x34this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\"K\n\x15GetStoryboardResponse\x12\x32\n\nstoryboard\x18\x01 \x01(\x0b\x32\x1e.superstoryboard.v1.Storyboard\"\x91\x02\n\x16ShareStoryboardRequest\x12\x98\x01\n\rstoryboard_id\x18\x01 \x01(\tB\x80\x01\xbaH}\xba\x01z\n\x02id\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x34this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x1a\n\x06member\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12@\n\x06\x61\x63\x63\x65ss\x18\x03 \x01(\x0e\x32$.superstoryboard.v1.StoryboardAccessB\n\xbaH\x07\x82\x01\x04\x18\x01\x18\x02\"M\n\x17ShareStoryboardResponse\x12\x32\n\nstoryboard\x18\x01 \x01(\x0b\x32\x1e.superstoryboard.v1.Storyboard\"\xd1\x01\n\x18UnshareStoryboardRequest\x12\x98\x01\n\rstoryboard_id\x18\x01 \x01(\tB\x80\x01\xbaH}\xba\x01z\n\x02id\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x34this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x1a\n\x06member\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"O\n\x19UnshareStoryboardResponse\x12\x32\n\nstoryboard\x18\x01 \x01(\x0b\x32\x1e.superstoryboard.v1.Storyboard2\xca\x08\n\x11GenerationService\x12g\n\x0e\x43reateImageJob\x12).superstoryboard.v1.CreateImageJobRequest\x1a*.superstoryboard.v1.CreateImageJobResponse\x12g\n\x0e\x43reateVideoJob\x12).superstoryboard.v1.CreateVideoJobRequest\x1a*.superstoryboard.v1.CreateVideoJobResponse\x12j\n\x0f\x42\x61tchCreateJobs\x12*.superstoryboard.v1.BatchCreateJobsRequest\x1a+.superstoryboard.v1.BatchCreateJobsResponse\x12O\n\x06GetJob\x12!.superstoryboard.v1.GetJobRequest\x1a\".superstoryboard.v1.GetJobResponse\x12U\n\x08ListJobs\x12#.superstoryboard.v1.ListJobsRequest\x1a$.superstoryboard.v1.ListJobsResponse\x12Z\n\tWatchJobs\x12$.superstoryboard.v1.WatchJobsRequest\x1a%.superstoryboard.v1.WatchJobsResponse0\x01\x12X\n\tCancelJob\x12$.superstoryboard.v1.CancelJobRequest\x1a%.superstoryboard.v1.CancelJobResponse\x12U\n\x08RetryJob\x12#.superstoryboard.v1.RetryJobRequest\x1a$.superstoryboard.v1.RetryJobResponse\x12\x64\n\rGetStoryboard\x12(.superstoryboard.v1.GetStoryboardRequest\x1a).superstoryboard.v1.GetStoryboardResponse\x12j\n\x0fShareStoryboard\x12*.superstoryboard.v1.ShareStoryboardRequest\x1a+.superstoryboard.v1.ShareStoryboardResponse\x12p\n\x11UnshareStoryboard\x12,.superstoryboard.v1.UnshareStoryboardRequest\x1a-.superstoryboard.v1.UnshareStoryboardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,46 +80,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RETRYJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
   _globals['_RETRYJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_CREATEIMAGEJOBREQUEST']._serialized_start=185
-  _globals['_CREATEIMAGEJOBREQUEST']._serialized_end=639
-  _globals['_CREATEIMAGEJOBREQUEST_LABELSENTRY']._serialized_start=594
-  _globals['_CREATEIMAGEJOBREQUEST_LABELSENTRY']._serialized_end=639
-  _globals['_CREATEIMAGEJOBRESPONSE']._serialized_start=641
-  _globals['_CREATEIMAGEJOBRESPONSE']._serialized_end=703
-  _globals['_CREATEVIDEOJOBREQUEST']._serialized_start=706
-  _globals['_CREATEVIDEOJOBREQUEST']._serialized_end=1160
-  _globals['_CREATEVIDEOJOBREQUEST_LABELSENTRY']._serialized_start=594
-  _globals['_CREATEVIDEOJOBREQUEST_LABELSENTRY']._serialized_end=639
-  _globals['_CREATEVIDEOJOBRESPONSE']._serialized_start=1162
-  _globals['_CREATEVIDEOJOBRESPONSE']._serialized_end=1224
-  _globals['_BATCHITEM']._serialized_start=1227
-  _globals['_BATCHITEM']._serialized_end=1369
-  _globals['_BATCHCREATEJOBSREQUEST']._serialized_start=1371
-  _globals['_BATCHCREATEJOBSREQUEST']._serialized_end=1441
-  _globals['_BATCHITEMRESULT']._serialized_start=1443
-  _globals['_BATCHITEMRESULT']._serialized_end=1547
-  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_start=1549
-  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_end=1628
-  _globals['_GETJOBREQUEST']._serialized_start=1630
-  _globals['_GETJOBREQUEST']._serialized_end=1671
-  _globals['_GETJOBRESPONSE']._serialized_start=1673
-  _globals['_GETJOBRESPONSE']._serialized_end=1727
-  _globals['_LISTJOBSREQUEST']._serialized_start=1730
-  _globals['_LISTJOBSREQUEST']._serialized_end=2119
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2121
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2203
-  _globals['_WATCHJOBSREQUEST']._serialized_start=2206
-  _globals['_WATCHJOBSREQUEST']._serialized_end=2455
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=2457
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=2521
-  _globals['_CANCELJOBREQUEST']._serialized_start=2523
-  _globals['_CANCELJOBREQUEST']._serialized_end=2567
-  _globals['_CANCELJOBRESPONSE']._serialized_start=2569
-  _globals['_CANCELJOBRESPONSE']._serialized_end=2626
-  _globals['_RETRYJOBREQUEST']._serialized_start=2628
-  _globals['_RETRYJOBREQUEST']._serialized_end=2702
-  _globals['_RETRYJOBRESPONSE']._serialized_start=2704
-  _globals['_RETRYJOBRESPONSE']._serialized_end=2760
-  _globals['_GENERATIONSERVICE']._serialized_start=2763
-  _globals['_GENERATIONSERVICE']._serialized_end=3537
+  _globals['_GETSTORYBOARDREQUEST'].fields_by_name['storyboard_id']._loaded_options = None
+  _globals['_GETSTORYBOARDREQUEST'].fields_by_name['storyboard_id']._serialized_options = b'\272H}\272\001z\n\002id\022>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\0324this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')'
+  _globals['_SHARESTORYBOARDREQUEST'].fields_by_name['storyboard_id']._loaded_options = None
+  _globals['_SHARESTORYBOARDREQUEST'].fields_by_name['storyboard_id']._serialized_options = b'\272H}\272\001z\n\002id\022>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\0324this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')'
+  _globals['_SHARESTORYBOARDREQUEST'].fields_by_name['member']._loaded_options = None
+  _globals['_SHARESTORYBOARDREQUEST'].fields_by_name['member']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_SHARESTORYBOARDREQUEST'].fields_by_name['access']._loaded_options = None
+  _globals['_SHARESTORYBOARDREQUEST'].fields_by_name['access']._serialized_options = b'\272H\007\202\001\004\030\001\030\002'
+  _globals['_UNSHARESTORYBOARDREQUEST'].fields_by_name['storyboard_id']._loaded_options = None
+  _globals['_UNSHARESTORYBOARDREQUEST'].fields_by_name['storyboard_id']._serialized_options = b'\272H}\272\001z\n\002id\022>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\0324this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')'
+  _globals['_UNSHARESTORYBOARDREQUEST'].fields_by_name['member']._loaded_options = None
+  _globals['_UNSHARESTORYBOARDREQUEST'].fields_by_name['member']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_CREATEIMAGEJOBREQUEST']._serialized_start=222
+  _globals['_CREATEIMAGEJOBREQUEST']._serialized_end=676
+  _globals['_CREATEIMAGEJOBREQUEST_LABELSENTRY']._serialized_start=631
+  _globals['_CREATEIMAGEJOBREQUEST_LABELSENTRY']._serialized_end=676
+  _globals['_CREATEIMAGEJOBRESPONSE']._serialized_start=678
+  _globals['_CREATEIMAGEJOBRESPONSE']._serialized_end=740
+  _globals['_CREATEVIDEOJOBREQUEST']._serialized_start=743
+  _globals['_CREATEVIDEOJOBREQUEST']._serialized_end=1197
+  _globals['_CREATEVIDEOJOBREQUEST_LABELSENTRY']._serialized_start=631
+  _globals['_CREATEVIDEOJOBREQUEST_LABELSENTRY']._serialized_end=676
+  _globals['_CREATEVIDEOJOBRESPONSE']._serialized_start=1199
+  _globals['_CREATEVIDEOJOBRESPONSE']._serialized_end=1261
+  _globals['_BATCHITEM']._serialized_start=1264
+  _globals['_BATCHITEM']._serialized_end=1406
+  _globals['_BATCHCREATEJOBSREQUEST']._serialized_start=1408
+  _globals['_BATCHCREATEJOBSREQUEST']._serialized_end=1478
+  _globals['_BATCHITEMRESULT']._serialized_start=1480
+  _globals['_BATCHITEMRESULT']._serialized_end=1584
+  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_start=1586
+  _globals['_BATCHCREATEJOBSRESPONSE']._serialized_end=1665
+  _globals['_GETJOBREQUEST']._serialized_start=1667
+  _globals['_GETJOBREQUEST']._serialized_end=1708
+  _globals['_GETJOBRESPONSE']._serialized_start=1710
+  _globals['_GETJOBRESPONSE']._serialized_end=1764
+  _globals['_LISTJOBSREQUEST']._serialized_start=1767
+  _globals['_LISTJOBSREQUEST']._serialized_end=2156
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2158
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2240
+  _globals['_WATCHJOBSREQUEST']._serialized_start=2243
+  _globals['_WATCHJOBSREQUEST']._serialized_end=2492
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=2494
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=2558
+  _globals['_CANCELJOBREQUEST']._serialized_start=2560
+  _globals['_CANCELJOBREQUEST']._serialized_end=2604
+  _globals['_CANCELJOBRESPONSE']._serialized_start=2606
+  _globals['_CANCELJOBRESPONSE']._serialized_end=2663
+  _globals['_RETRYJOBREQUEST']._serialized_start=2665
+  _globals['_RETRYJOBREQUEST']._serialized_end=2739
+  _globals['_RETRYJOBRESPONSE']._serialized_start=2741
+  _globals['_RETRYJOBRESPONSE']._serialized_end=2797
+  _globals['_GETSTORYBOARDREQUEST']._serialized_start=2800
+  _globals['_GETSTORYBOARDREQUEST']._serialized_end=2977
+  _globals['_GETSTORYBOARDRESPONSE']._serialized_start=2979
+  _globals['_GETSTORYBOARDRESPONSE']._serialized_end=3054
+  _globals['_SHARESTORYBOARDREQUEST']._serialized_start=3057
+  _globals['_SHARESTORYBOARDREQUEST']._serialized_end=3330
+  _globals['_SHARESTORYBOARDRESPONSE']._serialized_start=3332
+  _globals['_SHARESTORYBOARDRESPONSE']._serialized_end=3409
+  _globals['_UNSHARESTORYBOARDREQUEST']._serialized_start=3412
+  _globals['_UNSHARESTORYBOARDREQUEST']._serialized_end=3621
+  _globals['_UNSHARESTORYBOARDRESPONSE']._serialized_start=3623
+  _globals['_UNSHARESTORYBOARDRESPONSE']._serialized_end=3702
+  _globals['_GENERATIONSERVICE']._serialized_start=3705
+  _globals['_GENERATIONSERVICE']._serialized_end=4803
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from superstoryboard.v1 import validate_pb2 as _validate_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from superstoryboard.v1 import job_pb2 as _job_pb2
+from superstoryboard.v1 import storyboard_pb2 as _storyboard_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -175,3 +176,45 @@ class RetryJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _ClassVar[int]
     job: _job_pb2.Job
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
+
+class GetStoryboardRequest(_message.Message):
+    __slots__ = ("storyboard_id",)
+    STORYBOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    storyboard_id: str
+    def __init__(self, storyboard_id: _Optional[str] = ...) -> None: ...
+
+class GetStoryboardResponse(_message.Message):
+    __slots__ = ("storyboard",)
+    STORYBOARD_FIELD_NUMBER: _ClassVar[int]
+    storyboard: _storyboard_pb2.Storyboard
+    def __init__(self, storyboard: _Optional[_Union[_storyboard_pb2.Storyboard, _Mapping]] = ...) -> None: ...
+
+class ShareStoryboardRequest(_message.Message):
+    __slots__ = ("storyboard_id", "member", "access")
+    STORYBOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_FIELD_NUMBER: _ClassVar[int]
+    storyboard_id: str
+    member: str
+    access: _storyboard_pb2.StoryboardAccess
+    def __init__(self, storyboard_id: _Optional[str] = ..., member: _Optional[str] = ..., access: _Optional[_Union[_storyboard_pb2.StoryboardAccess, str]] = ...) -> None: ...
+
+class ShareStoryboardResponse(_message.Message):
+    __slots__ = ("storyboard",)
+    STORYBOARD_FIELD_NUMBER: _ClassVar[int]
+    storyboard: _storyboard_pb2.Storyboard
+    def __init__(self, storyboard: _Optional[_Union[_storyboard_pb2.Storyboard, _Mapping]] = ...) -> None: ...
+
+class UnshareStoryboardRequest(_message.Message):
+    __slots__ = ("storyboard_id", "member")
+    STORYBOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    storyboard_id: str
+    member: str
+    def __init__(self, storyboard_id: _Optional[str] = ..., member: _Optional[str] = ...) -> None: ...
+
+class UnshareStoryboardResponse(_message.Message):
+    __slots__ = ("storyboard",)
+    STORYBOARD_FIELD_NUMBER: _ClassVar[int]
+    storyboard: _storyboard_pb2.Storyboard
+    def __init__(self, storyboard: _Optional[_Union[_storyboard_pb2.Storyboard, _Mapping]] = ...) -> None: ...

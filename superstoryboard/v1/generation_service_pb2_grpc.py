@@ -75,6 +75,21 @@ class GenerationServiceStub:
                 request_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.RetryJobRequest.SerializeToString,
                 response_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.RetryJobResponse.FromString,
                 _registered_method=True)
+        self.GetStoryboard = channel.unary_unary(
+                '/superstoryboard.v1.GenerationService/GetStoryboard',
+                request_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.GetStoryboardRequest.SerializeToString,
+                response_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.GetStoryboardResponse.FromString,
+                _registered_method=True)
+        self.ShareStoryboard = channel.unary_unary(
+                '/superstoryboard.v1.GenerationService/ShareStoryboard',
+                request_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.ShareStoryboardRequest.SerializeToString,
+                response_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.ShareStoryboardResponse.FromString,
+                _registered_method=True)
+        self.UnshareStoryboard = channel.unary_unary(
+                '/superstoryboard.v1.GenerationService/UnshareStoryboard',
+                request_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.UnshareStoryboardRequest.SerializeToString,
+                response_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.UnshareStoryboardResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
@@ -137,6 +152,27 @@ class GenerationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStoryboard(self, request, context):
+        """To whom a storyboard belongs, for those who may read it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShareStoryboard(self, request, context):
+        """Lets someone read or also write a storyboard; only its owner may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnshareStoryboard(self, request, context):
+        """Ends that; only its owner may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +215,21 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.RetryJob,
                     request_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.RetryJobRequest.FromString,
                     response_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'GetStoryboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStoryboard,
+                    request_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.GetStoryboardRequest.FromString,
+                    response_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.GetStoryboardResponse.SerializeToString,
+            ),
+            'ShareStoryboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShareStoryboard,
+                    request_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.ShareStoryboardRequest.FromString,
+                    response_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.ShareStoryboardResponse.SerializeToString,
+            ),
+            'UnshareStoryboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnshareStoryboard,
+                    request_deserializer=superstoryboard_dot_v1_dot_generation__service__pb2.UnshareStoryboardRequest.FromString,
+                    response_serializer=superstoryboard_dot_v1_dot_generation__service__pb2.UnshareStoryboardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +449,87 @@ class GenerationService:
             '/superstoryboard.v1.GenerationService/RetryJob',
             superstoryboard_dot_v1_dot_generation__service__pb2.RetryJobRequest.SerializeToString,
             superstoryboard_dot_v1_dot_generation__service__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStoryboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/superstoryboard.v1.GenerationService/GetStoryboard',
+            superstoryboard_dot_v1_dot_generation__service__pb2.GetStoryboardRequest.SerializeToString,
+            superstoryboard_dot_v1_dot_generation__service__pb2.GetStoryboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShareStoryboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/superstoryboard.v1.GenerationService/ShareStoryboard',
+            superstoryboard_dot_v1_dot_generation__service__pb2.ShareStoryboardRequest.SerializeToString,
+            superstoryboard_dot_v1_dot_generation__service__pb2.ShareStoryboardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnshareStoryboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/superstoryboard.v1.GenerationService/UnshareStoryboard',
+            superstoryboard_dot_v1_dot_generation__service__pb2.UnshareStoryboardRequest.SerializeToString,
+            superstoryboard_dot_v1_dot_generation__service__pb2.UnshareStoryboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

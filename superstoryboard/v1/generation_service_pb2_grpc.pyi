@@ -49,6 +49,12 @@ class GenerationServiceStub:
     """Cancels a job that is not terminal."""
     RetryJob: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.RetryJobRequest, _generation_service_pb2.RetryJobResponse]
     """Starts a failed, dead-lettered or cancelled job again with attempt 0."""
+    GetStoryboard: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetStoryboardRequest, _generation_service_pb2.GetStoryboardResponse]
+    """To whom a storyboard belongs, for those who may read it."""
+    ShareStoryboard: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ShareStoryboardRequest, _generation_service_pb2.ShareStoryboardResponse]
+    """Lets someone read or also write a storyboard; only its owner may."""
+    UnshareStoryboard: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.UnshareStoryboardRequest, _generation_service_pb2.UnshareStoryboardResponse]
+    """Ends that; only its owner may."""
 
 @_typing.type_check_only
 class GenerationServiceAsyncStub(GenerationServiceStub):
@@ -71,6 +77,12 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """Cancels a job that is not terminal."""
     RetryJob: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.RetryJobRequest, _generation_service_pb2.RetryJobResponse]  # type: ignore[assignment]
     """Starts a failed, dead-lettered or cancelled job again with attempt 0."""
+    GetStoryboard: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetStoryboardRequest, _generation_service_pb2.GetStoryboardResponse]  # type: ignore[assignment]
+    """To whom a storyboard belongs, for those who may read it."""
+    ShareStoryboard: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ShareStoryboardRequest, _generation_service_pb2.ShareStoryboardResponse]  # type: ignore[assignment]
+    """Lets someone read or also write a storyboard; only its owner may."""
+    UnshareStoryboard: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.UnshareStoryboardRequest, _generation_service_pb2.UnshareStoryboardResponse]  # type: ignore[assignment]
+    """Ends that; only its owner may."""
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     """For backends: create, follow, cancel and retry image and video jobs."""
@@ -130,5 +142,26 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.RetryJobResponse, _abc.Awaitable[_generation_service_pb2.RetryJobResponse]]:
         """Starts a failed, dead-lettered or cancelled job again with attempt 0."""
+
+    def GetStoryboard(
+        self,
+        request: _generation_service_pb2.GetStoryboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.GetStoryboardResponse, _abc.Awaitable[_generation_service_pb2.GetStoryboardResponse]]:
+        """To whom a storyboard belongs, for those who may read it."""
+
+    def ShareStoryboard(
+        self,
+        request: _generation_service_pb2.ShareStoryboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.ShareStoryboardResponse, _abc.Awaitable[_generation_service_pb2.ShareStoryboardResponse]]:
+        """Lets someone read or also write a storyboard; only its owner may."""
+
+    def UnshareStoryboard(
+        self,
+        request: _generation_service_pb2.UnshareStoryboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.UnshareStoryboardResponse, _abc.Awaitable[_generation_service_pb2.UnshareStoryboardResponse]]:
+        """Ends that; only its owner may."""
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,9 +26,10 @@ from superstoryboard.v1 import validate_pb2 as buf_dot_validate_dot_validate__pb
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from superstoryboard.v1 import job_pb2 as superstoryboard_dot_v1_dot_job__pb2
+from superstoryboard.v1 import storyboard_pb2 as superstoryboard_dot_v1_dot_storyboard__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&superstoryboard/v1/queue_service.proto\x12\x12superstoryboard.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csuperstoryboard/v1/job.proto\"\x13\n\x11ListQueuesRequest\"i\n\x04Gate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x30\n\x0c\x63losed_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xfe\x01\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.superstoryboard.v1.JobKind\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x03\x12\x0b\n\x03\x64ue\x18\x04 \x01(\x03\x12-\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tin_flight\x18\x06 \x01(\x03\x12\x0e\n\x06staged\x18\x07 \x01(\x03\x12\x15\n\rdead_lettered\x18\x08 \x01(\x03\x12\x0e\n\x06paused\x18\t \x01(\x08\x12\'\n\x05gates\x18\n \x03(\x0b\x32\x18.superstoryboard.v1.Gate\"?\n\x12ListQueuesResponse\x12)\n\x06queues\x18\x01 \x03(\x0b\x32\x19.superstoryboard.v1.Queue\"d\n\nDeadLetter\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\x12\x16\n\x0eprovider_calls\x18\x02 \x01(\x05\x12\x18\n\x10unknown_outcomes\x18\x03 \x01(\x05\"\x91\x01\n\x16ListDeadLettersRequest\x12\x17\n\x05queue\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12!\n\x07job_ids\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01\"h\n\x17ListDeadLettersResponse\x12\x34\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1e.superstoryboard.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd2\x01\n\x19RedriveDeadLettersRequest\x12\x1c\n\x07job_ids\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x34\n\x05image\x18\x02 \x01(\x0b\x32#.superstoryboard.v1.ImageGenerationH\x00\x12\x34\n\x05video\x18\x03 \x01(\x0b\x32#.superstoryboard.v1.VideoGenerationH\x00\x12\x1d\n\x15\x61\x63\x63\x65pt_second_payment\x18\x04 \x01(\x08\x42\x0c\n\ngeneration\"C\n\x1aRedriveDeadLettersResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.superstoryboard.v1.Job\"9\n\x19\x44iscardDeadLettersRequest\x12\x1c\n\x07job_ids\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"C\n\x1a\x44iscardDeadLettersResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.superstoryboard.v1.Job\"`\n\x16RecordOperationRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\x0eoperation_name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x10\x01\x18\x80\x04\x32\x08^[!-~]*$\"?\n\x17RecordOperationResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\x0e\n\x0cSweepRequest\"7\n\tSweepDuty\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x65rror\x18\x03 \x01(\t\">\n\rSweepResponse\x12-\n\x06\x64uties\x18\x01 \x03(\x0b\x32\x1d.superstoryboard.v1.SweepDuty\".\n\x11PauseQueueRequest\x12\x19\n\x05queue\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\">\n\x12PauseQueueResponse\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.superstoryboard.v1.Queue\"/\n\x12ResumeQueueRequest\x12\x19\n\x05queue\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"?\n\x13ResumeQueueResponse\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.superstoryboard.v1.Queue2\xb8\x06\n\x0cQueueService\x12[\n\nListQueues\x12%.superstoryboard.v1.ListQueuesRequest\x1a&.superstoryboard.v1.ListQueuesResponse\x12j\n\x0fListDeadLetters\x12*.superstoryboard.v1.ListDeadLettersRequest\x1a+.superstoryboard.v1.ListDeadLettersResponse\x12s\n\x12RedriveDeadLetters\x12-.superstoryboard.v1.RedriveDeadLettersRequest\x1a..superstoryboard.v1.RedriveDeadLettersResponse\x12s\n\x12\x44iscardDeadLetters\x12-.superstoryboard.v1.DiscardDeadLettersRequest\x1a..superstoryboard.v1.DiscardDeadLettersResponse\x12j\n\x0fRecordOperation\x12*.superstoryboard.v1.RecordOperationRequest\x1a+.superstoryboard.v1.RecordOperationResponse\x12L\n\x05Sweep\x12 .superstoryboard.v1.SweepRequest\x1a!.superstoryboard.v1.SweepResponse\x12[\n\nPauseQueue\x12%.superstoryboard.v1.PauseQueueRequest\x1a&.superstoryboard.v1.PauseQueueResponse\x12^\n\x0bResumeQueue\x12&.superstoryboard.v1.ResumeQueueRequest\x1a\'.superstoryboard.v1.ResumeQueueResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&superstoryboard/v1/queue_service.proto\x12\x12superstoryboard.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csuperstoryboard/v1/job.proto\x1a#superstoryboard/v1/storyboard.proto\"\x13\n\x11ListQueuesRequest\"i\n\x04Gate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x30\n\x0c\x63losed_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xfe\x01\n\x05Queue\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.superstoryboard.v1.JobKind\x12\r\n\x05\x64\x65pth\x18\x03 \x01(\x03\x12\x0b\n\x03\x64ue\x18\x04 \x01(\x03\x12-\n\noldest_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tin_flight\x18\x06 \x01(\x03\x12\x0e\n\x06staged\x18\x07 \x01(\x03\x12\x15\n\rdead_lettered\x18\x08 \x01(\x03\x12\x0e\n\x06paused\x18\t \x01(\x08\x12\'\n\x05gates\x18\n \x03(\x0b\x32\x18.superstoryboard.v1.Gate\"?\n\x12ListQueuesResponse\x12)\n\x06queues\x18\x01 \x03(\x0b\x32\x19.superstoryboard.v1.Queue\"d\n\nDeadLetter\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\x12\x16\n\x0eprovider_calls\x18\x02 \x01(\x05\x12\x18\n\x10unknown_outcomes\x18\x03 \x01(\x05\"\x91\x01\n\x16ListDeadLettersRequest\x12\x17\n\x05queue\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12!\n\x07job_ids\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xe8\x07\"\x05r\x03\xb0\x01\x01\"h\n\x17ListDeadLettersResponse\x12\x34\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1e.superstoryboard.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd2\x01\n\x19RedriveDeadLettersRequest\x12\x1c\n\x07job_ids\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x34\n\x05image\x18\x02 \x01(\x0b\x32#.superstoryboard.v1.ImageGenerationH\x00\x12\x34\n\x05video\x18\x03 \x01(\x0b\x32#.superstoryboard.v1.VideoGenerationH\x00\x12\x1d\n\x15\x61\x63\x63\x65pt_second_payment\x18\x04 \x01(\x08\x42\x0c\n\ngeneration\"C\n\x1aRedriveDeadLettersResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.superstoryboard.v1.Job\"9\n\x19\x44iscardDeadLettersRequest\x12\x1c\n\x07job_ids\x18\x01 \x03(\tB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\"C\n\x1a\x44iscardDeadLettersResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.superstoryboard.v1.Job\"`\n\x16RecordOperationRequest\x12\x18\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12,\n\x0eoperation_name\x18\x02 \x01(\tB\x14\xbaH\x11r\x0f\x10\x01\x18\x80\x04\x32\x08^[!-~]*$\"?\n\x17RecordOperationResponse\x12$\n\x03job\x18\x01 \x01(\x0b\x32\x17.superstoryboard.v1.Job\"\x0e\n\x0cSweepRequest\"7\n\tSweepDuty\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x65rror\x18\x03 \x01(\t\">\n\rSweepResponse\x12-\n\x06\x64uties\x18\x01 \x03(\x0b\x32\x1d.superstoryboard.v1.SweepDuty\".\n\x11PauseQueueRequest\x12\x19\n\x05queue\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\">\n\x12PauseQueueResponse\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.superstoryboard.v1.Queue\"/\n\x12ResumeQueueRequest\x12\x19\n\x05queue\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"?\n\x13ResumeQueueResponse\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.superstoryboard.v1.Queue\"\xd1\x01\n\x19TransferStoryboardRequest\x12\x98\x01\n\rstoryboard_id\x18\x01 \x01(\tB\x80\x01\xbaH}\xba\x01z\n\x02id\x12>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\x1a\x34this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')\x12\x19\n\x05owner\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"P\n\x1aTransferStoryboardResponse\x12\x32\n\nstoryboard\x18\x01 \x01(\x0b\x32\x1e.superstoryboard.v1.Storyboard2\xad\x07\n\x0cQueueService\x12[\n\nListQueues\x12%.superstoryboard.v1.ListQueuesRequest\x1a&.superstoryboard.v1.ListQueuesResponse\x12j\n\x0fListDeadLetters\x12*.superstoryboard.v1.ListDeadLettersRequest\x1a+.superstoryboard.v1.ListDeadLettersResponse\x12s\n\x12RedriveDeadLetters\x12-.superstoryboard.v1.RedriveDeadLettersRequest\x1a..superstoryboard.v1.RedriveDeadLettersResponse\x12s\n\x12\x44iscardDeadLetters\x12-.superstoryboard.v1.DiscardDeadLettersRequest\x1a..superstoryboard.v1.DiscardDeadLettersResponse\x12j\n\x0fRecordOperation\x12*.superstoryboard.v1.RecordOperationRequest\x1a+.superstoryboard.v1.RecordOperationResponse\x12L\n\x05Sweep\x12 .superstoryboard.v1.SweepRequest\x1a!.superstoryboard.v1.SweepResponse\x12[\n\nPauseQueue\x12%.superstoryboard.v1.PauseQueueRequest\x1a&.superstoryboard.v1.PauseQueueResponse\x12^\n\x0bResumeQueue\x12&.superstoryboard.v1.ResumeQueueRequest\x1a\'.superstoryboard.v1.ResumeQueueResponse\x12s\n\x12TransferStoryboard\x12-.superstoryboard.v1.TransferStoryboardRequest\x1a..superstoryboard.v1.TransferStoryboardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,46 +56,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAUSEQUEUEREQUEST'].fields_by_name['queue']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_RESUMEQUEUEREQUEST'].fields_by_name['queue']._loaded_options = None
   _globals['_RESUMEQUEUEREQUEST'].fields_by_name['queue']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
-  _globals['_LISTQUEUESREQUEST']._serialized_start=186
-  _globals['_LISTQUEUESREQUEST']._serialized_end=205
-  _globals['_GATE']._serialized_start=207
-  _globals['_GATE']._serialized_end=312
-  _globals['_QUEUE']._serialized_start=315
-  _globals['_QUEUE']._serialized_end=569
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=571
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=634
-  _globals['_DEADLETTER']._serialized_start=636
-  _globals['_DEADLETTER']._serialized_end=736
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=739
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=884
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=886
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=990
-  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=993
-  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=1203
-  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=1205
-  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=1272
-  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_start=1274
-  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_end=1331
-  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_start=1333
-  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_end=1400
-  _globals['_RECORDOPERATIONREQUEST']._serialized_start=1402
-  _globals['_RECORDOPERATIONREQUEST']._serialized_end=1498
-  _globals['_RECORDOPERATIONRESPONSE']._serialized_start=1500
-  _globals['_RECORDOPERATIONRESPONSE']._serialized_end=1563
-  _globals['_SWEEPREQUEST']._serialized_start=1565
-  _globals['_SWEEPREQUEST']._serialized_end=1579
-  _globals['_SWEEPDUTY']._serialized_start=1581
-  _globals['_SWEEPDUTY']._serialized_end=1636
-  _globals['_SWEEPRESPONSE']._serialized_start=1638
-  _globals['_SWEEPRESPONSE']._serialized_end=1700
-  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1702
-  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1748
-  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1750
-  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1812
-  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1814
-  _globals['_RESUMEQUEUEREQUEST']._serialized_end=1861
-  _globals['_RESUMEQUEUERESPONSE']._serialized_start=1863
-  _globals['_RESUMEQUEUERESPONSE']._serialized_end=1926
-  _globals['_QUEUESERVICE']._serialized_start=1929
-  _globals['_QUEUESERVICE']._serialized_end=2753
+  _globals['_TRANSFERSTORYBOARDREQUEST'].fields_by_name['storyboard_id']._loaded_options = None
+  _globals['_TRANSFERSTORYBOARDREQUEST'].fields_by_name['storyboard_id']._serialized_options = b'\272H}\272\001z\n\002id\022>must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot\0324this.matches(\'^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$\')'
+  _globals['_TRANSFERSTORYBOARDREQUEST'].fields_by_name['owner']._loaded_options = None
+  _globals['_TRANSFERSTORYBOARDREQUEST'].fields_by_name['owner']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_LISTQUEUESREQUEST']._serialized_start=223
+  _globals['_LISTQUEUESREQUEST']._serialized_end=242
+  _globals['_GATE']._serialized_start=244
+  _globals['_GATE']._serialized_end=349
+  _globals['_QUEUE']._serialized_start=352
+  _globals['_QUEUE']._serialized_end=606
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=608
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=671
+  _globals['_DEADLETTER']._serialized_start=673
+  _globals['_DEADLETTER']._serialized_end=773
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=776
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=921
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=923
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=1027
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=1030
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=1240
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=1242
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=1309
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_start=1311
+  _globals['_DISCARDDEADLETTERSREQUEST']._serialized_end=1368
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_start=1370
+  _globals['_DISCARDDEADLETTERSRESPONSE']._serialized_end=1437
+  _globals['_RECORDOPERATIONREQUEST']._serialized_start=1439
+  _globals['_RECORDOPERATIONREQUEST']._serialized_end=1535
+  _globals['_RECORDOPERATIONRESPONSE']._serialized_start=1537
+  _globals['_RECORDOPERATIONRESPONSE']._serialized_end=1600
+  _globals['_SWEEPREQUEST']._serialized_start=1602
+  _globals['_SWEEPREQUEST']._serialized_end=1616
+  _globals['_SWEEPDUTY']._serialized_start=1618
+  _globals['_SWEEPDUTY']._serialized_end=1673
+  _globals['_SWEEPRESPONSE']._serialized_start=1675
+  _globals['_SWEEPRESPONSE']._serialized_end=1737
+  _globals['_PAUSEQUEUEREQUEST']._serialized_start=1739
+  _globals['_PAUSEQUEUEREQUEST']._serialized_end=1785
+  _globals['_PAUSEQUEUERESPONSE']._serialized_start=1787
+  _globals['_PAUSEQUEUERESPONSE']._serialized_end=1849
+  _globals['_RESUMEQUEUEREQUEST']._serialized_start=1851
+  _globals['_RESUMEQUEUEREQUEST']._serialized_end=1898
+  _globals['_RESUMEQUEUERESPONSE']._serialized_start=1900
+  _globals['_RESUMEQUEUERESPONSE']._serialized_end=1963
+  _globals['_TRANSFERSTORYBOARDREQUEST']._serialized_start=1966
+  _globals['_TRANSFERSTORYBOARDREQUEST']._serialized_end=2175
+  _globals['_TRANSFERSTORYBOARDRESPONSE']._serialized_start=2177
+  _globals['_TRANSFERSTORYBOARDRESPONSE']._serialized_end=2257
+  _globals['_QUEUESERVICE']._serialized_start=2260
+  _globals['_QUEUESERVICE']._serialized_end=3201
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from superstoryboard.v1 import validate_pb2 as _validate_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from superstoryboard.v1 import job_pb2 as _job_pb2
+from superstoryboard.v1 import storyboard_pb2 as _storyboard_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -175,3 +176,17 @@ class ResumeQueueResponse(_message.Message):
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     queue: Queue
     def __init__(self, queue: _Optional[_Union[Queue, _Mapping]] = ...) -> None: ...
+
+class TransferStoryboardRequest(_message.Message):
+    __slots__ = ("storyboard_id", "owner")
+    STORYBOARD_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    storyboard_id: str
+    owner: str
+    def __init__(self, storyboard_id: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class TransferStoryboardResponse(_message.Message):
+    __slots__ = ("storyboard",)
+    STORYBOARD_FIELD_NUMBER: _ClassVar[int]
+    storyboard: _storyboard_pb2.Storyboard
+    def __init__(self, storyboard: _Optional[_Union[_storyboard_pb2.Storyboard, _Mapping]] = ...) -> None: ...

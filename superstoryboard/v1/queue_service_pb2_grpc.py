@@ -75,6 +75,11 @@ class QueueServiceStub:
                 request_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
                 response_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
                 _registered_method=True)
+        self.TransferStoryboard = channel.unary_unary(
+                '/superstoryboard.v1.QueueService/TransferStoryboard',
+                request_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.TransferStoryboardRequest.SerializeToString,
+                response_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.TransferStoryboardResponse.FromString,
+                _registered_method=True)
 
 
 class QueueServiceServicer:
@@ -137,6 +142,13 @@ class QueueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TransferStoryboard(self, request, context):
+        """Gives a storyboard to an owner, for good. FAILED_PRECONDITION where its kv row names another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_QueueServiceServicer_to_server(servicer, server):
                     servicer.ResumeQueue,
                     request_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.FromString,
                     response_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.SerializeToString,
+            ),
+            'TransferStoryboard': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferStoryboard,
+                    request_deserializer=superstoryboard_dot_v1_dot_queue__service__pb2.TransferStoryboardRequest.FromString,
+                    response_serializer=superstoryboard_dot_v1_dot_queue__service__pb2.TransferStoryboardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class QueueService:
             '/superstoryboard.v1.QueueService/ResumeQueue',
             superstoryboard_dot_v1_dot_queue__service__pb2.ResumeQueueRequest.SerializeToString,
             superstoryboard_dot_v1_dot_queue__service__pb2.ResumeQueueResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferStoryboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/superstoryboard.v1.QueueService/TransferStoryboard',
+            superstoryboard_dot_v1_dot_queue__service__pb2.TransferStoryboardRequest.SerializeToString,
+            superstoryboard_dot_v1_dot_queue__service__pb2.TransferStoryboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

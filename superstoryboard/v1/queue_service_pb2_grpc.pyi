@@ -49,6 +49,8 @@ class QueueServiceStub:
     """Workers stop claiming from the queue; ProcessQueue still works."""
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]
     """Workers claim from the queue again."""
+    TransferStoryboard: _grpc.UnaryUnaryMultiCallable[_queue_service_pb2.TransferStoryboardRequest, _queue_service_pb2.TransferStoryboardResponse]
+    """Gives a storyboard to an owner, for good. FAILED_PRECONDITION where its kv row names another."""
 
 @_typing.type_check_only
 class QueueServiceAsyncStub(QueueServiceStub):
@@ -71,6 +73,8 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Workers stop claiming from the queue; ProcessQueue still works."""
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.ResumeQueueRequest, _queue_service_pb2.ResumeQueueResponse]  # type: ignore[assignment]
     """Workers claim from the queue again."""
+    TransferStoryboard: _aio.UnaryUnaryMultiCallable[_queue_service_pb2.TransferStoryboardRequest, _queue_service_pb2.TransferStoryboardResponse]  # type: ignore[assignment]
+    """Gives a storyboard to an owner, for good. FAILED_PRECONDITION where its kv row names another."""
 
 class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
     """For operators: needs role service_role."""
@@ -130,5 +134,12 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_queue_service_pb2.ResumeQueueResponse, _abc.Awaitable[_queue_service_pb2.ResumeQueueResponse]]:
         """Workers claim from the queue again."""
+
+    def TransferStoryboard(
+        self,
+        request: _queue_service_pb2.TransferStoryboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_queue_service_pb2.TransferStoryboardResponse, _abc.Awaitable[_queue_service_pb2.TransferStoryboardResponse]]:
+        """Gives a storyboard to an owner, for good. FAILED_PRECONDITION where its kv row names another."""
 
 def add_QueueServiceServicer_to_server(servicer: QueueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -199,6 +199,10 @@ def test_a_kv_table_of_another_form(
         ("grant all on other_kv to anon", "can be accessed with the publishable key"),
         ("grant select on other_kv to public", "anon may select and authenticated may select"),
         ("alter table other_kv enable row level security; grant all on other_kv to authenticated", "only row-level"),
+        (
+            "alter table other_kv enable row level security; grant insert on other_kv to authenticated",
+            "the owners of storyboards that it names prove nothing",
+        ),
         ("select 1", "row-level security of other_kv is off"),
     ],
 )

@@ -29,7 +29,12 @@ def ingest_settings() -> dict[str, str]:
 def ingest(
     module_database_url: str, ingest_settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    settings = {"DATABASE_URL": module_database_url, "DATABASE_LISTEN_URL": module_database_url} | ingest_settings
+    settings = {
+        "DATABASE_URL": module_database_url,
+        "DATABASE_LISTEN_URL": module_database_url,
+        # Callers of many tests use the same storyboards.
+        "SHARED_STORYBOARDS": "board,watched",
+    } | ingest_settings
     with running("ingest", settings, tmp_path_factory.mktemp("ingest") / "log") as service:
         yield service
 

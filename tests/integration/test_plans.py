@@ -94,6 +94,7 @@ ITEM = (
     " 'request_id', 'r', 'submit_hash', 'h', 'generation', jsonb_build_object('storyboardId', 'b'), 'provider', 'g',"
     " 'model', 'm', 'labels', jsonb_build_object(), 'traceparent', '', 'warnings', jsonb_build_array()))"
 )
+USERS_ITEM = ITEM.replace("'index', 0", "'index', 0, 'writes_as', jsonb_build_array('alice')")
 CLAIM = (
     "select * from superstoryboard.claim_jobs_v1("
     "'image_generation_queue', '{{image}}', 'w', 5, 60, false, 'google', 'm', {}::superstoryboard.gate_limits, '{{}}')"
@@ -124,6 +125,8 @@ STATEMENTS: dict[str, str] = {
         f"select * from superstoryboard.accept_jobs_v1((select jsonb_agg(({ITEM.format(owner='owner-10')} -> 0)"
         " || jsonb_build_object('index', n, 'request_id', n)) from generate_series(1, 2) n))"
     ),
+    "an accept of a user": f"select * from superstoryboard.accept_jobs_v1({USERS_ITEM})",
+    "a storyboard": "select * from superstoryboard.storyboard_v1('b', '{alice}')",
     "a send": "select pgmq.send('image_generation_queue', '{}')",
     "a send by the wrapper": "select public.pgmq_send('image_generation_queue', '{}')",
     "a look for a lost name": (

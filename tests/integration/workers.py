@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
@@ -76,12 +76,18 @@ async def video_worker(
 
 @asynccontextmanager
 async def image_worker(
-    database: Database, provider: GeminiImages, storage_url: str, registry: CollectorRegistry, limits: Limits = LIMITS
+    database: Database,
+    provider: GeminiImages,
+    storage_url: str,
+    registry: CollectorRegistry,
+    limits: Limits = LIMITS,
+    *,
+    origins: Sequence[str] = (),
 ) -> AsyncIterator[Worker]:
     """An image worker with this provider, which ends with it."""
     work = image_queue(database, "second")
     store = await ObjectStore.connect(url=storage_url, key=STAGING_KEY, timeout_seconds=60)
-    sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
+    sources = SourceFetcher(storage_origins=origins, allowed_hosts=[])
     ledger = Ledger(database)
     generator = ImageGenerator(
         work=work,

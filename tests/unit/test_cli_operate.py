@@ -19,6 +19,7 @@ from tests.unit.cli_fixture import Cli, running_cli
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["image", "image-edit", "video", "batch-images", "batch-videos", "watch", "jobs", "job", "process"]
 STEERING_COMMANDS = ["cancel", "retry", "queues", "pause", "resume", "dead-letters"]
+STORYBOARD_COMMANDS = ["owner", "share", "unshare", "transfer"]
 OPERATOR_COMMANDS = ["models", "migrate", "doctor", "up", "demo", "token"]
 
 
@@ -39,6 +40,7 @@ def test_help_names_every_command_and_exit_code(cli: Cli) -> None:
     for word in [
         *COMMANDS,
         *STEERING_COMMANDS,
+        *STORYBOARD_COMMANDS,
         *OPERATOR_COMMANDS,
         "Generate",
         "Follow",
@@ -49,7 +51,7 @@ def test_help_names_every_command_and_exit_code(cli: Cli) -> None:
         assert word in result.out
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *STEERING_COMMANDS, *OPERATOR_COMMANDS])
+@pytest.mark.parametrize("command", [*COMMANDS, *STEERING_COMMANDS, *STORYBOARD_COMMANDS, *OPERATOR_COMMANDS])
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     result = cli(command, "--help")
     assert result.code == 0
@@ -93,7 +95,7 @@ def test_env_example_holds_the_settings_of_every_service_with_their_defaults(kin
     for field, facts in kind.model_fields.items():
         assert field.upper() in example
         if field not in {"grpc_listen", "drain_seconds"} and isinstance(facts.default, int | float | str):
-            assert example[field.upper()] == str(facts.default).lower()
+            assert example[field.upper()] in {str(facts.default), str(facts.default).lower()}
 
 
 def test_env_example_holds_every_setting_once_with_a_comment() -> None:

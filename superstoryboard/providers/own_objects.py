@@ -1,0 +1,47 @@
+"""URLs of this installation's own Storage, and the storyboard that a private object there belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import httpx
+
+from superstoryboard.domain.media import BUCKETS
+
+_STORAGE_PATH = "/storage/v1/"
+_PUBLIC = (("object", "public"), ("render", "image", "public"))
+
+
+def is_within(url: httpx.URL, storage: httpx.URL) -> bool:
+    """True for objects of that Storage, not for other services behind the same gateway."""
+    same_origin = (url.scheme, url.raw_host, _port(url)) == (storage.scheme, storage.raw_host, _port(storage))
+    dots = {".", ".."} & set(url.path.split("/"))
+    return same_origin and not dots and url.path.startswith(storage.path.rstrip("/") + _STORAGE_PATH)
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def private_storyboard(text: str, storages: Iterable[str]) -> str | None:
+    """The storyboard of a picture in a bucket for assets, where the URL is one for private buckets; else None.
+
+    Assets lie below their storyboard's id. Empty where the URL names such a bucket and no storyboard. Of a public
+    address Storage itself sees to it that the bucket is public.
+    """
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError):
+        return None
+    for storage in map(httpx.URL, storages):
+        if is_within(url, storage):
+            return _storyboard(url.path.removeprefix(storage.path.rstrip("/")).removeprefix(_STORAGE_PATH))
+    return None
+
+
+def _storyboard(path: str) -> str | None:
+    parts = [part for part in path.split("/") if part]
+    if any(tuple(parts[: len(form)]) == form for form in _PUBLIC):
+        return None
+    bucket = next((place for place, part in enumerate(parts) if part in BUCKETS.values()), None)
+    return None if bucket is None else "".join(parts[bucket + 1 : bucket + 2])
