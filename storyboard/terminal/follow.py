@@ -20,6 +20,7 @@ WATCHED_AT_ONCE = 1000
 GIVE_UP_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+TOLD_BREAK = 2
 # How a stream ends when a connection or a server goes away; any other code is an answer.
 RESUMABLE = frozenset(
     {
@@ -86,6 +87,7 @@ class _Follower:
     display: Display
     finished: Callable[[], bool]
     pause_seconds: float = FIRST_PAUSE_SECONDS
+    breaks: int = 0
     away_since: float | None = None
 
     def run(self) -> None:
@@ -96,7 +98,9 @@ class _Follower:
             cut = broken and self.request.after_sequence > start
             if not cut and self._finished():
                 return
-            if broken and self.pause_seconds == FIRST_PAUSE_SECONDS:
+            # A server that ends an old connection takes the next at once: only a break right behind another is told.
+            self.breaks = self.breaks + 1 if broken else 0
+            if self.breaks == TOLD_BREAK:
                 self.display.note(f"The connection was lost; resuming after event {self.request.after_sequence}.")
             time.sleep(self.pause_seconds)
             self.pause_seconds = min(self.pause_seconds * 2, LONGEST_PAUSE_SECONDS)
@@ -106,7 +110,7 @@ class _Follower:
         try:
             for answer in self.ingest.watch(self.request):
                 self.request.after_sequence = answer.event.sequence
-                self.pause_seconds = FIRST_PAUSE_SECONDS
+                self.pause_seconds, self.breaks = FIRST_PAUSE_SECONDS, 0
                 self.display.show(answer.event)
         except grpc.RpcError as error:
             if error.code() not in RESUMABLE:
