@@ -1,7 +1,7 @@
 """Which addresses belong to the public internet, by a table of our own.
 
-Python's `is_global` changes from version to version, and lets several addresses pass that lead inwards. The table is IANA's
-registries of special-purpose addresses, and what clouds put beside them.
+Python's `is_global` changes from version to version, and lets several addresses pass that lead inwards. The table has
+IANA's registries of special-purpose addresses, and what clouds put beside them.
 """
 
 from __future__ import annotations
