@@ -186,7 +186,11 @@ def _call(head: Head, body: bytes) -> bytes:
 
 def _ending(address: str, wire: Wire, tally: Tally) -> str:
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS) as peer:
+    try:
+        peer = socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS)
+    except OSError:  # it listens no more
+        return "NO ANSWER"
+    with peer:
         try:
             peer.sendall(wire.sent)
             if not wire.answered:

@@ -68,9 +68,9 @@ def document(tally: Tally, memory: Memory, seed: int, day: str) -> str:
         [
             "# Fuzz",
             "",
-            "Hostile inputs for every way into the system: every RPC of every service that reflection lists, with messages",
-            "of odd values; raw bytes on the gRPC ports (HTTP/2 frames, heads, framing of messages, compression flags);",
-            "bodies of the queues, sent by SQL and processed by the workers; answers of providers, Storage and Auth.",
+            "Hostile inputs for every way into the system: every RPC of every service that reflection lists, with",
+            "messages of odd values; raw bytes on the gRPC ports (HTTP/2 frames, heads, framing of messages, compression",
+            "flags); bodies of the queues, sent by SQL and processed by the workers; answers of providers, Storage, Auth.",
             "Real processes on a real Postgres and RabbitMQ, against emulators. The same seed makes the same inputs.",
             "",
             f"What our code must answer to nothing: {', '.join(sorted(FAILED))}. Planted secrets (tokens, keys, the",
