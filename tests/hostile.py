@@ -12,8 +12,6 @@ import h2.connection
 import h2.events
 import psutil
 
-from tests.running import Service
-
 KIBIBYTE = 1024
 WAIT_SECONDS = 60.0
 PATHS = (
@@ -27,13 +25,13 @@ ANNOUNCED_BYTES = 1024 * KIBIBYTE
 
 
 class HostileCallers:
-    """So many connections to a service; `answers` counts the statuses that came back."""
+    """So many connections to the process `pid` at `address`; `answers` counts the statuses that came back."""
 
-    def __init__(self, service: Service, count: int) -> None:
-        self._process = psutil.Process(service.pid)
+    def __init__(self, address: str, pid: int, count: int) -> None:
+        self._process = psutil.Process(pid)
         self._before = self._process.memory_info().rss
         self.answers: Counter[str] = Counter()
-        self._callers = [_Caller(service.address, slow=number % 2 == 1) for number in range(count)]
+        self._callers = [_Caller(address, slow=number % 2 == 1) for number in range(count)]
         self._turn = 0
 
     def __enter__(self) -> Self:

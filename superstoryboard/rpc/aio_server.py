@@ -47,9 +47,7 @@ async def _refuse(context: Any) -> None:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this server has no such method")
 
 
-def aio_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, int]]
-) -> grpc.aio.Server:
+def aio_server(interceptors: Sequence[Any], options: Sequence[tuple[str, int]]) -> grpc.aio.Server:
     """A server as `grpc.aio.server` makes it, for services whose generated code registers their methods."""
     core = cygrpc.AioServer
     cygrpc.AioServer = _Core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from tests.fuzz.run import FIRST_BYTES_SHARE
+from tests.fuzz.run import GROWTH_SHARE
 from tests.fuzz.tally import CORE, FAILED, Tally
 
 Memory = dict[str, tuple[int, int]]
@@ -21,7 +21,7 @@ def verdict(tally: Tally, memory: Memory) -> list[str]:
         ),
         (not tally.leaks, f"planted secrets found: {len(tally.leaks)}"),
         (
-            all(share <= FIRST_BYTES_SHARE for share in grown.values()),
+            all(share <= GROWTH_SHARE for share in grown.values()),
             "memory after the warm-up and at the end: "
             + ", ".join(f"{name} {share:+.1%}" for name, share in grown.items()),
         ),
@@ -69,8 +69,9 @@ def document(tally: Tally, memory: Memory, seed: int, day: str) -> str:
             "# Fuzz",
             "",
             "Hostile inputs for every way into the system: every RPC of every service that reflection lists, with",
-            "messages of odd values; raw bytes on the gRPC ports (HTTP/2 frames, heads, framing of messages, compression",
-            "flags); bodies of the queues, sent by SQL and processed by the workers; answers of providers, Storage, Auth.",
+            "messages of odd values; raw bytes on the gRPC ports (HTTP/2 frames, heads, framing of messages,",
+            "compression flags); bodies of the queues, sent by SQL and processed by the workers; answers of providers,",
+            "Storage and Auth.",
             "Real processes on a real Postgres and RabbitMQ, against emulators. The same seed makes the same inputs.",
             "",
             f"What our code must answer to nothing: {', '.join(sorted(FAILED))}. Planted secrets (tokens, keys, the",

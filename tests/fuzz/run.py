@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -32,7 +33,7 @@ SHARES = {"calls": 0.58, "wire": 0.22, "answers": 0.16, "bodies": 0.04}
 """Of the inputs, by part."""
 WARM_UP = 0.2
 """Share of the calls and frames after which memory is first looked at: by then everything is imported and pooled."""
-FIRST_BYTES_SHARE = 0.10
+GROWTH_SHARE = 0.10
 """By how much memory may have grown between that and the end."""
 TROUBLE = ("Traceback", "Call failed", "Unexpected", "failed unexpectedly")
 
@@ -81,7 +82,7 @@ def fuzzed_pipeline(database_url: str, folder: Path, amqp_url: str = "") -> Iter
     scratch.mkdir()
     common = {"MAX_ATTEMPTS": "1", "TMPDIR": str(scratch), "DATABASE_URL": f"{database_url}?password={PASSWORD}"}
     keys = {"GOOGLE_GENERATIVE_AI_API_KEY": GOOGLE_KEY, "GOOGLE_VERTEX_API_KEY": GOOGLE_KEY}
-    changes = {
+    changes: dict[str, Any] = {
         name: common | {"METRICS_LISTEN": metrics[name]} | (keys if name.endswith("_worker") else {}) for name in names
     }
     options = ("--api-key", GOOGLE_KEY)

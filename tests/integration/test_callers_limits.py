@@ -54,7 +54,7 @@ def test_callers_of_one_address_share_its_calls(service: Service) -> None:
         assert "at most 16 may be open for one address" in str(error.details())
         other.ListJobs(LISTED, metadata=ALICE)
         stub.ListJobs(LISTED, metadata=SERVICE)
-        watches[0].cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
+        watches[0].cancel()
         wait_ok(lambda: stub.ListJobs(LISTED, metadata=ALICE))
 
 
@@ -70,14 +70,14 @@ def test_a_stranger_has_few_calls_open(service: Service) -> None:
         error = refused(lambda: health.Check(health_pb2.HealthCheckRequest()))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         health_pb2_grpc.HealthStub(other).Check(health_pb2.HealthCheckRequest())
-        watches[0].cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
+        watches[0].cancel()
         wait_ok(lambda: health.Check(health_pb2.HealthCheckRequest()))
 
 
 def test_callers_without_a_token_cost_little_memory_each(service: Service) -> None:
     with (
         grpc.insecure_channel(service.address, OWN_CONNECTION) as channel,
-        HostileCallers(service, HOSTILE) as hostile,
+        HostileCallers(service.address, service.pid, HOSTILE) as hostile,
     ):
         stub = GenerationServiceStub(channel)
         for _ in range(3):
