@@ -38,7 +38,7 @@ def main() -> int:
         postgres = stack.enter_context(Postgres(folders[0], settings={"fsync": "off", "max_connections": "200"}))
         migrate(postgres.url, kv_table=KV)
         world = stack.enter_context(fuzzed_pipeline(postgres.url, folders[2], rabbitmq.url))
-        tally, memory = fuzz(world, options.seed, options.inputs)
+        tally, memory = fuzz(world, options.seed, options.inputs, _say)
     page = document(tally, memory, options.seed, dt.datetime.now(dt.UTC).date().isoformat())
     _say(page)
     for line in [*tally.leaks[:SHOWN], *tally.broken[:SHOWN]]:

@@ -88,7 +88,7 @@ def fuzz_frames(address: str, part: str, seed: int, count: int, tally: Tally) ->
         chance = random.Random(f"{seed} {part} {number}")
         for _ in range(number, count, AT_ONCE):
             wire = chance.choice(KINDS)(chance)
-            tally.ended(f"wire of {part}", wire.kind, _ending(address, wire, tally), wire.sent[:120])
+            tally.ended(f"wire of {part}", wire.kind, ending(address, wire, tally), wire.sent[:120])
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(sender, number) for number in range(AT_ONCE)]:
@@ -113,14 +113,14 @@ def _frames(chance: random.Random) -> Wire:
 
 
 def _damaged(chance: random.Random) -> Wire:
-    sent = bytearray(_call(_head(chance), _message(b"")))
+    sent = bytearray(call_of(_head(chance), message_of(b"")))
     for _ in range(chance.randrange(1, 4)):
         sent[chance.randrange(len(PREFACE), len(sent))] = chance.randrange(256)
     return Wire("a call with changed bytes", bytes(sent), answered=False)
 
 
 def _cut(chance: random.Random) -> Wire:
-    whole = _call(_head(chance), _message(chance.randbytes(50)))
+    whole = call_of(_head(chance), message_of(chance.randbytes(50)))
     return Wire("a call that is cut off", whole[: chance.randrange(len(PREFACE), len(whole))], answered=False)
 
 
@@ -135,19 +135,19 @@ def _odd_head(chance: random.Random) -> Wire:
         head = [(key, value if key == name else old) for key, old in head]
     if chance.random() < 0.2:
         head.pop(chance.randrange(len(head)))
-    return Wire("an odd head", _call(head, _message(b"")), answered=True)
+    return Wire("an odd head", call_of(head, message_of(b"")), answered=True)
 
 
 def _odd_message(chance: random.Random) -> Wire:
     body = chance.randbytes(chance.choice((0, 1, 5, 60, 2000)))
     size = chance.choice((len(body), len(body) + 1, max(0, len(body) - 1), 0, 2**20, 2**24, 2**31, 2**32 - 1))
     flag = chance.choice((0, 0, 1, 2, 255))
-    several = b"".join(_message(chance.randbytes(9)) for _ in range(chance.randrange(4)))
+    several = b"".join(message_of(chance.randbytes(9)) for _ in range(chance.randrange(4)))
     framed = chance.choice((bytes((flag,)) + struct.pack(">I", size) + body, several, b"\0\0\0", b"", several + b"\0"))
     head = _head(chance)
     if chance.random() < 0.5:
         head.append((b"grpc-encoding", chance.choice((b"gzip", b"deflate", b"identity"))))
-    return Wire("an odd message", _call(head, framed), answered=True)
+    return Wire("an odd message", call_of(head, framed), answered=True)
 
 
 KINDS: tuple[Callable[[random.Random], Wire], ...] = (_junk, _frames, _damaged, _cut, _odd_head, _odd_message)
@@ -166,11 +166,11 @@ def _head(chance: random.Random) -> Head:
     ]
 
 
-def _message(body: bytes) -> bytes:
+def message_of(body: bytes) -> bytes:
     return b"\0" + struct.pack(">I", len(body)) + body
 
 
-def _call(head: Head, body: bytes) -> bytes:
+def call_of(head: Head, body: bytes) -> bytes:
     """A whole call: preface, settings, head in as many frames as it needs, body, end."""
     wire = h2.connection.H2Connection(
         h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
@@ -184,7 +184,8 @@ def _call(head: Head, body: bytes) -> bytes:
     return wire.data_to_send()
 
 
-def _ending(address: str, wire: Wire, tally: Tally) -> str:
+def ending(address: str, wire: Wire, tally: Tally) -> str:
+    """How a connection with this input ends: a status, or what gRPC's core did."""
     host, _, port = address.rpartition(":")
     try:
         peer = socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +90,20 @@ def fuzzed_pipeline(database_url: str, folder: Path, amqp_url: str = "") -> Iter
         yield Fuzzed(running, folder, metrics)
 
 
-def fuzz(world: Fuzzed, seed: int, inputs: int) -> tuple[Tally, dict[str, tuple[int, int]]]:
+def fuzz(
+    world: Fuzzed, seed: int, inputs: int, say: Callable[[str], None] = lambda _: None
+) -> tuple[Tally, dict[str, tuple[int, int]]]:
     """All parts; answers the tally, and of each service its memory after the warm-up and at the end."""
     tally = Tally(planted())
     ids = _jobs(world)
     calls, frames = int(inputs * SHARES["calls"]), int(inputs * SHARES["wire"])
     first = int(calls * WARM_UP), int(frames * WARM_UP)
     _ports(world, seed, *first, tally=tally, ids=ids)
+    say(f"{tally.inputs} inputs; answers")
     asyncio.run(fuzz_answers(seed, int(inputs * SHARES["answers"]), tally))
+    say(f"{tally.inputs} inputs; bodies of the queues")
     fuzz_bodies(world.running, seed, int(inputs * SHARES["bodies"]), tally)
+    say(f"{tally.inputs} inputs; the rest of the calls and frames")
     before = world.memory()
     _ports(world, seed + 1, calls - first[0], inputs - tally.inputs - (calls - first[0]), tally=tally, ids=ids)
     after = world.memory()

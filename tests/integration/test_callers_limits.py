@@ -14,6 +14,8 @@ from superstoryboard.rpc.open_services import CALLS_PER_CONNECTION
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
+from tests.fuzz.frames import Wire, call_of, ending
+from tests.fuzz.tally import Tally
 from tests.hostile import KIBIBYTE, HostileCallers
 from tests.relay import arriving_from
 from tests.running import ALICE, OWN_CONNECTION, SERVICE, Service, bearer, running, token
@@ -85,3 +87,17 @@ def test_callers_without_a_token_cost_little_memory_each(service: Service) -> No
             stub.ListJobs(LISTED, metadata=SERVICE)
         assert hostile.answers == {"UNAUTHENTICATED": 3 * HOSTILE}
         assert hostile.memory_each() <= BYTES_EACH
+
+
+def test_a_token_with_an_odd_byte_is_refused_and_not_logged(service: Service) -> None:
+    secret = str(ALICE[0][1]).removeprefix("Bearer ")
+    head = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/superstoryboard.v1.GenerationService/ListJobs")]
+    head += [(b":authority", b"x"), (b"content-type", b"application/grpc"), (b"te", b"trailers")]
+    head += [(b"authorization", b"Bearer " + secret.encode() + b"\xff"), (b"traceparent", b"\xff" * 55)]
+    tally = Tally({})
+    assert ending(service.address, Wire("odd bytes", call_of(head, b"\0\0\0\0\0"), answered=True), tally) == (
+        "UNAUTHENTICATED"
+    )
+    log = service.log.read_text()
+    assert secret not in log
+    assert "Traceback" not in log

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from superstoryboard.rpc.aio_server import aio_server
-from tests.fuzz.frames import _call, _message
+from tests.fuzz.frames import call_of, message_of
 
 UNKNOWN_CALLS = 200
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -21,7 +21,7 @@ def send(port: int, path: bytes) -> bytes:
     head = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
     head += [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
     with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
-        peer.sendall(_call(head, _message(b"")))
+        peer.sendall(call_of(head, message_of(b"")))
         return peer.recv(65_536)
 
 
