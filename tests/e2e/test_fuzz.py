@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.run import SHARES, fuzz, fuzzed_pipeline
 
 pytestmark = pytest.mark.timeout(300)
-INPUTS = 1200
+INPUTS = 800
 SEED = 7
 
 

@@ -6,11 +6,15 @@ import json
 import random
 from typing import Any
 
+import grpc
 import psycopg
 
+from superstoryboard.v1.queue_service_pb2 import ResumeQueueRequest
+from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.e2e.pipeline import Pipeline
 from tests.fuzz.tally import Tally
 from tests.fuzz.values import mutated, values
+from tests.running import OWN_CONNECTION, SERVICE
 from tests.waiting import wait_for
 
 QUEUES = ("image_generation_queue", "video_generation_queue")
@@ -35,6 +39,7 @@ def fuzz_bodies(running: Pipeline, seed: int, count: int, tally: Tally) -> None:
     """Send `count` bodies, and wait until every job that came of them has ended."""
     odd = values(seed + 1, max(50, count // 2))
     chance = random.Random(seed)
+    _resume(running)
     sent = 0
     for index in range(count):
         body = mutated(chance, GOOD, odd) if chance.random() < 0.7 else chance.choice(odd)
@@ -51,6 +56,13 @@ def fuzz_bodies(running: Pipeline, seed: int, count: int, tally: Tally) -> None:
     ).fetchall():
         for _ in range(number):
             tally.ended("queue bodies", queue, ending, "a body, see the service's log")
+
+
+def _resume(running: Pipeline) -> None:
+    """Fuzzed calls of PauseQueue pause queues: nothing would be claimed."""
+    with grpc.insecure_channel(running.services["ingest"].address, OWN_CONNECTION) as channel:
+        for queue in QUEUES:
+            QueueServiceStub(channel).ResumeQueue(ResumeQueueRequest(queue=queue), metadata=SERVICE)
 
 
 def _left(running: Pipeline, sent: int) -> int:
