@@ -39,9 +39,9 @@ def tables(tally: Tally) -> str:
     lines += [f"| {ending} | {count} |" for ending, count in statuses.most_common()]
     lines += ["", "## By part and target", "", "| part | target | inputs | endings |", "| --- | --- | --- | --- |"]
     lines += _rows(ours)
-    lines += ["", "## What gRPC's core answered to broken framing", ""]
+    lines += ["", "## Answers to broken framing, by gRPC's core", ""]
     lines += [
-        "No code of ours is called for these.",
+        "Without details of ours: gRPC's own, and ours for health, reflection and unknown methods.",
         "",
         "| part | target | inputs | endings |",
         "| --- | --- | --- | --- |",
