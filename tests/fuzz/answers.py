@@ -89,6 +89,9 @@ REFUSED: dict[str, Any] = {
         ],
     }
 }
+ECHOED: dict[str, Any] = {
+    "error": {"code": 400, "message": f"the prompt of the caller with {KEY} is too long", "status": "INVALID_ARGUMENT"}
+}
 STORED: dict[str, Any] = {"Key": "b/a.png", "Id": "x", "name": "a.png", "size": 7, "metadata": {"size": 7, "eTag": "x"}}
 BUCKET: dict[str, Any] = {
     "id": "b",
@@ -127,7 +130,7 @@ class _Peer:
         images = GeminiImages(api_key=KEY, base_url=url)
         stack.push_async_callback(images.aclose)
         call = Call(model="gemini-nano-banana-2.1", prompt="a fox")
-        self.targets.append(("image", lambda: images.generate(call, timeout_seconds=30), [IMAGE, REFUSED]))
+        self.targets.append(("image", lambda: images.generate(call, timeout_seconds=30), [IMAGE, REFUSED, ECHOED]))
         for route in ROUTES:
             await self._video(stack, route)
         store = await ObjectStore.connect(url=url, key=KEY, timeout_seconds=30)
@@ -157,10 +160,19 @@ class _Peer:
         call = Call(model=route.model, prompt="a fox", duration_seconds=4, mark={"job": "8"})
         location = self.stub.url + route.download_path if route.name != "veo_vertex" else route.operation
         listed = {"operations": [route.done, route.internal], "nextPageToken": ""}
-        ends = [route.done, route.refused, route.internal, route.invalid, route.empty, route.without_address, REFUSED]
+        ends = [
+            route.done,
+            route.refused,
+            route.internal,
+            route.invalid,
+            route.empty,
+            route.without_address,
+            REFUSED,
+            ECHOED,
+        ]
         film = self.folder / route.name
         self.targets += [
-            (f"{route.name} submit", lambda: adapter.submit(call), [route.accepted, REFUSED]),
+            (f"{route.name} submit", lambda: adapter.submit(call), [route.accepted, REFUSED, ECHOED]),
             (f"{route.name} poll", lambda: adapter.poll(route.operation), ends),
             (f"{route.name} list", lambda: adapter.recent(route.model), [listed, REFUSED]),
             (f"{route.name} download", lambda: adapter.download(location, film, 5000), ends),

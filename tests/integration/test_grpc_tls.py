@@ -172,7 +172,7 @@ def test_a_client_with_a_certificate_is_not_counted_by_its_address(served: Serve
             watches.append(stub.WatchJobs(api.WatchJobsRequest(storyboard_id=board), metadata=owner, timeout=60))
             assert next(iter(watches[-1])).event.sequence
         for watch in watches:
-            watch.cancel()
+            watch.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
 
 
 def create(stub: GenerationServiceStub) -> job_pb2.Job:
