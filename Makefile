@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test test-fast coverage faults plans test-outside lint format wheel version proto baseline reference clean
+.PHONY: help venv demo up test test-fast coverage faults fuzz plans test-outside lint format wheel version proto baseline reference clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ coverage: $(DEV) ## Run all tests and print what of each package they do not run
 faults: $(DEV) ## Inject one fault after the other under load; count jobs and charged calls (about 30 minutes)
 	$(BIN)/python -m tests.faults.race --seconds 60
 	$(BIN)/python -m tests.faults
+
+fuzz: $(DEV) ## Send 50,000 hostile inputs to every way in; count endings, search for planted secrets (about 10 minutes)
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) --write docs/FUZZ.md
 
 plans: $(DEV) ## Check query plans on tables of a million rows (make test uses 200,000)
 	PLAN_ROWS=1000000 $(BIN)/python -m pytest tests/integration/test_plans.py tests/integration/test_history_plans.py

@@ -91,7 +91,7 @@ BAD_BYTES_SHARE = 0.1
 class Fuzzer:
     """Makes requests; the same seed makes the same ones. `ids` are jobs that exist, which some requests name."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | str) -> None:
         self._random = random.Random(seed)
         self.ids: list[str] = []
 

@@ -21,6 +21,7 @@ WATCHED_AT_ONCE = 1000
 GIVE_UP_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+TOLD_BREAK = 2
 # How a stream ends when a connection or a server goes away; any other code is an answer.
 RESUMABLE = frozenset(
     {
@@ -87,6 +88,7 @@ class _Follower:
     display: Display
     finished: Callable[[], bool]
     pauses: int = 0
+    breaks: int = 0
     away_since: float | None = None
 
     def run(self) -> None:
@@ -98,7 +100,9 @@ class _Follower:
             if not cut and self._finished():
                 return
             self.pauses += 1
-            if broken and self.pauses == 1:
+            # A server that ends an old connection takes the next at once: only a break right behind another is told.
+            self.breaks = self.breaks + 1 if broken else 0
+            if self.breaks == TOLD_BREAK:
                 self.display.note(f"The connection was lost; resuming after event {self.request.after_sequence}.")
             time.sleep(backoff_seconds(self.pauses, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))
 
@@ -107,7 +111,7 @@ class _Follower:
         try:
             for answer in self.ingest.watch(self.request):
                 self.request.after_sequence = answer.event.sequence
-                self.pauses = 0
+                self.pauses, self.breaks = 0, 0
                 self.display.show(answer.event)
         except grpc.RpcError as error:
             if error.code() not in RESUMABLE:

@@ -37,6 +37,7 @@ class ServerSettings(TlsSettings):
     grpc_max_connections: int = Field(default=2000, ge=1)
     grpc_max_streams: int = Field(default=1000, ge=1)
     grpc_calls_per_token: int = Field(default=512, ge=16)
+    grpc_calls_per_address: int = Field(default=1024, ge=16)
     grpc_call_seconds: float = Field(default=60, ge=1)
     grpc_connection_age_seconds: float = Field(default=300, ge=1)
     grpc_connection_grace_seconds: float | None = Field(default=None, ge=1)

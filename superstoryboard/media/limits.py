@@ -6,6 +6,13 @@ MAX_PIXELS = 8192 * 8192
 """Width times height of an image, read from its header before anything is decoded."""
 MAX_VIDEO_PIXELS = 4096 * 4096
 """Width times height of a video."""
+MAX_BOXES = 20_000
+MAX_BOX_DEPTH = 12
+"""Of an MP4: a film of ours has some hundred boxes, nested six deep; one in fragments has some for each second."""
+MAX_MOOV_BYTES = 64 * 1024 * 1024
+"""Of an MP4's description of itself."""
+MAX_SAMPLES = 1_000_000
+"""Entries of a table of an MP4: frames of four hours, or sound of six."""
 MEMORY_BYTES = 160 * 1024 * 1024
 """Address space that one decode may add to the decoding process (RLIMIT_AS; macOS does not hold to it).
 

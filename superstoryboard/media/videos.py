@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from superstoryboard.domain.media import Media, MediaType
+from superstoryboard.media.boxes import check_boxes
 from superstoryboard.media.limits import MAX_VIDEO_PIXELS
 from superstoryboard.media.types import HEAD_BYTES, MediaError, VideoFacts, sniff, too_much_memory
 
@@ -26,6 +27,8 @@ def probe_video(path: Path) -> VideoFacts:
         media_type = sniff(file.read(HEAD_BYTES))
     if media_type is None or media_type.media is not Media.VIDEO:
         raise MediaError("the file is not an MP4 or WebM video")
+    if media_type is MediaType.MP4:
+        check_boxes(path)
     import av  # noqa: PLC0415 - the codec libraries cost memory that images do without
 
     av.logging.set_level(None)

@@ -1,4 +1,8 @@
-"""Calls that end before their answer is sent: the caller went away, or gRPC itself refused a request as too long."""
+"""What gRPC logs about callers and is no fault of the service.
+
+Calls that end before their answer is sent: the caller went away, or gRPC itself refused a request as too long. And
+metadata that is no UTF-8, which it would log whole, with a traceback: a token with one odd byte would stand in the log.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import logging
 import grpc
 
 LOGGER = "grpc._cython.cygrpc"
+ODD_METADATA = "Invalid encoding on "
+"""How the line about metadata begins. It is then read as Latin-1, and the call goes on."""
 
 
 class EndedCalls(logging.Filter):
@@ -17,7 +23,9 @@ class EndedCalls(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """False for an answer that could not be sent."""
+        """False for an answer that could not be sent, and for metadata of odd bytes."""
+        if str(record.msg).startswith(ODD_METADATA):
+            return False
         kind = record.exc_info[0] if record.exc_info else None
         # gRPC does not export the class.
         return not (kind is not None and issubclass(kind, grpc.aio.BaseError) and kind.__name__ == "ExecuteBatchError")

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
+from superstoryboard.rpc.aio_server import aio_server
 from superstoryboard.rpc.limits import ServerLimits
 from superstoryboard.rpc.open_services import MAX_REQUEST_BYTES, OpenServices
 
@@ -37,7 +38,7 @@ def health_server(listen: str, servicer: Any) -> grpc.aio.Server:
         OSError: the address is taken or not ours.
     """
     options = dict(LIMITS.options()) | {"grpc.max_receive_message_length": MAX_REQUEST_BYTES}
-    server = grpc.aio.server(interceptors=[OpenInterceptor()], options=list(options.items()))
+    server = aio_server([OpenInterceptor()], list(options.items()))
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     try:
         server.add_insecure_port(listen)

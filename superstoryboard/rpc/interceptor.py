@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from superstoryboard.db.database import DatabaseUnavailableError
 from superstoryboard.db.refused_values import refuses_a_value
 from superstoryboard.rpc.authentication import Authenticator
+from superstoryboard.rpc.callers import address_of, stands_for_many
 from superstoryboard.rpc.errors import ApiError, invalid, unavailable
 from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
 from superstoryboard.rpc.open_services import OpenServices
@@ -43,7 +44,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
         self._metrics = metrics
         self._limits = limits or ServerLimits()
         self._open_services = OpenServices()
-        self._open_calls = Shares(self._limits.calls_per_token, "calls at once")
+        self._calls_of_tokens = Shares(self._limits.calls_per_token, "calls at once")
+        self._calls_of_addresses = Shares(self._limits.calls_per_address, "calls at once", "address")
 
     async def intercept_service(
         self,
@@ -116,11 +118,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
 
     @contextmanager
     def _admitted(self, method: str, context: Context) -> Iterator[Principal]:
-        """The caller, from the metadata alone, holding its share of the open calls."""
+        """The caller, from the metadata alone, holding its share of the open calls and that of its address."""
         metadata = tuple(context.invocation_metadata() or ())
         join_trace(metadata)
         principal = self._authenticator.admit(method, metadata)
-        with self._open_calls.hold(principal.done_by, request_bytes(method) // MEBIBYTE):
+        weight = request_bytes(method) // MEBIBYTE
+        with ExitStack() as shares:
+            shares.enter_context(self._calls_of_tokens.hold(principal.done_by, weight))
+            if not stands_for_many(principal, context):
+                shares.enter_context(self._calls_of_addresses.hold(address_of(context.peer()), weight))
             yield principal
 
 

@@ -38,6 +38,7 @@ class ServerLimits:
     connections: int = 2000
     streams_per_connection: int = 1000
     calls_per_token: int = 512
+    calls_per_address: int = 1024
     call_seconds: float = 60.0
     connection_age_seconds: float = 300.0
     connection_grace_seconds: float = 60.0
@@ -49,6 +50,7 @@ class ServerLimits:
             connections=settings.grpc_max_connections,
             streams_per_connection=settings.grpc_max_streams,
             calls_per_token=settings.grpc_calls_per_token,
+            calls_per_address=settings.grpc_calls_per_address,
             call_seconds=settings.grpc_call_seconds,
             connection_age_seconds=settings.grpc_connection_age_seconds,
             connection_grace_seconds=settings.grpc_connection_grace_seconds or settings.longest_call_seconds,
@@ -81,11 +83,12 @@ def request_bytes(method: str) -> int:
 
 
 class Shares:
-    """Counts what each caller holds of something, up to a limit for each."""
+    """Counts what each caller holds of something, up to a limit for each; `whom` says what tells callers apart."""
 
-    def __init__(self, limit: int, what: str) -> None:
+    def __init__(self, limit: int, what: str, whom: str = "caller") -> None:
         self._limit = limit
         self._what = what
+        self._whom = whom
         self._held: Counter[str] = Counter()
 
     @contextmanager
@@ -99,7 +102,7 @@ class Shares:
             raise ApiError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "TOO_MANY_CALLS",
-                f"too many {self._what}: at most {self._limit} may be open for one caller",
+                f"too many {self._what}: at most {self._limit} may be open for one {self._whom}",
                 retry_after_seconds=BUSY_SECONDS,
             )
         self._held[caller] += weight

@@ -6,8 +6,9 @@ gRPC keeps a request of up to 16 MiB in memory once it is asked to read it; thes
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
 import grpc
@@ -20,6 +21,8 @@ READ_SECONDS = 2.0
 and who comes next is served. A turn without a limit would let them hold the door for this long each."""
 STREAMS_AT_ONCE = 8
 """Of calls that send several requests, as reflection does, each at its own pace."""
+CALLS_PER_CONNECTION = 8
+"""Open at once, watches of health among them: nobody who has no token holds more than these."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Deserialize = Callable[[bytes], Message]
@@ -31,6 +34,7 @@ class OpenServices:
     def __init__(self) -> None:
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._streams = 0
+        self._open: Counter[str] = Counter()
 
     def wrap(self, handler: Any) -> Any:
         """The handler, reading bytes under limits."""
@@ -49,15 +53,17 @@ class OpenServices:
     def _unary(self, handler: Any) -> Any:
         async def handle(requests: Any, context: Context) -> Any:
             del requests
-            return await handler.unary_unary(await self._only(context, handler.request_deserializer), context)
+            async with self._room(context):
+                return await handler.unary_unary(await self._only(context, handler.request_deserializer), context)
 
         return handle
 
     def _stream(self, handler: Any) -> Any:
         async def handle(requests: Any, context: Context) -> None:
             del requests
-            # gRPC's own health service writes its answers to the context itself.
-            await handler.unary_stream(await self._only(context, handler.request_deserializer), context)
+            async with self._room(context):
+                # gRPC's own health service writes its answers to the context itself.
+                await handler.unary_stream(await self._only(context, handler.request_deserializer), context)
 
         return handle
 
@@ -74,6 +80,19 @@ class OpenServices:
                 self._streams -= 1
 
         return handle
+
+    @asynccontextmanager
+    async def _room(self, context: Context) -> AsyncIterator[None]:
+        connection = context.peer()
+        if self._open[connection] >= CALLS_PER_CONNECTION:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls are open on this connection")
+        self._open[connection] += 1
+        try:
+            yield
+        finally:
+            self._open[connection] -= 1
+            if not self._open[connection]:
+                del self._open[connection]
 
     async def _only(self, context: Context, deserialize: Deserialize) -> Message:
         try:

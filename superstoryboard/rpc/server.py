@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from superstoryboard.config.server import ServerSettings
+from superstoryboard.rpc.aio_server import aio_server
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.ended_calls import quieten_ended_calls
 from superstoryboard.rpc.health_port import health_server
@@ -42,9 +43,7 @@ class Server:
         self._tls = tls
         self._health_listen = health_listen
         self._health_server: grpc.aio.Server | None = None
-        self.server = grpc.aio.server(
-            interceptors=[CallInterceptor(authenticator, metrics, limits)], options=limits.options()
-        )
+        self.server = aio_server([CallInterceptor(authenticator, metrics, limits)], limits.options())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in grpc-stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._names = ["", health.SERVICE_NAME]

@@ -18,7 +18,7 @@ from devstack.stack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
-from tests.running import ALICE, OWN_CONNECTION, Service, running
+from tests.running import ALICE, OWN_CONNECTION, Service, bearer, running, token
 from tests.scrape import scrape, scrape_until
 from tests.tls_peer import Volume, handshake, secure, serial, trusting
 from tests.wire import refused
@@ -61,6 +61,7 @@ def served(database_url: str, tmp_path: Path) -> Iterator[Served]:
     volume.publish(certificate.certificate, certificate.key, authority.certificate)
     metrics, health = (f"127.0.0.1:{free_port()}" for _ in range(2))
     settings = {"DATABASE_URL": database_url, "METRICS_LISTEN": metrics, "HEALTH_LISTEN": health}
+    settings |= {"GRPC_CALLS_PER_ADDRESS": "16"}
     with running("ingest", settings | volume.settings(), tmp_path / "log") as service:
         yield Served(service, volume, authority, certificate, client, metrics, health)
 
@@ -157,6 +158,21 @@ def test_the_health_port_speaks_plaintext_and_nothing_else(served: Served) -> No
         stub = GenerationServiceStub(channel)
         error = refused(lambda: stub.ListJobs(api.ListJobsRequest(), metadata=ALICE, timeout=CALL_SECONDS))
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_client_with_a_certificate_is_not_counted_by_its_address(served: Served) -> None:
+    """A gateway holds the calls of many callers, each with a token of its own."""
+    with secure(served.address, served.authority, served.client) as channel:
+        stub = GenerationServiceStub(channel)
+        watches = []
+        for number in range(18):
+            owner, board = bearer(token(f"owner-{number}")), f"board-{number}"
+            image = job_pb2.ImageGeneration(storyboard_id=board, prompt="a fox")
+            stub.CreateImageJob(api.CreateImageJobRequest(image=image), metadata=owner, timeout=CALL_SECONDS)
+            watches.append(stub.WatchJobs(api.WatchJobsRequest(storyboard_id=board), metadata=owner, timeout=60))
+            assert next(iter(watches[-1])).event.sequence
+        for watch in watches:
+            watch.cancel()  # type: ignore[no-untyped-call]  # in grpc-stubs
 
 
 def create(stub: GenerationServiceStub) -> job_pb2.Job:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ import grpc
 import psycopg
 import pytest
 
+from storyboard.api.client import Ingest
+from storyboard.api.settings import Endpoint
+from storyboard.terminal.follow import follow_storyboard
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
 from superstoryboard.v1 import queue_service_pb2 as queue_api
@@ -53,6 +59,47 @@ def test_a_watch_of_an_old_connection_ends_and_goes_on_from_its_sequence(ageing:
         request = api.WatchJobsRequest(storyboard_id="board", after_sequence=first)
         event = next(iter(stub.WatchJobs(request, metadata=ALICE, timeout=60))).event
         assert event.job_id == second.id
+
+
+@dataclass(frozen=True)
+class Watched(Ingest):
+    """Ingest that notes where each watch began."""
+
+    begun: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+
+    def watch(self, request: api.WatchJobsRequest) -> Iterator[api.WatchJobsResponse]:
+        self.begun.put(request.after_sequence)
+        return super().watch(request)
+
+
+class Shown:
+    """A display that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.events: list[int] = []
+        self.notes: list[str] = []
+
+    def show(self, event: job_pb2.JobEvent) -> None:
+        self.events.append(event.sequence)
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+
+def test_the_command_line_follows_over_connections_that_end_by_age_and_says_nothing(ageing: Service) -> None:
+    shown = Shown()
+    with grpc.insecure_channel(ageing.address, OWN_CONNECTION) as channel, ThreadPoolExecutor(1) as thread:
+        stub = GenerationServiceStub(channel)
+        ingest = Watched(Endpoint("ingest", "INGEST_ADDRESS", ageing.address), stub, ALICE)  # type: ignore[arg-type]
+        job = create(stub, ALICE)
+        following = thread.submit(follow_storyboard, ingest, "board", shown, after_sequence=0, stay=False)
+        assert ingest.begun.get(timeout=60) == 0
+        first = ingest.begun.get(timeout=60)
+        stub.CancelJob(api.CancelJobRequest(job_id=job.id), metadata=ALICE, wait_for_ready=True)
+        following.result(60)
+    assert shown.notes == []
+    assert shown.events == sorted(set(shown.events))
+    assert shown.events[0] == first < shown.events[-1]
 
 
 def test_a_server_has_so_many_connections(narrow: Service) -> None:

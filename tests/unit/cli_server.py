@@ -54,6 +54,8 @@ class Script:
     events: list[JobEvent] = field(default_factory=list)
     # How often a watch breaks after one more event.
     breaks: int = 0
+    # How often a watch breaks before any event.
+    fruitless: int = 0
     # A watch that is held waits after its first event.
     hold: threading.Event = field(default_factory=threading.Event)
     error: ApiError | None = None
@@ -212,6 +214,9 @@ class Scripted(ScriptedQueues, ScriptedTokens, GenerationServiceServicer, Worker
 
     def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> Iterator[api.WatchJobsResponse]:
         self._note(request, context)
+        if self.script.fruitless:
+            self.script.fruitless -= 1
+            _abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", "going away"))
         for event in self.script.events:
             if event.sequence <= request.after_sequence:
                 continue

@@ -50,7 +50,7 @@ def test_more_jobs_than_one_watch_takes_are_followed_in_turn(monkeypatch: pytest
     assert [len(watch.job_ids) for watch in script.of_type(api.WatchJobsRequest)] == [2, 2, 1]
 
 
-def test_events_come_once_over_broken_streams_and_the_break_is_told() -> None:
+def test_events_come_once_over_streams_that_break_and_go_on_at_once() -> None:
     script = Script(breaks=3)
     shown = Shown()
     with scripted_server(script) as address, connect(Endpoint("", "", address)) as channel:
@@ -59,7 +59,17 @@ def test_events_come_once_over_broken_streams_and_the_break_is_told() -> None:
         follow.follow_jobs(service, [job.id], shown)
     assert shown.events == [1, 2, 3]
     assert [watch.after_sequence for watch in script.of_type(api.WatchJobsRequest)] == [0, 1, 2, 3]
-    assert shown.notes[0] == "The connection was lost; resuming after event 1."
+    assert shown.notes == []
+
+
+def test_a_stream_that_breaks_right_behind_another_is_told_once() -> None:
+    script = Script(fruitless=3)
+    shown = Shown()
+    with scripted_server(script) as address, connect(Endpoint("", "", address)) as channel:
+        watch = api.WatchJobsRequest(storyboard_id="board")
+        service = ingest(channel, address)
+        follow._Follower(service, watch, shown, lambda: not script.fruitless).run()
+    assert shown.notes == ["The connection was lost; resuming after event 0."]
 
 
 def test_a_refused_watch_ends_at_once() -> None:

@@ -19,3 +19,10 @@ def test_only_answers_that_nobody_waits_for_are_left_out(caplog: pytest.LogCaptu
         logger.error("%s", error, exc_info=error)
     logger.error("without an exception")
     assert [record.getMessage() for record in caplog.records] == ["twice", "a bug", "without an exception"]
+
+
+def test_metadata_of_odd_bytes_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    quieten_ended_calls()
+    error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    logging.getLogger(LOGGER).error("Invalid encoding on %s", b"Bearer a-token\xff", exc_info=error)
+    assert not caplog.records

@@ -1,0 +1,1 @@
+"""Hostile inputs for every way into the system, counted by how each ended."""
