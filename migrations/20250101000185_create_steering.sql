@@ -174,8 +174,7 @@ begin
       character_id = case when p_generation is null then j.character_id else nullif(p_generation ->> 'characterId', '') end
   where j.id = job.id
   returning * into job;
-  perform superstoryboard.enqueue_job(
-    job, case way when 'WRITE_AGAIN' then 86400 else 0 end,
+  perform superstoryboard.enqueue_job(job, case way when 'WRITE_AGAIN' then 86400 else 0 end,
     superstoryboard.restart_message(way, p_actor, p_generation is not null));
   perform pg_notify('superstoryboard_artifacts', '') where way = 'WRITE_AGAIN';
   return way;

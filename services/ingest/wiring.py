@@ -59,7 +59,7 @@ async def run(settings: IngestSettings) -> bool:
     store = JobStore(database)
     page = MetricsPage(settings.metrics_listen, registry)
     rules = OwnerRules(database, settings.owners())
-    server = _server(settings, registry, database, feed, store=store, rules=rules)
+    server = _server(settings, registry, database, feed, rules)
     await page.start()
     await server.start(reflect=settings.grpc_reflection)
     for duty, work in server.duties():
@@ -83,15 +83,9 @@ async def run(settings: IngestSettings) -> bool:
 
 
 def _server(
-    settings: IngestSettings,
-    registry: CollectorRegistry,
-    database: Database,
-    feed: EventFeed,
-    *,
-    store: JobStore,
-    rules: OwnerRules,
+    settings: IngestSettings, registry: CollectorRegistry, database: Database, feed: EventFeed, rules: OwnerRules
 ) -> Server:
-    steering, storyboards = Steering(database), Storyboards(database)
+    store, steering, storyboards = JobStore(database), Steering(database), Storyboards(database)
     submissions = Submissions(settings.catalogue(), settings)
     tokens = ServiceTokenTable(database)
     server = Server.of(settings, registry, tokens)
@@ -122,11 +116,8 @@ def _server(
             sweeps=SweepMetrics(registry),
         ),
     )
-    server.add(
-        "superstoryboard.v1.TokenService",
-        token_service_pb2_grpc.add_TokenServiceServicer_to_server,
-        TokenService(tokens),
-    )
+    add_tokens = token_service_pb2_grpc.add_TokenServiceServicer_to_server
+    server.add("superstoryboard.v1.TokenService", add_tokens, TokenService(tokens))
     return server
 
 

@@ -181,11 +181,8 @@ class WorkQueue:
 
     async def holds_lease(self, job: ClaimedJob, seconds: int) -> bool:
         """True where the claim is unchanged and its lease lasts for `seconds` more."""
-        row = await self._database.fetch_one(
-            Sql.holds_lease,
-            {"job": job.id, "claim": job.claim, "seconds": seconds},
-            patience_seconds=PATIENCE_SECONDS,
-        )
+        values = {"job": job.id, "claim": job.claim, "seconds": seconds}
+        row = await self._database.fetch_one(Sql.holds_lease, values, patience_seconds=PATIENCE_SECONDS)
         return bool(row["held"])
 
     async def release(self, job: ClaimedJob, delay_seconds: int, message: str) -> bool:
@@ -251,10 +248,10 @@ class WorkQueue:
 
     async def may_use_source(self, job: ClaimedJob, storyboard: str) -> bool:
         """True where the job's owner may read the storyboard to which its source image belongs."""
-        row = await self._database.fetch_one(
-            Sql.may_use_source, {"job": job.id, "storyboard": storyboard}, patience_seconds=PATIENCE_SECONDS
+        values = {"job": job.id, "storyboard": storyboard}
+        return bool(
+            (await self._database.fetch_one(Sql.may_use_source, values, patience_seconds=PATIENCE_SECONDS))["allowed"]
         )
-        return bool(row["allowed"])
 
     async def report(self, job: ClaimedJob, percent: int, message: str) -> int | None:
         """Tell watchers how far the job is. Returns its percentage now, which never falls; None for a stale claim."""

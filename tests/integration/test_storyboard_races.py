@@ -111,6 +111,12 @@ async def test_a_transfer_beside_a_finish_is_never_undone(
     assert (await row(database, job_id))["state"] == "SUCCEEDED"
 
 
+def item(turn: int, index: int, board: str, owner: str) -> dict[str, object]:
+    """One of a batch for accept_jobs_v1."""
+    asked = submission(owner=owner, writes_as=[owner], request_id=f"first-{board}", generation={"storyboardId": board})
+    return vars(asked) | {"id": f"00000000-0000-7000-8000-{turn:06d}{index:06d}", "index": index}
+
+
 async def test_accepts_transfers_and_finishes_never_wait_for_each_other(
     database: Database, database_url: str, sql: psycopg.Connection
 ) -> None:
@@ -130,17 +136,15 @@ async def test_accepts_transfers_and_finishes_never_wait_for_each_other(
 
     def batch(turn: int) -> tuple[str]:
         order = boards if turn % 2 else boards[::-1]
-        items = [
-            vars(
-                submission(
-                    owner=name, writes_as=[name], request_id=f"first-{board}", generation={"storyboardId": board}
-                )
-            )
-            | {"id": f"00000000-0000-7000-8000-{turn:06d}{place:05d}{owner}", "index": place * 2 + owner}
-            for place, board in enumerate(order)
-            for owner, name in enumerate(("alice", "bob"))
-        ]
-        return (json.dumps(items),)
+        return (
+            json.dumps(
+                [
+                    item(turn, place * 2 + owner, board, name)
+                    for place, board in enumerate(order)
+                    for owner, name in enumerate(("alice", "bob"))
+                ]
+            ),
+        )
 
     transfer: LiteralString = "select superstoryboard.transfer_storyboard_v1(%s, %s)"
     accept: LiteralString = "select outcome from superstoryboard.accept_jobs_v1(%s)"

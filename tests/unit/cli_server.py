@@ -35,11 +35,8 @@ from superstoryboard.v1.token_service_pb2_grpc import TokenServiceServicer, add_
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
 
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
-ENDINGS = {
-    "fail": JobState.JOB_STATE_FAILED,
-    "bury": JobState.JOB_STATE_DEAD_LETTERED,
-    "cancel": JobState.JOB_STATE_CANCELLED,
-}
+FAILED, BURIED, CANCELLED = JobState.JOB_STATE_FAILED, JobState.JOB_STATE_DEAD_LETTERED, JobState.JOB_STATE_CANCELLED
+ENDINGS = {"fail": FAILED, "bury": BURIED, "cancel": CANCELLED}
 HOLD_SECONDS = 30.0
 QUEUE_NAMES = ("image_generation_queue", "video_generation_queue")
 MADE_TOKEN = "sst_" + "ab" * 32
