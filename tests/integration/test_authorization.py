@@ -154,5 +154,5 @@ async def test_every_rpc_is_for_those_that_the_table_says(walk: Walk, callings: 
             seen = Sees.REFUSED if calling.caller is None else TABLE[method].of(calling.caller)
             expected[method, name] = calling.refused if seen is Sees.REFUSED else "UNIMPLEMENTED"
             found[method, name] = await walk.answer(method, calling.metadata)
-    assert len(found) == len(callings) * 21
+    assert len(found) == len(callings) * 25
     assert {key: value for key, value in found.items() if value != expected[key]} == {}
