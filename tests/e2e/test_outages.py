@@ -149,7 +149,7 @@ def test_postgres_restarts_while_jobs_run(world: World, mode: StopMode) -> None:
             service.wait_serving()
         running.succeeded(*jobs, running.image(f"after-{mode.name}"))
     assert {name: log.count(AWAY) for name, log in world.logs.items()} == dict.fromkeys(NAMES, 1)
-    assert max(log.count(NOT_LISTENING) for log in world.logs.values()) == 2, "one for each channel of a worker"
+    assert max(log.count(NOT_LISTENING) for log in world.logs.values()) == 3, "one for each channel of a worker"
 
 
 def test_all_connections_to_postgres_are_ended_while_jobs_run(world: World) -> None:

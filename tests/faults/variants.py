@@ -86,9 +86,9 @@ VARIANTS = [
         "I5",
         "a request_id is not looked at",
         "kill -9 ingest at accepted-job",
-        function="accept_jobs_v1",
-        line="item ->> 'owner', item ->> 'request_id', item ->> 'submit_hash',",
-        instead="item ->> 'owner', null, item ->> 'submit_hash',",
+        function="insert_job",
+        line="p_item ->> 'request_id', p_item ->> 'submit_hash',",
+        instead="null, p_item ->> 'submit_hash',",
     ),
     Variant(
         "I6",
