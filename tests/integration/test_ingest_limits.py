@@ -216,7 +216,7 @@ def test_an_idle_watch_lives_with_the_pings_of_its_client(ingest: Service) -> No
     with grpc.insecure_channel(ingest.address, options) as channel:
         request = api.WatchJobsRequest(storyboard_id="idle")
         stub = GenerationServiceStub(channel)
-        error = refused(lambda: list(stub.WatchJobs(request, metadata=ALICE, timeout=PING_SECONDS * 6)))
+        error = refused(lambda: list(stub.WatchJobs(request, metadata=ALICE, timeout=PING_SECONDS * 5)))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 

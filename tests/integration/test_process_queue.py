@@ -75,7 +75,7 @@ async def test_a_worker_without_room_says_so_and_not_that_the_queue_is_empty(dat
     await held.started.wait()
     async with served(database, worker) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=60)
+            await stub.ProcessQueue(api.ProcessQueueRequest(), timeout=4)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert reason(refused.value) == "WORKER_BUSY"
     held.let_go.set()
