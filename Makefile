@@ -15,7 +15,7 @@ COVERAGE_SECONDS := 3600
 COVERAGE_PERCENT := 96
 # Tests wait much of their time, so there are more processes than small machines have cores. Each has servers of its own;
 # a module is never split, since its tests share processes. In the order of the folders the quick modules come last.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
