@@ -17,7 +17,7 @@ from superstoryboard.db.database import Database
 from superstoryboard.db.migrate import migrate
 from superstoryboard.jobs.steering import Steering
 from tests.conformance.http_stub import Stub, serve
-from tests.folders import server_folder
+from tests.folders import fast_folder, server_folder
 
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"
@@ -34,7 +34,7 @@ settings.load_profile("project")
 def postgres() -> Iterator[Postgres]:
     """A server of this session; what tests check does not hang on the disk, so it does not wait for it."""
     settings = {"fsync": "off", "max_connections": "200"}
-    with server_folder() as folder, Postgres(folder, settings=settings) as server:
+    with fast_folder() as folder, Postgres(folder, settings=settings) as server:
         admin(server, f"create database {TEMPLATE}")
         migrate(server.url_of(TEMPLATE), kv_table=KV_TABLE)
         yield server
@@ -114,7 +114,7 @@ def _database(server: Server, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
     """A real RabbitMQ: AMQP_URL, else a private node."""
-    with server_folder() as folder, ensure_rabbitmq(folder) as url:
+    with fast_folder() as folder, ensure_rabbitmq(folder) as url:
         yield url
 
 
