@@ -13,6 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
 COPY --from=packages /opt/venv /opt/venv
+COPY pyproject.toml pyproject.toml
 COPY migrations migrations
 COPY superstoryboard superstoryboard
 COPY services services

@@ -1,7 +1,7 @@
 """Ask a database of vulnerabilities about every package of the locks.
 
-Exits with 1 where one is known, and with 2 where the database cannot be asked. pip-audit itself passes packages that it could not
-ask for, so that a machine without the database would look safe.
+Exits with 1 where one is known, and with 2 where the database cannot be asked. pip-audit itself passes packages that it
+could not ask for, so that a machine without the database would look safe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ VULNERABLE, NOT_ASKED = 1, 2
 def main() -> int:
     """Audit each lock, that of the image first."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lock", type=Path, action="append", help="a lock; default those of the image and of development")
+    parser.add_argument(
+        "--lock", type=Path, action="append", help="a lock; default those of the image and of development"
+    )
     parser.add_argument("--database", default=DATABASE, metavar="URL", help="address of the OSV API or a mirror of it")
     options = parser.parse_args()
     return max(_audit(lock, options.database) for lock in options.lock or LOCKS)

@@ -60,7 +60,8 @@ def texts(folder: Path, *, history: bool) -> Iterator[tuple[str, str]]:
 
 def _added(log: str) -> Iterator[tuple[str, str]]:
     """What each commit added, its message too."""
-    commit, lines = "", []
+    commit = ""
+    lines: list[str] = []
     for line in log.splitlines():
         if line.startswith("commit "):
             yield commit, "\n".join(lines)

@@ -50,7 +50,7 @@ class Detectors:
     """All detectors, ready to read texts."""
 
     def __init__(self) -> None:
-        known = get_mapping_from_secret_type_to_class().values()
+        known: list[type[BasePlugin]] = list(get_mapping_from_secret_type_to_class().values())
         own = (GoogleKeyDetector, ServiceTokenDetector, SupabaseKeyDetector)
         self._plugins: list[BasePlugin] = [each() for each in known if each.__name__ not in GUESSING]
         self._plugins += [each() for each in own if each.secret_type not in {one.secret_type for one in self._plugins}]
