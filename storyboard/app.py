@@ -20,6 +20,7 @@ from storyboard.commands import (
     owners,
     process,
     queues,
+    quotas,
     record_operation,
     sweep,
     tokens,
@@ -110,6 +111,7 @@ def build_app() -> typer.Typer:
         examine,
         sweep,
         tokens,
+        quotas,
     )
     for module in commands:
         module.register(app)
