@@ -1,7 +1,7 @@
-"""Ask a database of vulnerabilities about every package of the locks.
+"""Ask OSV about known vulnerabilities of every package of the locks.
 
-Exits with 1 where one is known, and with 2 where the database cannot be asked. pip-audit itself passes packages that it
-could not ask for, so that a machine without the database would look safe.
+Exits with 1 where one is known, and with 2 where the database cannot be asked. The JSON API of PyPI, which pip-audit
+asks unless told otherwise, does not do: packages that it does not know, at a mirror without it all, pass as safe.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def _audit(lock: Path, database: str) -> int:
     given = ["--progress-spinner", "off", "--disable-pip", "--require-hashes", "--requirement", str(lock)]
     done = subprocess.run([sys.executable, "-m", *command, *given], capture_output=True, text=True, check=False)
     packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"] if done.stdout.startswith("{") else []
-    skipped = [each for each in packages if "skip_reason" in each]
-    if not packages or skipped:
-        reason = skipped[0]["skip_reason"] if skipped else (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    if not packages:
+        reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         sys.stdout.write(
             f"{lock.name}: not audited. The database at {database} cannot be asked: {reason}\n"
             "Run this where it can be reached, or name a mirror: make audit DATABASE=URL\n"
