@@ -20,7 +20,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo up test test-fast coverage faults fuzz plans test-outside lint format wheel version proto baseline reference clean
+.PHONY: help venv demo up test test-fast coverage faults fuzz plans test-outside lint audit licenses sbom secret-scan format wheel version proto baseline reference clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,18 @@ lint: $(DEV) ## Check style, types, import rules, protos, migrations, shell scri
 	echo "buf breaking" && "$$buf" breaking "$$folder/protos.binpb" --against baseline.binpb --path superstoryboard
 	$(BIN)/squawk migrations/*.sql
 	$(BIN)/shellcheck .ci/run $$(git ls-files '*.sh')
+
+audit: $(DEV) ## Ask a database about vulnerabilities of every locked package; DATABASE=URL names a mirror of OSV
+	$(BIN)/python scripts/audit_packages.py $(if $(DATABASE),--database $(DATABASE))
+
+licenses: $(DEV) ## List the licenses of all packages in the image; fails on one that nobody accepted
+	$(BIN)/python scripts/list_licenses.py
+
+sbom: $(DEV) ## Write what the image installs to dist/sbom.cdx.json (CycloneDX)
+	$(BIN)/python scripts/make_sbom.py
+
+secret-scan: $(DEV) ## Look for secrets in all files; HISTORY=1 in all commits too
+	$(BIN)/python scripts/scan_secrets.py $(if $(HISTORY),--history)
 
 format: $(DEV) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .

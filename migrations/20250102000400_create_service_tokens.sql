@@ -21,6 +21,7 @@ comment on column superstoryboard.service_tokens.owner is 'The only owner that t
 comment on column superstoryboard.service_tokens.queues is 'Queues of an outside worker.';
 comment on column superstoryboard.service_tokens.last_used_at is 'To within some minutes: processes write it together, never for a call.';
 create unique index service_tokens_name on superstoryboard.service_tokens (name) where revoked_at is null;
+create index service_tokens_ended on superstoryboard.service_tokens (least(revoked_at, expires_at));
 
 create function superstoryboard.notify_tokens() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -83,7 +84,8 @@ begin
   delete from superstoryboard.service_tokens
   where sha256 in (
     select sha256 from superstoryboard.service_tokens
-    where least(revoked_at, expires_at) < clock_timestamp() - p_age
+    where least(revoked_at, expires_at) < now() - p_age
+    order by least(revoked_at, expires_at)
     limit p_limit
   );
   get diagnostics deleted = row_count;

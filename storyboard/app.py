@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +20,7 @@ from storyboard.commands import (
     owners,
     process,
     queues,
+    quotas,
     record_operation,
     sweep,
     tokens,
@@ -50,8 +53,17 @@ STORYBOARD_TLS_KEY (client certificate)
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print_line(version("superstoryboard"))
+        print_line(_version())
         raise typer.Exit
+
+
+def _version() -> str:
+    try:
+        return version("superstoryboard")
+    except PackageNotFoundError:
+        # The image has the repository's files, not the wheel.
+        project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+        return str(project["version"])
 
 
 def storyboard(
@@ -99,6 +111,7 @@ def build_app() -> typer.Typer:
         examine,
         sweep,
         tokens,
+        quotas,
     )
     for module in commands:
         module.register(app)

@@ -39,17 +39,19 @@ def enter(*, with_env: bool) -> Outside:
 
 def with_env_option(description: str) -> bool:
     """Whether the command line of this process says --with-env."""
-    return bool(_parser(description).parse_args().with_env)
+    return bool(_parser("demo", description).parse_args().with_env)
 
 
 def up_options(description: str) -> argparse.Namespace:
     """What the command line of `make up` says: `with_env` and `tls`."""
-    parser = _parser(description)
+    parser = _parser("up", description)
     parser.add_argument("--tls", action="store_true", help=TLS)
     return parser.parse_args()
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    # By itself it would name the file, which may be __main__.py.
+    package = __name__.removesuffix(".stack.shell")
+    parser = argparse.ArgumentParser(prog=f"python -m {package}.{name}", description=description)
     parser.add_argument("--with-env", action="store_true", help=WITH_ENV)
     return parser

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import psycopg
-
 from storyboard.api.errors import CommandError, ExitCode
-from superstoryboard.db.database import Database, DatabaseUnavailableError
+from storyboard.commands.own_database import in_database
 from superstoryboard.jobs.service_tokens import Creation, ServiceTokenTable
 from superstoryboard.jobs.token_records import made_token, newest_message, token_message, token_problems
 from superstoryboard.rpc.validation import violations
@@ -61,17 +58,4 @@ class KeptTokens:
         self._run(work)
 
     def _run(self, work: Callable[[ServiceTokenTable], Awaitable[Result]]) -> Result:
-        async def run() -> Result:
-            database = await Database.connect(self.url, name="cli", pool_size=1)
-            try:
-                return await work(ServiceTokenTable(database))
-            finally:
-                await database.aclose()
-
-        try:
-            return asyncio.run(run())
-        except DatabaseUnavailableError as error:
-            advice = "Check that the database of DATABASE_URL runs, and that `storyboard migrate` has run."
-            raise CommandError(ExitCode.UNREACHABLE, [f"The tokens are not reachable: {error}", advice]) from error
-        except psycopg.Error as error:
-            raise CommandError(ExitCode.FAILED, [f"The database reported an error: {error}"]) from error
+        return in_database(self.url, "The tokens", lambda database: work(ServiceTokenTable(database)))

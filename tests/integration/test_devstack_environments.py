@@ -1,10 +1,13 @@
 """What each process is given: its own secrets and no others, and real systems where they are named."""
 
+import sys
+
 import pytest
 
 from devstack.stack.environments import SERVICES, Environments
 from devstack.stack.outside import Outside, OutsideError
 from devstack.stack.ports import Ports
+from devstack.stack.shell import with_env_option
 from devstack.stack.tokens import Secrets
 
 SECRETS = Secrets(
@@ -129,3 +132,12 @@ def test_free_ports_differ() -> None:
     addresses = {ports.address(part) for part in ("ingest", "image_worker", "postgres", "amqp", "google", "storage")}
     assert len(addresses) == 6
     assert not ports.occupied()
+
+
+def test_the_help_of_the_demo_names_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/anywhere/devstack/demo/__main__.py", "--help"])
+    with pytest.raises(SystemExit):
+        with_env_option("The demo.")
+    assert capsys.readouterr().out.startswith("usage: python -m devstack.demo [-h]")

@@ -34,14 +34,18 @@ insert into superstoryboard.job_events (job_id, owner, state, attempt, progress_
 select id, owner, state, 1, 0, 'x', created_at from superstoryboard.jobs order by created_at;
 insert into pgmq.a_image_generation_queue (msg_id, read_ct, enqueued_at, archived_at, vt, message)
 select msg_id, 1, created_at, created_at, created_at, '{{}}' from superstoryboard.jobs order by created_at;
+insert into superstoryboard.service_tokens (sha256, name, role, created_by, revoked_by, revoked_at)
+select encode(sha256(n::text::bytea), 'hex'), 'short', 'service_role', 'o', 'o', now() - n * interval '1 s'
+from generate_series(1, {ROWS}) n;
 set session_replication_role = origin;
 insert into superstoryboard.jobs (id, kind, owner, generation, queue, msg_id, enqueued_at, claim)
 select superstoryboard.uuid_v7(), 'image', 'o', '{{}}', 'image_generation_queue', {ROWS} + n, now(), 1
 from generate_series(1, 2000) n;
-analyze superstoryboard.jobs, superstoryboard.artifacts, superstoryboard.job_events, pgmq.a_image_generation_queue;
+analyze superstoryboard.jobs, superstoryboard.artifacts, superstoryboard.job_events, pgmq.a_image_generation_queue,
+  superstoryboard.service_tokens;
 """
 LIMITS = "row('7 days', 1000, '30 days', '400 days', '90 days', '900 days')::superstoryboard.sweep_limits"
-TABLES = ("jobs", "artifacts", "job_events", "provider_calls", "a_image_generation_queue")
+TABLES = ("jobs", "artifacts", "job_events", "provider_calls", "a_image_generation_queue", "service_tokens")
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,7 @@ STATEMENTS = [
             "discard_dead_letters",
             "delete_jobs",
             "delete_archives",
+            "delete_tokens",
         )
     ),
     "select * from superstoryboard.claim_artifacts_v1(null, 4, 60, 3)",

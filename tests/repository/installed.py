@@ -67,12 +67,24 @@ class Environment:
         return subprocess.run(
             [self.bin / command[0], *command[1:]],
             cwd=cwd or self.folder,
-            env=base_env() | environment,
+            env=base_env() | {"PYTHONPYCACHEPREFIX": str(self.bin.parent / "compiled")} | environment,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
         )
+
+    def imports(self, *modules: str) -> str:
+        """What is wrong with importing modules, those below them, and what their functions import; "" is nothing."""
+        return self.run("python", "-c", IMPORTS, *modules).stderr
+
+
+def environment_with_exactly(folder: Path, *names: str) -> Environment:
+    """An environment with these packages, and nothing that they need beside."""
+    environment = Environment(folder)
+    for name in names:
+        _link(_installed(name), environment.packages)
+    return environment
 
 
 def environment_with(folder: Path, *names: str) -> Environment:
@@ -94,10 +106,6 @@ class Installation(Environment):
         installed = next(iter(Distribution.discover(name=NAME, path=[str(self.packages)])))
         for package in _closure(installed, extra):
             _link(package, self.packages)
-
-    def imports(self, *modules: str) -> str:
-        """What is wrong with importing modules, those below them, and what their functions import; "" is nothing."""
-        return self.run("python", "-c", IMPORTS, *modules).stderr
 
 
 def _pip(*arguments: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import kubernetes_validate
@@ -45,7 +45,7 @@ def pod_of(objects: dict[tuple[str, str], Object], name: str) -> Object:
     return spec["template"]["spec"]  # type: ignore[no-any-return]  # yaml
 
 
-@pytest.mark.parametrize("components", [(), ("tls",), ("tls", "mtls")])
+@pytest.mark.parametrize("components", [(), ("tls",), ("tls", "mtls"), ("service-tokens", "tls", "mtls")])
 def test_every_object_is_valid_and_none_is_lost(tmp_path: Path, components: tuple[str, ...]) -> None:
     objects = render(tmp_path, *components)
     for each in objects.values():
@@ -80,3 +80,16 @@ def test_mutual_tls_asks_clients_and_the_sweep_has_a_certificate(tmp_path: Path)
     assert objects["ConfigMap", "superstoryboard"]["data"]["GRPC_TLS_CLIENT_CA"] == f"{FOLDER}/ca.crt"
     env = {each["name"]: each.get("value") for each in pod_of(objects, "sweep")["containers"][0]["env"]}
     assert (env["STORYBOARD_TLS_CERT"], env["STORYBOARD_TLS_KEY"]) == (f"{FOLDER}/tls.crt", f"{FOLDER}/tls.key")
+
+
+def test_every_service_reads_the_file_of_service_tokens_also_over_tls(tmp_path: Path) -> None:
+    objects = render(tmp_path, "tls", "mtls", "service-tokens")
+    folder = PurePosixPath(objects["ConfigMap", "superstoryboard"]["data"]["SERVICE_TOKENS_FILE"]).parent
+    for name in PORTS:
+        pod = pod_of(objects, name)
+        (only,) = pod["containers"]
+        assert {"name": "service-tokens", "mountPath": str(folder), "readOnly": True} in only["volumeMounts"]
+        secret = {"secretName": "service-tokens", "defaultMode": 0o444}
+        assert {"name": "service-tokens", "secret": secret} in pod["volumes"]
+        assert {volume["name"] for volume in pod["volumes"]} == {"tmp", "tls", "service-tokens"}
+    assert {volume["name"] for volume in pod_of(objects, "sweep")["volumes"]} == {"tmp", "tls"}
