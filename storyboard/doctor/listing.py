@@ -45,6 +45,10 @@ async def _listed(key: str, catalogue: Catalogue, model: Model) -> Finding:
         await veo.aclose()
     if not veo.lists:
         return warning(NAME, f"Google lists no operations of {model.name}", BY_HAND)
+    return _usable(listed, model)
+
+
+def _usable(listed: list[ListedOperation], model: Model) -> Finding:
     if listed and not any(each.mark or (each.created_at and each.prompt) for each in listed):
         return warning(NAME, f"Google lists {len(listed)} operations, but not their requests", BY_HAND)
     return ok(NAME, f"Google lists {len(listed)} operations of {model.name}; a lost one can be found")

@@ -56,6 +56,10 @@ class Script:
     # A watch that is held waits after its first event.
     hold: threading.Event = field(default_factory=threading.Event)
     error: ApiError | None = None
+    # Calls that go well before the error comes.
+    good_calls: int = 0
+    # What every item of a batch is refused for.
+    refused_item: ApiError | None = None
     processed: worker.ProcessQueueResponse = field(default_factory=worker.ProcessQueueResponse)
     queues: dict[str, queue.Queue] = field(
         default_factory=lambda: {name: queue.Queue(name=name, depth=3) for name in QUEUE_NAMES}
@@ -73,7 +77,7 @@ def note(script: Script, request: Any, context: Context) -> None:
     """Keep what was asked; end the call where the script says so."""
     script.requests.append(request)
     script.metadata.append(dict(context.invocation_metadata()))
-    if script.error is not None:
+    if script.error is not None and len(script.requests) > script.good_calls:
         _abort(context, script.error)
 
 
@@ -241,6 +245,8 @@ class Scripted(ScriptedQueues, ScriptedTokens, GenerationServiceServicer, Worker
 
     def _item(self, item: api.BatchItem) -> api.BatchItemResult:
         generation = item.image.image if item.HasField("image") else item.video.video
+        if self.script.refused_item is not None:
+            return api.BatchItemResult(error=self.script.refused_item.to_status())
         if not generation.prompt:
             return api.BatchItemResult(error=invalid([("image.prompt", "must not be empty")]).to_status())
         return api.BatchItemResult(job=self._accept(generation))

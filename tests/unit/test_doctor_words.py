@@ -47,6 +47,20 @@ def test_servers(facts: ServerFacts, state: State, words: str) -> None:
     assert words in f"{finding.message}. {finding.action}"
 
 
+@pytest.mark.parametrize(
+    ("listening", "words"),
+    [
+        (server(pooled=True, transaction_pooled=True), "transaction pooler, which does not support LISTEN"),
+        (server(server="another"), "name different databases"),
+    ],
+)
+def test_servers_that_no_notification_reaches(listening: ServerFacts, words: str) -> None:
+    finding = database._cannot_listen(listening, server())
+    assert finding is not None
+    assert (finding.state, words in finding.message) == (State.FAILED, True)
+    assert database._cannot_listen(server(), server()) is None
+
+
 def test_a_server_that_offers_pgmq() -> None:
     finding = database._pgmq(PgmqFacts(installed=False, extension=False, available=True, missing=()))
     assert (finding.state, "offers the extension" in finding.message) == (State.FAILED, True)
