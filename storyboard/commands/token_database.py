@@ -57,7 +57,9 @@ class KeptTokens:
     def revoke(self, name: str) -> None:
         async def work(table: ServiceTokenTable) -> None:
             if not await table.revoke(name, actor=ACTOR):
-                raise CommandError(ExitCode.FAILED, [f"There is no service token {name} that is not revoked.", LIST_ADVICE])
+                raise CommandError(
+                    ExitCode.FAILED, [f"There is no service token {name} that is not revoked.", LIST_ADVICE]
+                )
 
         self._run(work)
 

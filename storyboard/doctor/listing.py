@@ -11,6 +11,7 @@ from superstoryboard.domain.kinds import VIDEO
 from superstoryboard.providers.catalogue import Catalogue, Model
 from superstoryboard.providers.google.files import GOOGLE
 from superstoryboard.providers.google.veo import ROUTE, VeoGemini
+from superstoryboard.providers.routes import ListedOperation
 
 NAME = "operation list"
 BY_HAND = "If a submit gets no response, find the operation in the worker's log and run `storyboard record-operation`."

@@ -64,6 +64,7 @@ class Script:
     queues: dict[str, queue.Queue] = field(
         default_factory=lambda: {name: queue.Queue(name=name, depth=3) for name in QUEUE_NAMES}
     )
+    swept: queue.SweepResponse = field(default_factory=queue.SweepResponse)
     tokens: list[token.ServiceToken] = field(default_factory=list)
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
@@ -123,6 +124,10 @@ class ScriptedQueues(QueueServiceServicer):
     def RecordOperation(self, request: queue.RecordOperationRequest, context: Context) -> queue.RecordOperationResponse:
         self._note(request, context)
         return queue.RecordOperationResponse(job=self._move(request.job_id, JobState.JOB_STATE_RUNNING, context))
+
+    def Sweep(self, request: queue.SweepRequest, context: Context) -> queue.SweepResponse:
+        self._note(request, context)
+        return self.script.swept
 
     def RedriveDeadLetters(
         self, request: queue.RedriveDeadLettersRequest, context: Context
