@@ -44,8 +44,9 @@ class Authority:
         _write(self.certificate, made.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, *hosts: str, life: timedelta = LIFE, after: timedelta = timedelta()) -> Certificate:
-        """A certificate for these hosts, for servers and clients, valid `after` some time; a negative `life` has passed.
+        """A certificate for these hosts, for servers and clients, that is valid `after` some time.
 
+        A negative `life` makes one that has expired.
         Files of that name are replaced one after the other, each at once.
         """
         key = generate_private_key(SECP256R1())
