@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import jwt
 import pytest
 
 from devstack.stack.ports import free_port
-from superstoryboard.inspection.storage import Rights, StorageInspectionError, inspect_storage
-from tests.conformance.http_stub import Answer, Stub
 from tests.doctor.fixture import Doctor
 from tests.emulators.google_fixture import GoogleEmulator
 from tests.emulators.storage_fixture import (
@@ -292,23 +289,3 @@ def test_storage_that_stumbles_is_not_called_a_wrong_key(
     result = doctor()
     assert result.code == 3
     assert "Storage is unavailable (HTTP 544)" in " ".join(check["message"] for check in result.checks)
-
-
-async def test_storage_that_takes_too_long_or_has_no_url(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
-    monkeypatch.setattr("superstoryboard.inspection.storage.TIMEOUT_SECONDS", 0.0)
-    with pytest.raises(StorageInspectionError, match="did not respond in time"):
-        async with inspect_storage(stub.url) as inspection:
-            await inspection.buckets("key")
-    with pytest.raises(StorageInspectionError, match="not an http or https URL"):
-        async with inspect_storage("storage.example"):
-            pass
-
-
-async def test_storage_that_gives_back_something_else(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
-    name = UUID(int=1)
-    monkeypatch.setattr("superstoryboard.inspection.storage.uuid4", lambda: name)
-    for path in ("", f"/doctor/{name.hex}.png"):
-        stub.answers[f"/storage/v1/object/bucket{path}"] = Answer(200, b"[{}]")
-    async with inspect_storage(stub.url) as inspection:
-        done = await inspection.probe("key", "bucket", "image/png")
-    assert (done.write, done.read) == (Rights.ALLOWED, Rights.MISSING)

@@ -17,7 +17,8 @@ from superstoryboard.rpc.errors import ApiError
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.job_pb2 import JobEvent, JobState
-from tests.unit.cli_server import Script, job_id, scripted_server
+from tests.unit.cli_script import Script
+from tests.unit.cli_server import job_id, scripted_server
 
 
 class Shown:

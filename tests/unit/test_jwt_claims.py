@@ -132,8 +132,8 @@ OWNERS = ClaimRules(owner_claims=(("sub",), ("app_metadata", "user_id"), ("app_m
     ids=str,
 )
 async def test_a_caller_is_every_value_of_the_owner_claims(metadata: object, identities: tuple[str, ...]) -> None:
-    found = admit(await authenticator(rules=OWNERS), es256(app_metadata=metadata, user_metadata={"user_id": "bob"}))
-    assert found.identities == identities
+    principal = admit(await authenticator(rules=OWNERS), es256(app_metadata=metadata, user_metadata={"user_id": "bob"}))
+    assert principal.identities == identities
 
 
 async def test_owner_claims_of_one_token_are_few() -> None:
