@@ -222,7 +222,7 @@ def test_people_in_a_picture_are_allowed_here(client: httpx.Client) -> None:
     assert submit(client, image=image, personGeneration="allow_adult").status_code == 200
 
 
-def test_lite_model_has_no_4k_and_no_references(client: httpx.Client) -> None:
+def test_lite_model_has_no_4k(client: httpx.Client) -> None:
     path = IN_PROJECT.replace("-fast-", "-lite-")
     assert submit(client, path=path, resolution="4k").status_code == 400
     assert client.get(path).json()["name"] == "publishers/google/models/veo-3.1-lite-generate-001"
