@@ -20,14 +20,15 @@ except ModuleNotFoundError as missing:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    code: object = ExitCode.OK
     try:
         build_app()(args=list(arguments), prog_name="storyboard")
     except CommandError as error:
         say(*error.lines)
-        return error.exit_code
+        code = error.exit_code
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else ExitCode.OK
-    return ExitCode.OK
+        code = end.code
+    return code if isinstance(code, int) else ExitCode.OK
 
 
 def main() -> None:

@@ -66,17 +66,17 @@ def memory_of(pid: int) -> Iterator[Callable[[], int]]:
     """Watches a process; gives how many bytes its memory has grown at most."""
     memory = psutil.Process(pid).memory_info
     before = memory().rss
-    seen = [before]
+    sizes = [before]
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(SAMPLE_SECONDS):
-            seen.append(memory().rss)
+            sizes.append(memory().rss)
 
     thread = threading.Thread(target=look)
     thread.start()
     try:
-        yield lambda: max(seen) - before
+        yield lambda: max(sizes) - before
     finally:
         done.set()
         thread.join()

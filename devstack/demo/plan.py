@@ -144,10 +144,8 @@ class StoryDatabase:
         """Enqueue a message as anyone with SQL may; the answer is its msg_id."""
         async with await self._connect() as connection:
             cursor = await connection.execute("select pgmq.send(%s, %s::jsonb)", (KINDS[kind].queue, Jsonb(message)))
-            row = await cursor.fetchone()
-        if row is None:
-            raise psycopg.DataError("pgmq.send returned nothing")
-        return int(row[0])
+            ((msg_id,),) = await cursor.fetchall()
+        return int(msg_id)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         # Nothing is prepared: the database may be behind a transaction pooler.

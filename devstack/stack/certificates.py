@@ -43,13 +43,14 @@ class Authority:
         made = made.add_extension(identifier, critical=False)
         _write(self.certificate, made.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, *hosts: str, life: timedelta = LIFE) -> Certificate:
-        """A certificate for these hosts, for servers and clients; a negative `life` makes one that has expired.
+    def issue(self, name: str, *hosts: str, life: timedelta = LIFE, after: timedelta = timedelta()) -> Certificate:
+        """A certificate for these hosts, for servers and clients, that is valid `after` some time.
 
+        A negative `life` makes one that has expired.
         Files of that name are replaced one after the other, each at once.
         """
         key = generate_private_key(SECP256R1())
-        made = _builder(_name(name), self._name, key, life)
+        made = _builder(_name(name), self._name, key, life, after)
         # Another authority may have the same name: by this a verifier tells the two apart.
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         made = made.add_extension(issuer, critical=False)
@@ -93,7 +94,11 @@ class StackTls:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: EllipticCurvePrivateKey, life: timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: EllipticCurvePrivateKey,
+    life: timedelta,
+    after: timedelta = timedelta(),
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -102,7 +107,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + min(life, timedelta()) - BEFORE)
+        .not_valid_before(now + min(life, after) - BEFORE)
         .not_valid_after(now + life)
     )
 

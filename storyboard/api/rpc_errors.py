@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from storyboard.api.errors import CommandError, ExitCode
@@ -18,9 +18,9 @@ from storyboard.api.tls import connection_problem
 D = TypeVar("D", bound=Message)
 UNREACHABLE_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 HINTS = {
-    grpc.StatusCode.UNAUTHENTICATED: "Set STORYBOARD_TOKEN to a valid token.",
-    grpc.StatusCode.PERMISSION_DENIED: "The role of STORYBOARD_TOKEN does not allow this.",
-    grpc.StatusCode.UNIMPLEMENTED: "The service and this program have different versions.",
+    code_pb2.UNAUTHENTICATED: "Set STORYBOARD_TOKEN to a valid token.",
+    code_pb2.PERMISSION_DENIED: "The role of STORYBOARD_TOKEN does not allow this.",
+    code_pb2.UNIMPLEMENTED: "Install the version of this program that the service has.",
 }
 
 REASON_HINTS = {
@@ -38,11 +38,27 @@ REASON_HINTS = {
     "TOO_MANY_TOKENS": "End those that are not used: `storyboard token list`, `storyboard token revoke NAME`.",
     "ON_BEHALF_OF_REFUSED": "Use a service token of role service_role that was created without --owner.",
     "ROLE_REQUIRED": "The role of STORYBOARD_TOKEN does not allow this; `storyboard token create` makes one that does.",
-    "NOT_YOURS": "Ask its owner to run `storyboard share STORYBOARD USER --editor`.",
+    "NOT_YOURS": "Ask its owner to run `storyboard share STORYBOARD USER`, with --editor where you write.",
     "NO_OWNER": "Give it one with `storyboard transfer STORYBOARD USER`.",
     "OWNER_IN_KV": "Change the owner in the row `storyboard:ID` of the key-value table.",
     "MEMBER_LIMIT": "Remove a member with `storyboard unshare`.",
     "ANONYMOUS_REFUSED": "Sign in with an account, or set ALLOW_ANONYMOUS_USERS=true for the service.",
+    "QUOTA_EXCEEDED": "`storyboard jobs` lists your open jobs. An operator can raise your quota (docs/QUOTAS.md).",
+    "TOO_MANY_CALLS": "Stop other commands of this token or address, such as `storyboard watch`.",
+    "REQUEST_TOO_LARGE": "Send less in one request.",
+    "REQUEST_ID_REUSED": "Choose another --request-id, or send the request that it was first used for.",
+    "NOT_FOUND": "Check the id. What STORYBOARD_TOKEN may not read does not exist for it.",
+    "JOB_STATE": "`storyboard job JOB` shows its state.",
+    "JOB_OPERATION_RUNNING": "Run `storyboard dead-letters redrive JOB` without --prompt.",
+    "SECOND_PAYMENT": "If it may be charged again, repeat with --accept-second-payment (role service_role).",
+    "NO_OPEN_CALL": "`storyboard job JOB` shows its state; `storyboard retry JOB` starts it again if it has failed.",
+    "OPERATION_NAME_IN_USE": "Compare the name with `Operation accepted` of this job in the worker's log.",
+    "EVENTS_PRUNED": "`storyboard jobs` shows the jobs; watch them with --after 0.",
+    "WORKER_BUSY": "Repeat it later, or with a longer --timeout.",
+    "WORKER_DRAINING": "Repeat it when the worker has restarted.",
+    "CALL_TIMEOUT": "It may have had its effect: look with `storyboard jobs` before you repeat it.",
+    "UNAVAILABLE": "Repeat it later; `storyboard doctor` checks what the service needs.",
+    "INTERNAL": "Look into the log of the service.",
 }
 """What to do, where the reason says more than the code."""
 
@@ -64,13 +80,16 @@ def command_error(error: grpc.RpcError, endpoint: Endpoint) -> CommandError:
     """What to tell about a failed call."""
     status = status_of(error)
     if error.code() in UNREACHABLE_CODES:
-        hint = REASON_HINTS.get(_reason(status))
-        return CommandError(ExitCode.UNREACHABLE, [_unreachable(error, status, endpoint), *([hint] if hint else [])])
+        return CommandError(ExitCode.UNREACHABLE, [_unreachable(error, status, endpoint), *advice(status)])
     if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
         return CommandError(ExitCode.USAGE, status_lines(status))
-    lines = status_lines(status)
-    hint = REASON_HINTS.get(_reason(status)) or HINTS.get(error.code())
-    return CommandError(ExitCode.FAILED, [*lines, hint] if hint else lines)
+    return CommandError(ExitCode.FAILED, [*status_lines(status), *advice(status)])
+
+
+def advice(status: status_pb2.Status) -> list[str]:
+    """What to do next, on one line; empty where the message alone says it."""
+    hint = REASON_HINTS.get(_reason(status)) or HINTS.get(status.code)
+    return [hint] if hint else []
 
 
 def status_of(error: grpc.RpcError) -> status_pb2.Status:

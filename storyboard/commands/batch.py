@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from storyboard.api.client import Ingest, connect_ingest
 from storyboard.api.errors import CommandError, ExitCode
-from storyboard.api.rpc_errors import status_lines
+from storyboard.api.rpc_errors import advice, status_lines
 from storyboard.commands.batch_file import Batch, calls, read_batch
 from storyboard.terminal.options import RUN_PANEL, Labels, RunJson, parse_labels
 from storyboard.terminal.output import print_line, say
@@ -87,7 +87,7 @@ def _run(file: Path, kind: Kind, request_id: str, label: list[str], *, detach: b
     batch = read_batch(file, kind, request_id=request_id, labels=parse_labels(label))
     with connect_ingest() as ingest:
         jobs = _send(ingest, batch)
-        say(*(f"item {index}: {line}" for index, lines in sorted(batch.bad.items()) for line in lines))
+        say(*(f"item {index}: {line}" for index, lines in sorted(batch.bad.items()) for line in lines), *batch.advice)
         if jobs and not detach:
             jobs = dict(zip(jobs, wait_for(ingest, list(jobs.values())), strict=True))
     if as_json:
@@ -104,7 +104,7 @@ def _run(file: Path, kind: Kind, request_id: str, label: list[str], *, detach: b
 
 
 def _send(ingest: Ingest, batch: Batch) -> dict[int, Job]:
-    """Jobs by index; items that the service refuses join the bad ones."""
+    """Jobs by index; items that the service refuses join the bad ones, and what to do about them is said once."""
     jobs: dict[int, Job] = {}
     for portion in calls(batch.good):
         try:
@@ -118,6 +118,7 @@ def _send(ingest: Ingest, batch: Batch) -> dict[int, Job]:
                 jobs[index] = result.job
             else:
                 batch.bad[index] = status_lines(result.error)
+                batch.advice |= dict.fromkeys(advice(result.error))
     return jobs
 
 

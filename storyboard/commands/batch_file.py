@@ -19,10 +19,11 @@ BYTES_PER_CALL = 8 * 1024 * 1024
 
 @dataclass
 class Batch:
-    """Good items and bad ones, each under its index in the file."""
+    """Good items and bad ones, each under its index in the file; and advice, in order, about those refused."""
 
     good: dict[int, BatchItem] = field(default_factory=dict)
     bad: dict[int, list[str]] = field(default_factory=dict)
+    advice: dict[str, None] = field(default_factory=dict)
 
 
 def read_batch(file: Path, kind: Kind, *, request_id: str, labels: dict[str, str]) -> Batch:

@@ -57,7 +57,7 @@ def cancel(job_ids: JobIds, *, as_json: Json = False) -> None:
     elif jobs:
         print_jobs(jobs)
     if refusals:
-        raise CommandError(ExitCode.FAILED, refusals)
+        raise CommandError(ExitCode.FAILED, list(dict.fromkeys(refusals)))
 
 
 def retry(job_id: JobId, *, accept_second_payment: SecondPayment = False, as_json: Json = False) -> None:

@@ -18,8 +18,9 @@ ACTOR = "database"
 REFUSALS = {
     Creation.TOKEN_NAME_IN_USE: "Another service token has this name. Revoke it, or choose another name.",
     Creation.TOO_MANY_TOKENS: "There are 1,000 service tokens. Revoke those that are not used.",
-    Creation.QUEUE_UNKNOWN: "One of the queues does not exist.",
+    Creation.QUEUE_UNKNOWN: "One of the queues does not exist. `storyboard queues` lists them.",
 }
+LIST_ADVICE = "`storyboard token list --database` shows all."
 
 Result = TypeVar("Result")
 
@@ -53,7 +54,9 @@ class KeptTokens:
     def revoke(self, name: str) -> None:
         async def work(table: ServiceTokenTable) -> None:
             if not await table.revoke(name, actor=ACTOR):
-                raise CommandError(ExitCode.FAILED, [f"There is no service token {name} that is not revoked."])
+                raise CommandError(
+                    ExitCode.FAILED, [f"There is no service token {name} that is not revoked.", LIST_ADVICE]
+                )
 
         self._run(work)
 

@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from storyboard.api.client import Metadata, caller_metadata, connect
-from storyboard.api.rpc_errors import status_lines, status_of
+from storyboard.api.rpc_errors import advice, status_lines, status_of
 from storyboard.api.settings import Endpoint, ingest_endpoint, secret, token, worker_endpoint
 from storyboard.api.tls import certificate_end, connection_problem
 from storyboard.doctor.environment import flag, host_of, is_inside, value
@@ -114,17 +114,17 @@ def _transport(endpoint: Endpoint, name: str) -> Finding:
 def _token(endpoint: Endpoint) -> Finding:
     claims = read_token(token())
     expiry = f", {claims.expiry}" if claims else ""
-    action = "Create a new token for this installation; the README lists the claims it needs."
     metadata = caller_metadata()
     try:
         role = _accepted_role(endpoint, metadata)
     except grpc.RpcError as error:
-        words = " ".join(status_lines(status_of(error)))
-        if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+        status = status_of(error)
+        words = " ".join(status_lines(status))
+        if error.code() not in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             return unreachable("token", f"ingest could not check the token: {words}", "Try again.")
         if not metadata:
             return not_set("token", "STORYBOARD_TOKEN, but ingest requires a token")
-        return failed("token", f"STORYBOARD_TOKEN was rejected: {words}{expiry}", action)
+        return failed("token", f"STORYBOARD_TOKEN was rejected: {words}{expiry}", " ".join(advice(status)))
     if not metadata:
         return warning(
             "token",

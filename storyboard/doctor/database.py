@@ -189,25 +189,26 @@ async def _listen(inspection: Inspection, facts: ServerFacts) -> Finding:
         return not_set("listen", "DATABASE_LISTEN_URL, so processes poll")
     try:
         async with inspect(url) as listener:
-            heard = await listener.server()
-            if heard.transaction_pooled:
-                action = (
-                    "Set it to the direct connection (at Supabase port 5432), or leave it empty: processes then poll."
-                )
-                return failed(
-                    "listen",
-                    "DATABASE_LISTEN_URL goes through a transaction pooler, which does not support LISTEN",
-                    action,
-                )
-            if heard.server != facts.server:
-                action = "Set it to a direct connection to the database of DATABASE_URL."
-                return failed("listen", "DATABASE_LISTEN_URL and DATABASE_URL name different databases", action)
+            if problem := _cannot_listen(await listener.server(), facts):
+                return problem
             if not await listener.hears(inspection):
                 action = "Set DATABASE_LISTEN_URL to a direct connection, or leave it empty: processes then poll."
                 return unreachable("listen", "a notification did not arrive", action)
     except InspectionError as error:
         return _problem("listen", error, "DATABASE_LISTEN_URL")
     return ok("listen", "a notification sent over DATABASE_URL arrived")
+
+
+def _cannot_listen(listening: ServerFacts, main: ServerFacts) -> Finding | None:
+    """Why no notification of the main connection can arrive over the other."""
+    if listening.transaction_pooled:
+        problem = "DATABASE_LISTEN_URL goes through a transaction pooler, which does not support LISTEN"
+        action = "Set it to the direct connection (at Supabase port 5432), or leave it empty: processes then poll."
+        return failed("listen", problem, action)
+    if listening.server != main.server:
+        action = "Set it to a direct connection to the database of DATABASE_URL."
+        return failed("listen", "DATABASE_LISTEN_URL and DATABASE_URL name different databases", action)
+    return None
 
 
 def _problem(name: str, error: InspectionError, setting: str) -> Finding:

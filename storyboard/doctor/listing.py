@@ -11,6 +11,7 @@ from superstoryboard.domain.kinds import VIDEO
 from superstoryboard.providers.catalogue import Catalogue, Model
 from superstoryboard.providers.google.files import GOOGLE
 from superstoryboard.providers.google.veo import ROUTE, VeoGemini
+from superstoryboard.providers.routes import ListedOperation
 
 NAME = "operation list"
 BY_HAND = "If a submit gets no response, find the operation in the worker's log and run `storyboard record-operation`."
@@ -45,6 +46,10 @@ async def _listed(key: str, catalogue: Catalogue, model: Model) -> Finding:
         await veo.aclose()
     if not veo.lists:
         return warning(NAME, f"Google lists no operations of {model.name}", BY_HAND)
+    return _usable(listed, model)
+
+
+def _usable(listed: list[ListedOperation], model: Model) -> Finding:
     if listed and not any(each.mark or (each.created_at and each.prompt) for each in listed):
         return warning(NAME, f"Google lists {len(listed)} operations, but not their requests", BY_HAND)
     return ok(NAME, f"Google lists {len(listed)} operations of {model.name}; a lost one can be found")

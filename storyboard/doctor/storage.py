@@ -208,11 +208,16 @@ async def _only_staging(inspection: StorageInspection, key: str, cleaner: str, b
     }
     writable = [name for name, done in results.items() if done.write is Rights.ALLOWED]
     left = [done.left_behind for done in results.values() if done.left_behind]
-    sort = describe_storage_key(key)
     if writable:
         stayed = f"; these test objects could not be removed: {', '.join(left)}" if left else ""
         action = f"Use a key whose role has policies for bucket {bucket} alone."
-        return warning("staging key", f"it ({sort}) can also write {', '.join(writable)}{stayed}", action)
+        also = f"it ({describe_storage_key(key)}) can also write {', '.join(writable)}{stayed}"
+        return warning("staging key", also, action)
+    return _good_staging(key, bucket)
+
+
+def _good_staging(key: str, bucket: str) -> Finding:
+    sort = describe_storage_key(key)
     token = read_token(key)
     if token is not None and token.expires_soon:
         return warning("staging key", f"works in {bucket} only ({sort})", "Create a new one before it expires.")

@@ -85,7 +85,9 @@ class Settings(BaseSettings):
         try:
             return cls.model_validate({})
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+            # What our own rules raise, pydantic gives a prefix.
+            problems = [(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+            lines = [f"{'.'.join(map(str, place)).upper()}: {problem}" for place, problem in problems]
             raise SettingsError("\n".join(lines)) from None
 
     @classmethod

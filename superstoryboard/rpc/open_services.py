@@ -100,7 +100,6 @@ class OpenServices:
                 request = _parsed(await context.read(), deserialize)
         except TimeoutError:
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the request could not be read in time; try again")
-            raise
         return request if request is not None else await _refuse(context)
 
 
@@ -121,4 +120,3 @@ def _parsed(raw: Any, deserialize: Deserialize) -> Message | None:
 async def _refuse(context: Context) -> NoReturn:
     message = f"send a valid request of at most {MAX_REQUEST_BYTES} bytes"
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
-    raise AssertionError("an abort raises")

@@ -36,8 +36,8 @@ async def stubbed(stub: Stub) -> AsyncIterator[VeoGemini]:
 @pytest.fixture(params=ROUTES, ids=lambda route: route.name)
 def route(request: pytest.FixtureRequest) -> VideoRoute:
     """Each video route in turn."""
-    found: VideoRoute = request.param
-    return found
+    video_route: VideoRoute = request.param
+    return video_route
 
 
 @pytest.fixture

@@ -57,9 +57,9 @@ async def test_pages_of_a_list_are_read_to_their_end_and_odd_entries_left_out(st
         page(listed(1, createTime="2026-01-02T03:04:05Z"), "odd", {"name": "odd"}, {}, following="a/b"),
         page(listed(2, createTime="yesterday"), listed(3, createTime="2026-01-02T03:04:05")),
     ]
-    found = await veo.recent(MODEL)
-    assert [each.name.rpartition("/")[2] for each in found] == ["1", "2", "3"]
-    assert [each.created_at for each in found] == [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), None, None]
+    operations = await veo.recent(MODEL)
+    assert [each.name.rpartition("/")[2] for each in operations] == ["1", "2", "3"]
+    assert [each.created_at for each in operations] == [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), None, None]
     assert [asked.target for asked in stub.asked] == [f"{LIST}100", f"{LIST}100&pageToken=a%2Fb"]
 
 

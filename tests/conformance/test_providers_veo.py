@@ -92,9 +92,9 @@ async def test_submits_that_fail_are_sent_once(
 ) -> None:
     script(client, {"on": "submit"} | entry)
     assert facts(await submit_failure(veo)) == expected
-    seen = report(client)
-    assert len(seen["requests"]) == 1
-    assert seen["accepted"]["video"] == accepted
+    summary = report(client)
+    assert len(summary["requests"]) == 1
+    assert summary["accepted"]["video"] == accepted
 
 
 async def test_a_submit_without_an_answer_in_time_is_unknown(emulator: GoogleEmulator, client: httpx.Client) -> None:

@@ -28,8 +28,8 @@ class Examined:
 
     def of(self, name: str) -> dict[str, str]:
         """The one finding of that name."""
-        [found] = [check for check in self.checks if check["name"] == name]
-        return found
+        [finding] = [check for check in self.checks if check["name"] == name]
+        return finding
 
     def state(self, name: str) -> str:
         """How that check ended."""

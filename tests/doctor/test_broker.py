@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from devstack.stack.ports import free_port
 from superstoryboard.broker.artifacts import DEAD_QUEUE, READY_QUEUE, Broker
+from superstoryboard.inspection.broker import BrokerInspectionError, inspect_broker
 from tests.doctor.fixture import Doctor, Examined
 
 pytestmark = pytest.mark.timeout(300)
@@ -154,3 +155,13 @@ def _self_signed(folder: Path) -> Path:
     pem = serialization.Encoding.PEM
     file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + certificate.public_bytes(pem))
     return file
+
+
+async def test_a_broker_that_takes_too_long_to_tell_of_a_queue(
+    amqp_url: str, channel: aio_pika.abc.AbstractChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del channel
+    async with inspect_broker(amqp_url) as inspection:
+        monkeypatch.setattr("superstoryboard.inspection.broker.TIMEOUT_SECONDS", 0.0)
+        with pytest.raises(BrokerInspectionError, match="RabbitMQ stopped responding"):
+            await inspection.queue(READY_QUEUE)

@@ -231,6 +231,13 @@ def test_listening_to_another_database(doctor: Doctor, database_url: str, empty_
     assert "name different databases" in result.sentence("listen")
 
 
+def test_a_listening_address_where_nobody_is(doctor: Doctor, database_url: str) -> None:
+    doctor.set(DATABASE_URL=database_url, DATABASE_LISTEN_URL=f"postgresql://a@127.0.0.1:{free_port()}/b")
+    result = doctor()
+    assert (result.code, result.failed) == (3, ["listen"])
+    assert "DATABASE_LISTEN_URL" in result.sentence("listen")
+
+
 def test_a_user_without_rights(doctor: Doctor, database_url: str, sql: psycopg.Connection) -> None:
     sql.execute("create role poor login")
     try:

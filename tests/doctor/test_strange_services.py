@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from superstoryboard.inspection.google import GoogleInspectionError, ModelAnswer, inspect_google
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import generation_service_pb2_grpc as api_grpc
@@ -38,6 +39,7 @@ def told(code: int, message: str, **more: Any) -> Answer:
         (told(404, "Not here"), 1, "Correct GOOGLE_GEMINI_BASE_URL"),
         (told(503, "Overloaded", status="UNAVAILABLE"), 0, "Google is overloaded or the quota is exhausted"),
         (told(429, "Too many", status="RESOURCE_EXHAUSTED"), 0, "Google is overloaded or the quota is exhausted"),
+        (told(403, "Blocked", status="PERMISSION_DENIED"), 1, "may not call the Gemini API"),
         (Answer(cut=True), 3, "Google is not reachable"),
     ],
 )
@@ -53,6 +55,17 @@ async def test_what_is_not_google_or_not_well(
     if code == 0:
         assert result.state("image model") == "warning"
         assert words in result.sentence("image model")
+
+
+async def test_google_that_takes_too_long_and_names_that_no_address_holds(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("superstoryboard.inspection.google.TIMEOUT_SECONDS", 0.0)
+    async with inspect_google(stub.url, "v1beta", KEY) as google:
+        assert await google.model("../files") is ModelAnswer.MISSING
+        with pytest.raises(GoogleInspectionError, match="did not respond in time"):
+            await google.model("a-model")
+    assert stub.asked == []
 
 
 def test_a_key_that_cannot_be_sent_is_a_wrong_one(doctor: Doctor) -> None:

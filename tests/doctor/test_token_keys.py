@@ -42,7 +42,7 @@ def test_usable_keys_are_named(doctor: Doctor, auth: AuthServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "secret", "found"),
+    ("keys", "secret", "expected"),
     [
         ([KEY.published, OCT], "", ("warning", "not used: oct key shared: only EC")),
         ([OCT], "", ("warning", "no usable key")),
@@ -51,14 +51,14 @@ def test_usable_keys_are_named(doctor: Doctor, auth: AuthServer) -> None:
     ],
 )
 def test_sets_that_services_cannot_use_whole(
-    doctor: Doctor, auth: AuthServer, keys: list[dict[str, Any]], secret: str, found: tuple[str, str]
+    doctor: Doctor, auth: AuthServer, keys: list[dict[str, Any]], secret: str, expected: tuple[str, str]
 ) -> None:
     auth.publish(*keys)
     doctor.hide(OCT["k"], SECRET)
     doctor.set(SUPABASE_JWT_SECRET=secret)
     result = doctor()
-    assert (result.code, result.state("token keys")) == (0, found[0])
-    assert found[1] in result.sentence("token keys")
+    assert (result.code, result.state("token keys")) == (0, expected[0])
+    assert expected[1] in result.sentence("token keys")
 
 
 @pytest.mark.parametrize(

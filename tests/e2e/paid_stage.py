@@ -69,12 +69,12 @@ class Stage:
 
     def objects(self, job: job_pb2.Job) -> int:
         """What lies in staging for a job."""
-        found = self.admin.execute(
+        record = self.admin.execute(
             "select count(*) from storage.objects where bucket_id = 'artifact-staging' and name like %s",
             (f"{job.id}/%",),
         ).fetchone()
-        assert found is not None
-        return int(found[0])
+        assert record is not None
+        return int(record[0])
 
     def unstaged(self) -> None:
         """Take all scripted answers of Storage back."""

@@ -89,17 +89,17 @@ class Pipeline:
     def send(self, queue: str, body: Any) -> job_pb2.Job:
         """Enqueue by plain SQL; the job that adopts the message, once there is one."""
         row = self.sql.execute("select pgmq.send(%s, %s::jsonb)", (f"{queue}_generation_queue", json.dumps(body)))
-        found = row.fetchone()
-        assert found is not None
+        record = row.fetchone()
+        assert record is not None
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:  # until the worker or this sweep has adopted it
             self.sql.execute("select superstoryboard.sweep()")
             job = self.sql.execute(
                 "select id from superstoryboard.jobs where queue = %s and msg_id = %s",
-                (f"{queue}_generation_queue", found[0]),
+                (f"{queue}_generation_queue", record[0]),
             ).fetchone()
             if job is not None:
-                return job_pb2.Job(id=str(job[0]), msg_id=found[0])
+                return job_pb2.Job(id=str(job[0]), msg_id=record[0])
         raise AssertionError("nobody adopted the message")
 
     def wait_for_row(self, statement: str, values: tuple[Any, ...]) -> None:
@@ -114,9 +114,9 @@ class Pipeline:
 
     def kv(self, key: str) -> Any:
         """Read a row of the kv table."""
-        found = self.sql.execute(f"select value from {KV} where key = %s", (key,)).fetchone()
-        assert found is not None, key
-        return found[0]
+        record = self.sql.execute(f"select value from {KV} where key = %s", (key,)).fetchone()
+        assert record is not None, key
+        return record[0]
 
     def script(self, *entries: dict[str, Any]) -> None:
         """Tell the Google emulator what to answer next."""

@@ -215,8 +215,8 @@ async def test_a_message_is_deleted_on_success_where_the_setting_says_so(writer:
     start_writer(writer, QUEUE_COMPLETION="delete")
     writer.succeeded(job)
     for table in ("pgmq.q_image_generation_queue", "pgmq.a_image_generation_queue"):
-        found = writer.sql.execute(f"select count(*) from {table} where msg_id = %s", (job.msg_id,)).fetchone()
-        assert found == (0,)
+        record = writer.sql.execute(f"select count(*) from {table} where msg_id = %s", (job.msg_id,)).fetchone()
+        assert record == (0,)
 
 
 async def test_deliveries_that_come_twice_or_late_link_once(writer: Pipeline, stager: Stager, amqp_url: str) -> None:

@@ -41,15 +41,15 @@ def test_poison_fails_alone_while_its_neighbours_succeed(running_pipeline: Pipel
     ends = "select state, error ->> 'class', attempt from superstoryboard.jobs where queue = %s and msg_id = %s"
     assert {running.sql.execute(ends, (QUEUE, each)).fetchone() for each in good} == {("SUCCEEDED", None, 1)}
     for msg_id, name in poison.items():
-        found = running.sql.execute(
+        record = running.sql.execute(
             f"select state, error ->> 'class', error ->> 'message', raw_body = {POISON[name]}"
             " from superstoryboard.jobs where queue = %s and msg_id = %s",
             (QUEUE, msg_id),
         ).fetchone()
-        assert found is not None
-        assert found[:2] == ("FAILED", "INVALID"), name
-        assert found[2].startswith("body must "), name
-        assert found[3], "the body is kept"
+        assert record is not None
+        assert record[:2] == ("FAILED", "INVALID"), name
+        assert record[2].startswith("body must "), name
+        assert record[3], "the body is kept"
     assert running.services["image_worker"].pid == process
     assert running.process("image_worker").processed == 0
 

@@ -35,9 +35,9 @@ sys.exit(run(Ports.free(), Path(sys.argv[1])))
 def blocks(section: str, language: str) -> list[str]:
     """The examples of one section in one language, in their order."""
     text = README.partition(f"## {section}\n")[2].partition("\n## ")[0]
-    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    assert found
-    return found
+    texts = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert texts
+    return texts
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ def redrive(queues: QueueServiceStub, job: job_pb2.Job, *, accept_second_payment
 
 def objects(running: Pipeline, board: str) -> int:
     """How many objects of a storyboard the final buckets hold."""
-    found = running.sql.execute(
+    record = running.sql.execute(
         "select count(*) from storage.objects where bucket_id like 'storyboard-%%' and name like %s", (f"{board}/%",)
     ).fetchone()
-    assert found is not None
-    return int(found[0])
+    assert record is not None
+    return int(record[0])
 
 
 def test_a_running_video_that_is_cancelled_is_not_stored_and_a_retry_fetches_it_unpaid(running: Pipeline) -> None:

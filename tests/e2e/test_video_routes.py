@@ -17,11 +17,11 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def route_of(running: Pipeline, job: job_pb2.Job) -> str:
-    found = running.sql.execute(
+    record = running.sql.execute(
         "select route from superstoryboard.provider_calls where job_id = %s", (job.id,)
     ).fetchone()
-    assert found is not None
-    return str(found[0])
+    assert record is not None
+    return str(record[0])
 
 
 @pytest.mark.parametrize("route", MODELS)

@@ -25,9 +25,9 @@ def image_content(picture: Image.Image) -> dict[str, str]:
 
 
 def video_of(interaction: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = interaction["steps"][-1]["content"][-1]
-    assert (found["type"], found["mime_type"]) == ("video", "video/mp4")
-    return found
+    video: dict[str, Any] = interaction["steps"][-1]["content"][-1]
+    assert (video["type"], video["mime_type"]) == ("video", "video/mp4")
+    return video
 
 
 def file_path(interaction: dict[str, Any]) -> str:

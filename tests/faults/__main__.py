@@ -61,10 +61,10 @@ def run_variants(seed: int, only: str) -> tuple[list[list[str]], bool]:
     for variant in VARIANTS:
         if only not in variant.name and only != variant.invariant:
             continue
-        found = run_variant(variant, seed)
-        noticed = [text for text in found if not text.startswith(NO_NOTICE)]
+        endings = run_variant(variant, seed)
+        noticed = [text for text in endings if not text.startswith(NO_NOTICE)]
         good = good and bool(noticed)
-        table.append([variant.invariant, variant.name, variant.row, ", ".join(noticed or ["NOTHING", *found])])
+        table.append([variant.invariant, variant.name, variant.row, ", ".join(noticed or ["NOTHING", *endings])])
         _say(table[-1])
     return table, good
 

@@ -116,19 +116,19 @@ class Account:
             "too_many",
             "leaks",
         )
-        found = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name)]
+        lines = [f"{name} {getattr(self, name)}" for name in names if getattr(self, name)]
         ended = self.succeeded + sum(self.dead.values()) + self.cancelled
-        return found + ([f"{ended} of {self.asked} accounted for"] if ended != self.asked else [])
+        return lines + ([f"{ended} of {self.asked} accounted for"] if ended != self.asked else [])
 
 
 def open_jobs(world: World) -> int:
     """Jobs of the row that have not ended."""
-    found = world.running.sql.execute(
+    record = world.running.sql.execute(
         "select count(*) from superstoryboard.jobs where storyboard_id = any (%s) and state <> all (%s)",
         (world.boards, list(ENDED)),
     ).fetchone()
-    assert found is not None
-    return int(found[0])
+    assert record is not None
+    return int(record[0])
 
 
 def account(world: World, asked: int, healed: datetime) -> Account:
@@ -246,17 +246,17 @@ def _newest(jobs: list[Job]) -> dict[tuple[str, str, str], Job]:
 
 def _shown(world: World) -> list[tuple[str, str, str, str]]:
     """Storyboard, scene, kind and URL of everything that the kv rows show."""
-    found = []
+    lines = []
     for board in world.boards:
         items = [(scene["id"], scene) for scene in world.running.kv(f"storyboard:{board}")["scenes"]]
         items += [(key.rpartition(":")[2], value) for key, value in world.kv_rows(f"scene:{board}:")]
-        found += [
+        lines += [
             (board, scene, kind, str(value[f"{kind}Url"]))
             for scene, value in items
             for kind in ("image", "video")
             if f"{kind}Url" in value
         ]
-    return found
+    return lines
 
 
 def _unlinked(jobs: list[Job], shown: list[tuple[str, str, str, str]]) -> int:

@@ -124,8 +124,8 @@ def kill_while_staging_is_away(world: World) -> None:
         world.struck += 1
         world.kill("image_worker")
         world.end_leases("j.kind = 'image'")
-        seen = len(refused())
-        world.wait_until(lambda seen=seen: len(refused()) >= seen + 2, "tries of the new worker")  # type: ignore[misc]
+        tries = len(refused())
+        world.wait_until(lambda tries=tries: len(refused()) >= tries + 2, "tries of the new worker")  # type: ignore[misc]
     if asked_for() > before:
         world.wrong.append(f"{asked_for() - before} pictures asked for while staging is away")
     world.mend_storage()

@@ -39,16 +39,16 @@ class Paid:
 
 def paid_calls(running: Pipeline) -> dict[str, Paid]:
     """Google's own account since its last reset, by prompt."""
-    found: dict[str, Paid] = {}
+    calls: dict[str, Paid] = {}
     rows = google_fixture.report(running.google)["requests"]
     for row in rows:
         if row["accepted"]:
-            paid = found.setdefault(row["prompt"], Paid(KINDS[row["on"]]))
+            paid = calls.setdefault(row["prompt"], Paid(KINDS[row["on"]]))
             _count(paid, row)
     for row in rows:
-        if row["on"] == "download" and row["prompt"] in found and "sha256" in row:
-            found[row["prompt"]].given.add(row["sha256"])
-    return found
+        if row["on"] == "download" and row["prompt"] in calls and "sha256" in row:
+            calls[row["prompt"]].given.add(row["sha256"])
+    return calls
 
 
 def _count(paid: Paid, row: dict[str, Any]) -> None:
@@ -77,17 +77,17 @@ def storage_rows(running: Pipeline) -> list[dict[str, Any]]:
 
 def first_staged(running: Pipeline) -> dict[str, float]:
     """Unix time at which Storage had first taken bytes of a job into staging, by job id."""
-    found: dict[str, float] = {}
+    times: dict[str, float] = {}
     for row in storage_rows(running):
         if (row["on"], row["status"]) == ("upload", 200):
-            found.setdefault(staged_job(row["path"]), row["time"])
-    return found
+            times.setdefault(staged_job(row["path"]), row["time"])
+    return times
 
 
 def staged_job(path: str) -> str:
     """The job whose bytes lie under this path of staging; empty for every other path."""
-    found = _STAGED_OBJECT.search(path)
-    return found[1] if found else ""
+    match = _STAGED_OBJECT.search(path)
+    return match[1] if match else ""
 
 
 def hashes_of(urls: Iterable[str]) -> dict[str, str]:

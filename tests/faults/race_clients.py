@@ -22,14 +22,14 @@ class Clients(Hands):
     async def accept(self) -> Outcome:
         if await self.open_jobs() >= self.table.limit:
             return False
-        wanted = submission(
+        asked = submission(
             kind=self.chance.choice(("image", "video")),
             owner=self.chance.choice(OWNERS),
             priority=self.chance.choice(list(Priority)),
             generation=self.generation(),
             max_attempts=2,
         )
-        (accepted,) = await self.store.accept([wanted])
+        (accepted,) = await self.store.accept([asked])
         self.table.jobs.append(accepted.job_id)
         return accepted.outcome == "created"
 

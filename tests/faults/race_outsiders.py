@@ -39,10 +39,10 @@ class Outsiders(Hands):
     async def remove(self) -> Outcome:
         """A message goes by hand, one way or the other."""
         queue = self.chance.choice((IMAGE_QUEUE, VIDEO_QUEUE))
-        seen = await self.by_hand.fetch(SEEN[queue])
-        if not seen:
+        messages = await self.by_hand.fetch(SEEN[queue])
+        if not messages:
             return False
-        values = {"queue": queue, "id": self.chance.choice(seen)["msg_id"]}
+        values = {"queue": queue, "id": self.chance.choice(messages)["msg_id"]}
         if self.chance.random() < 0.5:
             rows = await self.by_hand.fetch("select public.pgmq_delete(%(queue)s, %(id)s) as gone", values)
         else:
@@ -57,10 +57,10 @@ class Outsiders(Hands):
     async def move_visibility(self) -> Outcome:
         """Somebody shows or hides a message."""
         queue = self.chance.choice((IMAGE_QUEUE, VIDEO_QUEUE))
-        seen = await self.database.fetch(SEEN[queue])
-        if not seen:
+        messages = await self.database.fetch(SEEN[queue])
+        if not messages:
             return False
-        values = {"queue": queue, "id": self.chance.choice(seen)["msg_id"], "seconds": self.chance.choice((0, 600))}
+        values = {"queue": queue, "id": self.chance.choice(messages)["msg_id"], "seconds": self.chance.choice((0, 600))}
         moved = "select msg_id from pgmq.set_vt(%(queue)s, %(id)s::bigint, %(seconds)s::int)"
         return bool(await self.database.fetch(moved, values))
 

@@ -63,9 +63,9 @@ class Workers(Hands):
         return won
 
     async def extend(self) -> Outcome:
-        wanted = {held.job.id: held for held in self.table.held if self.chance.random() < 0.5}
+        chosen = {held.job.id: held for held in self.table.held if self.chance.random() < 0.5}
         work = self.chance.choice(self.queues)
-        asked = [held for held in wanted.values() if held.job.queue == work.queue]
+        asked = [held for held in chosen.values() if held.job.queue == work.queue]
         stale = {held.job.id for held in asked if self.table.is_stale(held)}
         kept = await work.extend([held.job for held in asked], self.chance.choice((2, 5, 30)))
         self.table.report.violations += [f"a stale lease of job {job} was extended" for job in kept & stale]

@@ -169,19 +169,19 @@ class Runner:
 
 def faults_of(row: Row, counts: Account, running: World) -> list[str]:
     """What is wrong with the counts of a row."""
-    found = [*counts.faults, *running.wrong, *running.dead_processes()]
+    faults = [*counts.faults, *running.wrong, *running.dead_processes()]
     for (error_class, code), number in counts.dead.items():
         if not {error_class, code} & row.dead:
-            found.append(f"dead letter {code} {number}")
+            faults.append(f"dead letter {code} {number}")
     if sum(counts.dead.values()) > row.most_dead:
-        found.append(f"{sum(counts.dead.values())} dead letters")
+        faults.append(f"{sum(counts.dead.values())} dead letters")
     if counts.forsaken > row.forsakes:
-        found.append(f"{counts.forsaken} videos given up although their names are known")
+        faults.append(f"{counts.forsaken} videos given up although their names are known")
     if row.finds and counts.names_lost:
-        found.append(f"{counts.names_lost} names lost")
+        faults.append(f"{counts.names_lost} names lost")
     if counts.images.discarded > row.discards:
-        found.append(f"{counts.images.discarded} good answers discarded")
-    return found + ([f"{counts.spent} attempts spent"] if counts.spent and not row.spends else [])
+        faults.append(f"{counts.images.discarded} good answers discarded")
+    return faults + ([f"{counts.spent} attempts spent"] if counts.spent and not row.spends else [])
 
 
 def _named(error: BaseException) -> str:

@@ -56,8 +56,8 @@ def _ask(world: World, fields: dict[str, Any], common: dict[str, Any], *, video:
     stub = world.running.stub
     if video:
         generation = job_pb2.VideoGeneration(duration_seconds="4", model=world.video_model, **fields)
-        wanted = api.CreateVideoJobRequest(video=generation, **common)
-        stub.CreateVideoJob(wanted, metadata=ALICE, timeout=10, wait_for_ready=True)
+        video_request = api.CreateVideoJobRequest(video=generation, **common)
+        stub.CreateVideoJob(video_request, metadata=ALICE, timeout=10, wait_for_ready=True)
     else:
         request = api.CreateImageJobRequest(image=job_pb2.ImageGeneration(**fields), **common)
         stub.CreateImageJob(request, metadata=ALICE, timeout=10, wait_for_ready=True)

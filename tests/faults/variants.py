@@ -38,14 +38,14 @@ def change(sql: psycopg.Connection, function: str, line: str, instead: str) -> N
     Raises:
         LookupError: the function does not hold the part, or holds it more than once.
     """
-    found = sql.execute(
+    record = sql.execute(
         "select pg_get_functiondef(p.oid) from pg_proc p"
         " where p.pronamespace = 'superstoryboard'::regnamespace and p.proname = %s",
         (function,),
     ).fetchone()
-    if found is None or found[0].count(line) != 1:
+    if record is None or record[0].count(line) != 1:
         raise LookupError(f"{function} does not hold once: {line}")
-    sql.execute(found[0].replace(line, instead))
+    sql.execute(record[0].replace(line, instead))
 
 
 RACE = "all transitions at once"

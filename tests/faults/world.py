@@ -108,18 +108,18 @@ class World:
 
     def jobs(self, where: str = "true", kind: str = "") -> int:
         """Jobs of the row, of one kind or all, for which a condition holds."""
-        found = self.running.sql.execute(
+        records = self.running.sql.execute(
             f"select count(*) from superstoryboard.jobs where storyboard_id = any (%s) and kind like %s and {where}",
             (self.boards, kind or "%"),
         ).fetchone()
-        assert found is not None
-        return int(found[0])
+        assert records is not None
+        return int(records[0])
 
     def some_time(self, kind: str = "") -> None:
         """A random moment while jobs run: when a random part of them has ended, and a bit."""
         share = self.chance.uniform(0, 0.6)
-        wanted = self.asked // 4 if kind == "video" else self.asked - self.asked // 4
-        target = int(share * (self.asked if not kind else wanted))
+        of_kind = self.asked // 4 if kind == "video" else self.asked - self.asked // 4
+        target = int(share * (self.asked if not kind else of_kind))
         self.wait_until(lambda: self.jobs("started_at is not null", kind) > 0, "a job that runs")
         self.wait_until(lambda: self.jobs(f"state in {ENDED}", kind) >= target, f"{target} ended jobs")
         self.wait(self.chance.uniform(0, 0.1))
@@ -184,8 +184,8 @@ class World:
         """The time of the database."""
         row = self.running.sql.execute("select clock_timestamp()").fetchone()
         assert row is not None
-        found: datetime = row[0]
-        return found
+        moment: datetime = row[0]
+        return moment
 
     def reconnect(self) -> None:
         """A connection of ours after the database was away."""
@@ -237,8 +237,8 @@ class World:
 
     def dead_processes(self) -> list[str]:
         """Services that have ended by themselves."""
-        found = {name: service.ended for name, service in self.running.services.items()}
-        return [f"{name} ended with {code}" for name, code in found.items() if code is not None]
+        endings = {name: service.ended for name, service in self.running.services.items()}
+        return [f"{name} ended with {code}" for name, code in endings.items() if code is not None]
 
 
 @contextmanager

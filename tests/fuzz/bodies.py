@@ -67,8 +67,8 @@ def _resume(running: Pipeline) -> None:
 
 def _left(running: Pipeline, sent: int) -> int:
     """Bodies that have not ended; the sweep adopts those whose trigger was not there."""
-    found = running.sql.execute(
+    record = running.sql.execute(
         f"select count(*) filter (where not ({OPEN})) from superstoryboard.jobs where owner = 'sql'"
     ).fetchone()
-    assert found is not None
-    return sent - int(found[0])
+    assert record is not None
+    return sent - int(record[0])

@@ -58,13 +58,13 @@ def rows(module_database_url: str) -> Iterator[Callable[[], tuple[int, int]]]:
     with psycopg.connect(module_database_url, autocommit=True) as connection:
 
         def count() -> tuple[int, int]:
-            found = connection.execute(
+            record = connection.execute(
                 "select (select count(*) from superstoryboard.jobs),"
                 " (select count(*) from pgmq.q_image_generation_queue)"
                 " + (select count(*) from pgmq.q_video_generation_queue)"
             ).fetchone()
-            assert found is not None
-            return found[0], found[1]
+            assert record is not None
+            return record[0], record[1]
 
         yield count
 

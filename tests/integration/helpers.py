@@ -120,13 +120,13 @@ async def expire_lease(database: Database, queue: str) -> None:
 
 def database_time(sql: psycopg.Connection) -> datetime:
     """What the database's clock says."""
-    found = sql.execute("select clock_timestamp()").fetchone()
-    assert found is not None
-    return found[0]  # type: ignore[no-any-return]  # a timestamp
+    record = sql.execute("select clock_timestamp()").fetchone()
+    assert record is not None
+    return record[0]  # type: ignore[no-any-return]  # a timestamp
 
 
 def first_due(sql: psycopg.Connection) -> datetime:
     """When the first image that waits, or is held, may be claimed."""
-    found = sql.execute("select min(coalesce(due_at, lease_until)) from superstoryboard.turns").fetchone()
-    assert found is not None
-    return found[0]  # type: ignore[no-any-return]  # a timestamp
+    record = sql.execute("select min(coalesce(due_at, lease_until)) from superstoryboard.turns").fetchone()
+    assert record is not None
+    return record[0]  # type: ignore[no-any-return]  # a timestamp

@@ -31,12 +31,12 @@ def video(**changes: Any) -> job_pb2.VideoGeneration:
 
 def violations(error: grpc.RpcError) -> dict[str, str]:
     status = rpc_status.from_call(cast("grpc.Call", error))
-    found: dict[str, str] = {}
+    rules: dict[str, str] = {}
     for detail in status.details:
         bad = error_details_pb2.BadRequest()
         if detail.Unpack(bad):
-            found |= {item.field: item.description for item in bad.field_violations}
-    return found
+            rules |= {item.field: item.description for item in bad.field_violations}
+    return rules
 
 
 def reason(error: grpc.RpcError) -> str:

@@ -57,11 +57,11 @@ class Backend:
     def events(self) -> list[JobEvent]:
         return [Parse(message.body, JobEvent()) for message in self.messages]
 
-    async def has(self, wanted: set[int]) -> list[JobEvent]:
+    async def has(self, expected: set[int]) -> list[JobEvent]:
         """All events, once every one of these sequences came."""
 
         def complete() -> bool:
-            return wanted <= {int(message.message_id or 0) for message in self.messages}
+            return expected <= {int(message.message_id or 0) for message in self.messages}
 
         async with asyncio.timeout(WAIT_SECONDS), self.arrived:
             await self.arrived.wait_for(complete)
@@ -70,12 +70,12 @@ class Backend:
 
 def assert_in_order(events: list[JobEvent]) -> None:
     """Within each job every event comes for the first time after those before it."""
-    seen: set[int] = set()
+    earlier: set[int] = set()
     last: dict[str, int] = {}
     for event in events:
-        if event.sequence not in seen:
+        if event.sequence not in earlier:
             assert event.sequence > last.get(event.job_id, 0)
-            seen.add(event.sequence)
+            earlier.add(event.sequence)
             last[event.job_id] = event.sequence
 
 

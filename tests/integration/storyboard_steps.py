@@ -43,9 +43,9 @@ def put_kv(sql: psycopg.Connection, key: str, value: object) -> None:
 
 
 def owner_of(sql: psycopg.Connection, board: str = "board") -> str | None:
-    found = sql.execute("select superstoryboard.storyboard_owner(%s)", (board,)).fetchone()
-    assert found is not None
-    return found[0]  # type: ignore[no-any-return]  # text or null
+    record = sql.execute("select superstoryboard.storyboard_owner(%s)", (board,)).fetchone()
+    assert record is not None
+    return record[0]  # type: ignore[no-any-return]  # text or null
 
 
 def let_lapse(sql: psycopg.Connection) -> None:

@@ -148,11 +148,11 @@ async def test_a_server_offers_what_the_table_has_and_nothing_else(walk: Walk) -
 
 
 async def test_every_rpc_is_for_those_that_the_table_says(walk: Walk, callings: dict[str, Calling]) -> None:
-    found, expected = {}, {}
+    outcomes, expected = {}, {}
     for method in (each for each in walk.methods if not is_open(each)):
         for name, calling in callings.items():
-            seen = Sees.REFUSED if calling.caller is None else TABLE[method].of(calling.caller)
-            expected[method, name] = calling.refused if seen is Sees.REFUSED else "UNIMPLEMENTED"
-            found[method, name] = await walk.answer(method, calling.metadata)
-    assert len(found) == len(callings) * 25
-    assert {key: value for key, value in found.items() if value != expected[key]} == {}
+            sees = Sees.REFUSED if calling.caller is None else TABLE[method].of(calling.caller)
+            expected[method, name] = calling.refused if sees is Sees.REFUSED else "UNIMPLEMENTED"
+            outcomes[method, name] = await walk.answer(method, calling.metadata)
+    assert len(outcomes) == len(callings) * 25
+    assert {key: value for key, value in outcomes.items() if value != expected[key]} == {}

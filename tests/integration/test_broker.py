@@ -102,8 +102,8 @@ async def test_dead_letters_are_consumed(broker: Broker) -> None:
     inbox = Inbox(always)
     await broker.consume(inbox.handle)
     await broker.publish(READY)
-    seen = [await inbox.next() for _ in range(DELIVERY_LIMIT + 2)]
-    assert seen == [READY] * (DELIVERY_LIMIT + 2), "the last one came from the dead letters"
+    deliveries = [await inbox.next() for _ in range(DELIVERY_LIMIT + 2)]
+    assert deliveries == [READY] * (DELIVERY_LIMIT + 2), "the last one came from the dead letters"
 
 
 async def test_a_body_that_cannot_be_read_is_buried_and_stops_nobody(

@@ -50,17 +50,17 @@ def node(amqp_url: str) -> Iterator[Node]:
     with TemporaryDirectory(prefix="rabbitmq-tls-") as name:
         folder = Path(name)
         port = free_port()
-        found = Node(port, Authority(folder / "tls"), Authority(folder / "stranger"))
-        certificate = found.authority.issue("rabbitmq", LOOPBACK)
+        broker = Node(port, Authority(folder / "tls"), Authority(folder / "stranger"))
+        certificate = broker.authority.issue("rabbitmq", LOOPBACK)
         config = CONFIG.format(
             host=LOOPBACK,
             port=port,
-            authority=found.authority.certificate,
+            authority=broker.authority.certificate,
             certificate=certificate.certificate,
             key=certificate.key,
         )
         with RabbitMQ(folder, config=config):
-            yield found
+            yield broker
 
 
 @pytest.fixture

@@ -78,10 +78,10 @@ async def test_every_monitoring_statement_runs(database_url: str, sql: psycopg.C
     rows = {statement: sql.execute(statement.encode()).fetchall() for statement in statements(MONITORING)}
     assert len(rows) > 15
     [preview] = [
-        found for statement, found in rows.items() if "pgmq.read('image_generation_queue', 30, 10)" in statement
+        cells for statement, cells in rows.items() if "pgmq.read('image_generation_queue', 30, 10)" in statement
     ]
     assert len(preview) == 1
-    [stored] = [found for statement, found in rows.items() if "bucket_id = 'storyboard-images'" in statement]
+    [stored] = [cells for statement, cells in rows.items() if "bucket_id = 'storyboard-images'" in statement]
     assert stored[0][2] == "2048 bytes"
 
 

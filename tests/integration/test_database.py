@@ -143,8 +143,8 @@ async def test_limits_leave_no_trace_in_the_session(small: Database) -> None:
     shown = "select current_setting('lock_timeout') as l, current_setting('statement_timeout') as s"
     assert await small.fetch_one(shown) == {"l": "5s", "s": "25s"}
     async with small._pool.connection() as connection:
-        found = await (await connection.execute(shown)).fetchone()
-    assert found == {"l": "0", "s": "0"}
+        record = await (await connection.execute(shown)).fetchone()
+    assert record == {"l": "0", "s": "0"}
 
 
 @pytest.fixture

@@ -6,24 +6,29 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from devstack.demo.__main__ import STORYBOARD
-from devstack.demo.check import FetchedAsset, read_links, unexpected
+from devstack.demo.check import FetchedAsset, fetch_all, read_links, unexpected
 from devstack.demo.gallery import Card, Page, render
 from devstack.demo.plan import Plan, StoryDatabase
-from devstack.demo.run import Outcome
+from devstack.demo.run import Outcome, StoryRun
 from devstack.stack.program import base_env
 from devstack.stack.rabbitmq import locate
 from superstoryboard.media import sniff
 from superstoryboard.media.images import probe_image
 from superstoryboard.v1.job_pb2 import Asset, Job, JobState
+from tests.conformance.http_stub import Answer, Stub
+from tests.unit.pictures import png
 
 DEMO_SECONDS = 100.0
 KV_TABLE = "kv_store_7ee7668a"
+PNG = png(3, 2, (b"\0" + bytes(12)) * 2)
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
 
 
@@ -163,6 +168,40 @@ def test_whatever_does_not_end_as_told_is_named() -> None:
         "letter: refused: not valid",
         "a bad item: was accepted, but should have been rejected",
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "stated", "words"),
+    [
+        (Answer(404), PNG, "404"),
+        (Answer(200, b"text"), PNG, "harbour: "),
+        (Answer(200, PNG), PNG + b" ", "is not the one of the job"),
+        (Answer(200, PNG, {"content-type": "text/plain"}), PNG, "it is served as text/plain, but is image/png"),
+        (Answer(200, PNG, {"content-type": "image/png"}), PNG, ""),
+    ],
+    ids=["missing", "no picture", "another", "media type", "right"],
+)
+async def test_an_asset_is_right_only_where_its_bytes_are_those_of_the_job(
+    stub: Stub, tmp_path: Path, answer: Answer, stated: bytes, words: str
+) -> None:
+    stub.answers["/a.png"] = answer
+    asset = Asset(url=f"{stub.url}/a.png", media_type="image/png", sha256=sha256(stated).hexdigest(), width=3, height=2)
+    harbour = Plan.load(STORYBOARD).named("harbour")
+    outcomes = {"harbour": Outcome(harbour, Job(id="1", state=SUCCEEDED, asset=asset))}
+    assets, wrong = await fetch_all(outcomes, tmp_path, through_proxy=False)
+    assert len(assets) + len(wrong) == 1
+    assert words in "".join(wrong)
+    assert bool(assets) is (words == "")
+
+
+def test_the_story_ends_once_everything_that_can_be_sent_has_ended() -> None:
+    plan = Plan.load(STORYBOARD)
+    unused: Any = None
+    run = StoryRun(plan, unused, (), unused)
+    assert not run._all_ended(), "what comes by SQL is not seen at once"
+    failed = Job(state=JobState.JOB_STATE_FAILED)
+    run.outcomes = {one.name: Outcome(one, failed) for one in plan.items if one.after is None}
+    assert run._all_ended(), "followers of what failed are never sent"
 
 
 async def test_a_link_is_right_only_where_the_row_and_the_array_name_the_asset(database_url: str) -> None:

@@ -84,11 +84,12 @@ def test_the_emulator_is_never_shown_a_real_account() -> None:
 
 def test_a_real_supabase_brings_its_keys() -> None:
     given = {"SUPABASE_URL": "https://project.supabase.co", "SUPABASE_SERVICE_ROLE_KEY": "real-secret"}
+    given |= {"SUPABASE_ANON_KEY": "real-anon"}
     made = environments(Outside.read(given | {"SUPABASE_STAGING_KEY": "real-staging"}))
     assert made.storage_url == "https://project.supabase.co"
     assert made.of("asset_writer")["SUPABASE_SECRET_KEY"] == "real-secret"
     worker = made.of("video_worker")
-    assert worker["SUPABASE_STAGING_KEY"] == "real-staging"
+    assert (worker["SUPABASE_STAGING_KEY"], worker["SUPABASE_ANON_KEY"]) == ("real-staging", "real-anon")
     assert "real-secret" not in worker.values()
 
 

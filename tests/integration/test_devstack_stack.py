@@ -86,8 +86,10 @@ async def test_running_processes_hold_only_their_secrets(stack: Stack) -> None:
     secrets = stack.secrets
     holders = {secrets.google_key: {"image_worker", "video_worker"}, secrets.storage_secret_key: {"asset_writer"}}
     for secret, names in holders.items():
-        found = {name for name in SERVICES if secret in psutil.Process(stack.process(name).pid).environ().values()}
-        assert found == names
+        holders_now = {
+            name for name in SERVICES if secret in psutil.Process(stack.process(name).pid).environ().values()
+        }
+        assert holders_now == names
 
 
 async def test_memory_is_told_for_every_process(stack: Stack) -> None:

@@ -25,9 +25,9 @@ def test_cancelling_by_the_runbook_cancels(sql: psycopg.Connection) -> None:
     text = (ROOT / "docs" / "RUNBOOK.md").read_text()
     (block,) = (block for block in BLOCK.findall(text) if "pgmq.archive" in block)
     sql.execute('select public.pgmq_send(\'image_generation_queue\', \'{"storyboardId": "b", "prompt": "p"}\')')
-    found = sql.execute("select id::text from superstoryboard.jobs").fetchone()
-    assert found is not None
-    sql.execute(re.sub(r"id = '[^']+'", f"id = '{found[0]}'", block))
+    record = sql.execute("select id::text from superstoryboard.jobs").fetchone()
+    assert record is not None
+    sql.execute(re.sub(r"id = '[^']+'", f"id = '{record[0]}'", block))
     assert sql.execute("select state, warnings from superstoryboard.jobs").fetchone() == (
         "CANCELLED",
         ["message removed"],

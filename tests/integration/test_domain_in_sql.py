@@ -14,8 +14,8 @@ from superstoryboard.domain.traces import trace_id
 
 def test_the_table_has_what_the_records_have(sql: psycopg.Connection) -> None:
     columns = ("name", "queue", "sent_publicly", "media", "bucket", "link", "charged", "max_results")
-    found = sql.execute(f"select {', '.join(columns)} from superstoryboard.job_kinds order by name").fetchall()
-    assert found == sorted(tuple(getattr(kind, column) for column in columns) for kind in KINDS.values())
+    records = sql.execute(f"select {', '.join(columns)} from superstoryboard.job_kinds order by name").fetchall()
+    assert records == sorted(tuple(getattr(kind, column) for column in columns) for kind in KINDS.values())
 
 
 def words(sql: psycopg.Connection, statement: str) -> set[str]:

@@ -46,8 +46,8 @@ class World:
             ).fetchone()
         return row[0] if row else None
 
-    def wait_holder(self, wanted: Callable[[UUID | None], bool]) -> UUID | None:
-        return wait_for(self.holder, wanted)
+    def wait_holder(self, accepts: Callable[[UUID | None], bool]) -> UUID | None:
+        return wait_for(self.holder, accepts)
 
 
 @pytest.fixture
@@ -79,16 +79,16 @@ async def test_nothing_is_lost_over_a_kill_of_ingest_and_a_restart_of_rabbitmq(
         await backend.declare(await connection.channel())
     before = await log_of(database)
     writers = asyncio.gather(*(write(database, 30) for _ in range(10)))
-    await asyncio.to_thread(wait_for, lambda: _moved(world), lambda found: found["position"] > min(before, default=0))
+    await asyncio.to_thread(wait_for, lambda: _moved(world), lambda moved: moved["position"] > min(before, default=0))
     world.ingest.kill()
     world.ingest.start()
     await asyncio.to_thread(world.rabbitmq.stop, number)
     await asyncio.to_thread(world.rabbitmq.start)
     await writers
     await write(database, 1)
-    wanted = await log_of(database) - before
+    expected = await log_of(database) - before
     async with consuming(world.rabbitmq.url, backend):
-        events = await backend.has(wanted)
+        events = await backend.has(expected)
     assert_in_order(events)
     assert await asyncio.to_thread(world.wait_holder, lambda holder: holder is not None)
     await database.aclose()

@@ -28,11 +28,11 @@ async def test_fifty_writers_leave_no_gap_and_no_disorder(database: Database, da
         await begun(database)
         before = await log_of(database)
         await asyncio.gather(*(write(database, JOBS_EACH) for _ in range(WRITERS)))
-        wanted = await log_of(database) - before
-        assert len(wanted) == WRITERS * JOBS_EACH * 2
-        events = await backend.has(wanted)
-    assert {event.sequence for event in events} == wanted
-    assert len(events) == len(wanted), "nothing failed, so nothing came twice"
+        expected = await log_of(database) - before
+        assert len(expected) == WRITERS * JOBS_EACH * 2
+        events = await backend.has(expected)
+    assert {event.sequence for event in events} == expected
+    assert len(events) == len(expected), "nothing failed, so nothing came twice"
     assert_in_order(events)
 
 

@@ -34,11 +34,11 @@ async def log(database: Database, database_url: str) -> AsyncIterator[EventLog]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def collect(log: EventLog, wanted: int, after: int = 0) -> list[dict[str, Any]]:
+async def collect(log: EventLog, count: int, after: int = 0) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     async for page in log.follow(BOARD, after):
         rows += page.rows
-        if len(rows) >= wanted:
+        if len(rows) >= count:
             return rows
     raise AssertionError("the log ended")
 

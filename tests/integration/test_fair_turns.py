@@ -235,6 +235,6 @@ async def test_is_seen(database: Database, sql: psycopg.Connection, database_url
     changed, seen_by = BROKEN[broken]
     change(sql, *changed)
     given = {"database": database, "sql": sql, "database_url": database_url}
-    wanted = inspect.signature(seen_by).parameters
+    parameters = inspect.signature(seen_by).parameters
     with pytest.raises((AssertionError, ValueError)):
-        await seen_by(**{name: given[name] for name in wanted})
+        await seen_by(**{name: given[name] for name in parameters})

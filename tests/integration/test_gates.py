@@ -39,13 +39,13 @@ LIMITS = Limits(concurrency=5, lease_seconds=60, drain_seconds=5, retry_delay_se
 
 def last_due(sql: psycopg.Connection) -> datetime:
     """When the last image that waits may be claimed; its message is hidden until then for those who look."""
-    found = sql.execute(
+    record = sql.execute(
         "select t.due_at, q.vt from superstoryboard.turns t join superstoryboard.jobs j on j.id = t.job"
         " join pgmq.q_image_generation_queue q using (msg_id) order by t.due_at desc limit 1"
     ).fetchone()
-    assert found is not None
-    assert abs(found[0] - found[1]) <= timedelta(seconds=1), "what others see is copied from what holds"
-    return found[0]  # type: ignore[no-any-return]  # a timestamp
+    assert record is not None
+    assert abs(record[0] - record[1]) <= timedelta(seconds=1), "what others see is copied from what holds"
+    return record[0]  # type: ignore[no-any-return]  # a timestamp
 
 
 def assert_hidden(sql: psycopg.Connection, begun: datetime, seconds: float) -> None:
@@ -107,8 +107,8 @@ async def test_a_closed_gate_stops_the_jobs_of_its_model_and_no_others_until_it_
 async def test_a_shorter_closing_does_not_open_a_gate_earlier(database: Database, sql: psycopg.Connection) -> None:
     work = image_queue(database)
     await asyncio.gather(*(work.close_gate("m", seconds, "R") for seconds in (5, 500, 50)))
-    found = sql.execute("select extract(epoch from closed_until - now()) > 400 from superstoryboard.gates").fetchone()
-    assert found == (True,)
+    record = sql.execute("select extract(epoch from closed_until - now()) > 400 from superstoryboard.gates").fetchone()
+    assert record == (True,)
 
 
 async def test_a_full_gate_never_stops_what_is_paid(database: Database) -> None:
@@ -173,8 +173,8 @@ async def test_one_answer_closes_the_gate_for_everyone_and_spends_nothing(
     worker = Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
     begun = database_time(sql)
     await worker.process(1, force=False)
-    found = await row(database, job_id)
-    assert (found["state"], found["attempt"], found["error"]["class"]) == ("RETRYING", 0, error_class.value)
+    record = await row(database, job_id)
+    assert (record["state"], record["attempt"], record["error"]["class"]) == ("RETRYING", 0, error_class.value)
     assert await image_queue(database, "other").claim(5, 60) == []
     assert (await row(database, waiting))["state"] == "QUEUED"
     assert_hidden(sql, begun, seconds)
@@ -190,8 +190,8 @@ async def test_a_job_that_finds_the_gate_closed_goes_back_without_an_attempt(
 
     begun = database_time(sql)
     await Worker(image_queue(database), generate, Wakeups(None, QUEUE_CHANNEL), LIMITS).process(1, force=False)
-    found = await row(database, job_id)
-    assert (found["state"], found["attempt"]) == ("QUEUED", 0)
+    record = await row(database, job_id)
+    assert (record["state"], record["attempt"]) == ("QUEUED", 0)
     assert_hidden(sql, begun, 12.3)
 
 

@@ -124,7 +124,7 @@ def test_jobs_of_others_do_not_exist(generation: GenerationServiceStub) -> None:
         lambda: next(iter(generation.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=BOB, timeout=60))),
     ):
         assert refused(call).code() is grpc.StatusCode.NOT_FOUND
-    assert job.id not in {found.id for found in generation.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
+    assert job.id not in {each.id for each in generation.ListJobs(api.ListJobsRequest(), metadata=BOB).jobs}
     assert generation.GetJob(api.GetJobRequest(job_id=job.id), metadata=SERVICE).job.id == job.id
 
 
@@ -206,18 +206,18 @@ def test_a_watch_that_resumes_before_deleted_events_is_told_where_to_go_on(
         deleted = connection.execute(
             "delete from superstoryboard.job_events where job_id = %s returning sequence", (job.id,)
         )
-        found = deleted.fetchone()
-    assert found is not None
+        record = deleted.fetchone()
+    assert record is not None
 
     def watch(after: int) -> Any:
         request = api.WatchJobsRequest(storyboard_id="pruned", after_sequence=after)
         return next(iter(generation.WatchJobs(request, metadata=ALICE, timeout=60)))
 
-    error = refused(lambda: watch(found[0] - 1))
+    error = refused(lambda: watch(record[0] - 1))
     assert error.code() is grpc.StatusCode.OUT_OF_RANGE
-    assert f"after_sequence {found[0]}" in (error.details() or "")
-    assert watch(found[0]).event.sequence == found[0] + 1
-    assert watch(0).event.sequence < found[0], "0 means from the oldest that is kept"
+    assert f"after_sequence {record[0]}" in (error.details() or "")
+    assert watch(record[0]).event.sequence == record[0] + 1
+    assert watch(0).event.sequence < record[0], "0 means from the oldest that is kept"
 
 
 def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:

@@ -71,9 +71,9 @@ def test_all_wrong_fields_come_in_one_answer(generation: GenerationServiceStub) 
     )
     request.schedule_time.FromJsonString("2099-01-01T00:00:00Z")
     error = refused(lambda: generation.CreateImageJob(request, metadata=ALICE))
-    found = violations(error)
-    assert {"image.storyboard_id", "image.prompt", "image.aspect_ratio", "request_id", "schedule_time"} <= set(found)
-    assert any(field.startswith("labels") for field in found)
+    rules = violations(error)
+    assert {"image.storyboard_id", "image.prompt", "image.aspect_ratio", "request_id", "schedule_time"} <= set(rules)
+    assert any(field.startswith("labels") for field in rules)
     assert reason(error) == "INVALID_ARGUMENT"
 
 

@@ -127,8 +127,10 @@ async def test_a_name_that_comes_after_another_call_was_opened_is_kept_as_paid(
     )
     assert call is not None
     await asyncio.wait_for(Ledger(database).accept(call, "op"), timeout=60)
-    found = sql.execute("select state, paid from superstoryboard.provider_calls where operation_name = 'op'").fetchall()
-    assert found == [("SETTLED", True)]
+    record = sql.execute(
+        "select state, paid from superstoryboard.provider_calls where operation_name = 'op'"
+    ).fetchall()
+    assert record == [("SETTLED", True)]
 
 
 async def test_a_revived_jobs_message_says_what_the_job_asks_for(database: Database, sql: psycopg.Connection) -> None:

@@ -25,9 +25,9 @@ def put(sql: psycopg.Connection, key: str, value: Any) -> None:
 
 
 def get(sql: psycopg.Connection, key: str) -> Any:
-    found = sql.execute(f"select value from {KV} where key = %s", (key,)).fetchone()
-    assert found is not None
-    return found[0]
+    record = sql.execute(f"select value from {KV} where key = %s", (key,)).fetchone()
+    assert record is not None
+    return record[0]
 
 
 async def staged(database: Database, kind: str = "image", **generation: str) -> tuple[UUID, UUID]:
@@ -130,11 +130,11 @@ async def test_an_older_job_never_overwrites_a_newer_result(
     for place in order:
         await finish(database, jobs[place][1], f"{URL}#{place}")
     assert get(sql, "scene:board:scene-1")["imageUrl"] == f"{URL}#2"
-    seen: list[int] = []
+    numbers: list[int] = []
     for place in order:
-        superseded = any(earlier > place for earlier in seen)
+        superseded = any(earlier > place for earlier in numbers)
         assert (await row(database, jobs[place][0]))["warnings"] == (["superseded"] if superseded else [])
-        seen.append(place)
+        numbers.append(place)
 
 
 async def test_an_older_job_that_waits_for_the_newer_ones_lock_still_loses(

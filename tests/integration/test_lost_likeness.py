@@ -30,18 +30,18 @@ async def test_an_operation_of_another_call_is_never_taken(
     lists(stub, entry("abc"))
     stub.answers[VEO.poll_path] = Answer(body=encoded(VEO.refused))
     other = await accept(database, model="m")
-    taken = (
+    insert = (
         "insert into superstoryboard.provider_calls"
         " (job_id, claim, call_hash, route, shape, model, state, operation_name)"
         " values (%s, 1, %s, 'veo_gemini', 'OPERATION', 'm', %s, %s)"
     )
-    sql.execute(taken, (other, "g", "SETTLED", VEO.operation))
+    sql.execute(insert, (other, "g", "SETTLED", VEO.operation))
     assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
     await expire_lease(database, VIDEO_QUEUE)
     sql.execute("delete from superstoryboard.provider_calls where job_id = %s", (other,))
     twin = "select call_hash from superstoryboard.provider_calls"
     (call_hash,) = sql.execute(twin).fetchone() or ("",)
-    sql.execute(taken, (other, call_hash, "UNKNOWN", None))
+    sql.execute(insert, (other, call_hash, "UNKNOWN", None))
     assert (await attempt(database, routes_with(stub.url, monkeypatch, GEMINI))).state == "RETRYING"
     assert sql.execute(CALLS).fetchall()[0] == ("INTENT", None, None, "NO_RESPONSE")
     assert VEO.poll_path not in {asked.target for asked in stub.asked}

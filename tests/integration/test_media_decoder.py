@@ -33,12 +33,12 @@ SAMPLE_SECONDS = 0.01
 
 
 def decoding_processes(parent: int | None = None) -> list[psutil.Process]:
-    found = []
+    processes = []
     for each in psutil.Process(parent).children():
         with suppress(psutil.Error):  # it has just ended
             if MODULE in each.cmdline():
-                found.append(each)
-    return found
+                processes.append(each)
+    return processes
 
 
 async def until(condition: Callable[[], Any]) -> Any:

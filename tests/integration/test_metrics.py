@@ -57,11 +57,11 @@ def channel(postgres: Postgres, address: str, tmp_path_factory: pytest.TempPathF
 def test_sweeps_are_counted_by_duty(channel: grpc.Channel, address: str) -> None:
     for _ in range(2):
         QueueServiceStub(channel).Sweep(queue_api.SweepRequest(), metadata=SERVICE)
-    found = scrape(address)
-    assert found("sweep_runs_total", outcome="ran") == 2
-    assert found("sweep_changed_total", duty="adopt_messages") == 2
-    assert found("sweep_changed_total", duty="bury_overdue") == 0
-    assert found("rpc_calls_total", method="QueueService/Sweep", code="OK") == 2
+    series = scrape(address)
+    assert series("sweep_runs_total", outcome="ran") == 2
+    assert series("sweep_changed_total", duty="adopt_messages") == 2
+    assert series("sweep_changed_total", duty="bury_overdue") == 0
+    assert series("rpc_calls_total", method="QueueService/Sweep", code="OK") == 2
 
 
 def test_calls_are_counted_by_method_and_code(channel: grpc.Channel, address: str) -> None:
@@ -74,21 +74,21 @@ def test_calls_are_counted_by_method_and_code(channel: grpc.Channel, address: st
     watching = stub.WatchJobs(api.WatchJobsRequest(job_ids=[job.id]), metadata=ALICE)
     next(iter(watching))
     watching.cancel()  # type: ignore[no-untyped-call]  # grpc
-    found = scrape_until(address, lambda page: page("rpc_calls_total", method=WATCH_JOBS, code="CANCELLED") == 1)
-    assert found("rpc_calls_total", method=GET_JOB, code="OK") == 2
-    assert found("rpc_calls_total", method=GET_JOB, code="UNAUTHENTICATED") == 1
-    assert found("rpc_call_seconds_count", method=GET_JOB) == 3
-    assert found("rpc_call_seconds_count", method=WATCH_JOBS) is None
-    assert job.id not in found.text
-    assert "alice" not in found.text
+    series = scrape_until(address, lambda page: page("rpc_calls_total", method=WATCH_JOBS, code="CANCELLED") == 1)
+    assert series("rpc_calls_total", method=GET_JOB, code="OK") == 2
+    assert series("rpc_calls_total", method=GET_JOB, code="UNAUTHENTICATED") == 1
+    assert series("rpc_call_seconds_count", method=GET_JOB) == 3
+    assert series("rpc_call_seconds_count", method=WATCH_JOBS) is None
+    assert job.id not in series.text
+    assert "alice" not in series.text
 
 
 @pytest.mark.usefixtures("channel")
 def test_queues_are_shown_as_they_were_at_the_last_look(address: str) -> None:
-    found = scrape_until(address, lambda page: page("queue_depth_messages", queue=VIDEO_QUEUE) == 0)
-    assert (found("queue_depth_messages", queue=IMAGE_QUEUE) or 0) >= 2
-    assert (found("queue_oldest_message_age_seconds", queue=IMAGE_QUEUE) or 0) > 0
-    assert found("queue_paused", queue=IMAGE_QUEUE) == 0
+    series = scrape_until(address, lambda page: page("queue_depth_messages", queue=VIDEO_QUEUE) == 0)
+    assert (series("queue_depth_messages", queue=IMAGE_QUEUE) or 0) >= 2
+    assert (series("queue_oldest_message_age_seconds", queue=IMAGE_QUEUE) or 0) > 0
+    assert series("queue_paused", queue=IMAGE_QUEUE) == 0
 
 
 @pytest.mark.usefixtures("channel")
@@ -98,8 +98,8 @@ def test_a_database_that_goes_away_is_one_outage(postgres: Postgres, address: st
     admin(postgres, "select pg_terminate_backend(pid) from pg_stat_activity where datname = 'metrics'")
     scrape_until(address, lambda page: page("dependency_away", dependency="database") == 1)
     admin(postgres, "alter database metrics with allow_connections true")
-    found = scrape_until(address, lambda page: page("dependency_away", dependency="database") == 0)
-    assert found("dependency_outages_total", dependency="database") == 1
+    series = scrape_until(address, lambda page: page("dependency_away", dependency="database") == 0)
+    assert series("dependency_outages_total", dependency="database") == 1
 
 
 async def test_gauges_of_queues_are_empty_while_the_database_is_away(

@@ -92,11 +92,11 @@ def rows(connection: psycopg.Connection, statement: str) -> list[tuple[object, .
 def contents(url: str) -> dict[str, list[tuple[object, ...]]]:
     """What the project had before us, read by its own statements."""
     with psycopg.connect(url, autocommit=True) as connection:
-        found = {KV: rows(connection, f"select * from {KV} order by key")}
+        tables = {KV: rows(connection, f"select * from {KV} order by key")}
         for queue in (IMAGES, VIDEOS):
             for table in (f"q_{queue}", f"a_{queue}"):
-                found[table] = rows(connection, f"select msg_id, enqueued_at, message from pgmq.{table} order by 1")
-    return found
+                tables[table] = rows(connection, f"select msg_id, enqueued_at, message from pgmq.{table} order by 1")
+    return tables
 
 
 def made(url: str) -> set[str]:
@@ -132,9 +132,9 @@ def test_a_project_with_functions_of_its_own_gets_ours(project: str, form: str) 
     assert migrate(project, kv_table=KV) == NOTHING_TO_DO
     with psycopg.connect(project, autocommit=True) as connection:
         connection.execute("set role service_role")
-        found = connection.execute("select * from public.pgmq_read(queue_name => %s, vt => 0, qty => 5)", (IMAGES,))
-        assert [each.name for each in found.description or []] == ["msg_id", "read_ct", "enqueued_at", "vt", "message"]
-        assert [line[0] for line in found.fetchall()] == [2, 3]
+        cursor = connection.execute("select * from public.pgmq_read(queue_name => %s, vt => 0, qty => 5)", (IMAGES,))
+        assert [each.name for each in cursor.description or []] == ["msg_id", "read_ct", "enqueued_at", "vt", "message"]
+        assert [line[0] for line in cursor.fetchall()] == [2, 3]
         sent = connection.execute("select public.pgmq_send(queue_name => %s, message => '{}')", (IMAGES,)).fetchone()
         assert sent == (4,)
         assert connection.execute("select public.pgmq_delete(queue_name => %s, msg_id => 4)", (IMAGES,)).fetchone() == (

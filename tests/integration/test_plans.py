@@ -145,8 +145,8 @@ def blocks(sql: psycopg.Connection, statement: str) -> int:
         sql.execute(statement)
         sql.execute("rollback to savepoint warm_up")
         explained = sql.execute("explain (analyze, buffers, format json) " + statement)
-        found: Any = explained.fetchone()
-        plan = found[0][0]["Plan"]
+        record: Any = explained.fetchone()
+        plan = record[0][0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
@@ -158,12 +158,12 @@ def test_no_table_is_read_from_end_to_end_by(large: psycopg.Connection, name: st
 
 
 def test_the_guard_sees_a_volatile_clock_in_a_condition(large: psycopg.Connection) -> None:
-    found = large.execute("select pg_get_functiondef('superstoryboard.room_of_minute'::regproc)").fetchone()
-    assert found is not None
+    record = large.execute("select pg_get_functiondef('superstoryboard.room_of_minute'::regproc)").fetchone()
+    assert record is not None
     gate = "select * from superstoryboard.gate_room('google', 'm', row(100, 0, 0)::superstoryboard.gate_limits)"
     assert blocks(large, gate) < BLOCKS_MAX
     with large.transaction(force_rollback=True):
-        large.execute(found[0].replace("> p_present", "> clock_timestamp()"))
+        large.execute(record[0].replace("> p_present", "> clock_timestamp()"))
         assert blocks(large, gate) > BLOCKS_MAX
 
 

@@ -79,15 +79,15 @@ def test_a_body_sent_by_sql_is_listed(channel: grpc.Channel, sql: psycopg.Connec
 def test_pages_of_large_jobs_end_early_and_lose_none(channel: grpc.Channel, ingest: Service) -> None:
     ids = [create(channel, "x" * 31_000).id for _ in range(230)]
     stub = GenerationServiceStub(channel)
-    found: list[str] = []
+    listed: list[str] = []
     sizes: list[int] = []
     request = api.ListJobsRequest(page_size=1000)
     with memory_of(ingest.pid) as growth:
         while not sizes or request.page_token:
             page = stub.ListJobs(request, metadata=ALICE)
-            found += [job.id for job in page.jobs]
+            listed += [job.id for job in page.jobs]
             sizes.append(page.ByteSize())
             request.page_token = page.next_page_token
-    assert found == ids[::-1]
+    assert listed == ids[::-1]
     assert max(sizes) < 4 * MEBIBYTE
     assert growth() < 60 * MEBIBYTE

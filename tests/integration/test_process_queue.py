@@ -124,8 +124,8 @@ async def test_a_job_claimed_for_a_caller_that_went_away_goes_back_at_once(datab
     draining = asyncio.create_task(worker.drain())
     work.let_go.set()
     await draining
-    found = await row(database, job_id)
-    assert (found["state"], found["attempt"]) == ("QUEUED", 0)
+    record = await row(database, job_id)
+    assert (record["state"], record["attempt"]) == ("QUEUED", 0)
     assert len(await image_queue(database, "another").claim(1, 60)) == 1
 
 

@@ -59,8 +59,8 @@ def test_a_refusal_names_the_quota_and_when_to_try_again(generation: GenerationS
     create(generation, ALICE)
     error = refused(lambda: create(generation, ALICE))
     assert (error.code(), reason(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")
-    wanted = "the quota of 2 open image jobs is used up; try again when one of them has ended"
-    assert (error.details(), retry_seconds(error)) == (wanted, 30)
+    sentence = "the quota of 2 open image jobs is used up; try again when one of them has ended"
+    assert (error.details(), retry_seconds(error)) == (sentence, 30)
     assert create(generation, ALICE, "r-1") == first, "a repeat is no new job"
     generation.CreateVideoJob(api.CreateVideoJobRequest(video=video()), metadata=ALICE)
 
@@ -97,5 +97,5 @@ def test_single_calls_go_before_batches(generation: GenerationServiceStub, quota
     generation.BatchCreateJobs(api.BatchCreateJobsRequest(items=[item]), metadata=ALICE)
     create(generation, ALICE)
     quotas.execute("select pgmq.send(%s, '{}')", (IMAGE_QUEUE,))
-    found = quotas.execute("select owner, priority from superstoryboard.turns order by rank").fetchall()
-    assert found == [("alice-of-quotas", 1), ("alice-of-quotas", -1), ("sql", 0)]
+    turns = quotas.execute("select owner, priority from superstoryboard.turns order by rank").fetchall()
+    assert turns == [("alice-of-quotas", 1), ("alice-of-quotas", -1), ("sql", 0)]

@@ -113,9 +113,9 @@ async def test_days_are_those_of_utc(database: Database, sql: psycopg.Connection
     refused = (await submit(database)).refusal
     assert refused is not None
     left = "select extract(epoch from day + interval '24 hours' - now()) from superstoryboard.quota_uses"
-    found = sql.execute(left).fetchone()
-    assert found is not None
-    assert float(found[0]) <= refused.retry_seconds < float(found[0]) + 600
+    record = sql.execute(left).fetchone()
+    assert record is not None
+    assert float(record[0]) <= refused.retry_seconds < float(record[0]) + 600
 
 
 async def succeed(database: Database, job_id: UUID) -> None:
@@ -250,6 +250,6 @@ async def test_is_seen(database: Database, sql: psycopg.Connection, database_url
     changed, seen_by = BROKEN[broken]
     change(sql, *changed)
     given = {"database": database, "sql": sql, "database_url": database_url}
-    wanted = inspect.signature(seen_by).parameters
+    parameters = inspect.signature(seen_by).parameters
     with pytest.raises(AssertionError):
-        await seen_by(**{name: given[name] for name in wanted})
+        await seen_by(**{name: given[name] for name in parameters})

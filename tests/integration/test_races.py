@@ -149,7 +149,7 @@ def fresh(postgres: Postgres) -> Iterator[Callable[[], str]]:
 @pytest.mark.parametrize("broken", BROKEN)
 async def test_the_race_sees(broken: str, fresh: Callable[[], str]) -> None:
     """Chance decides what meets what: one race of three must see it."""
-    changes, seen = BROKEN[broken]
+    changes, symptom = BROKEN[broken]
     report = None
     for seed in (2, 3, 4):
         url = fresh()
@@ -157,6 +157,6 @@ async def test_the_race_sees(broken: str, fresh: Callable[[], str]) -> None:
             for function, right, wrong in changes:
                 change(sql, function, right, wrong)
         report = await race(url, seconds=BROKEN_SECONDS, seed=seed)
-        if any(violation.startswith(seen) for violation in report.violations):
+        if any(violation.startswith(symptom) for violation in report.violations):
             return
     raise AssertionError(report and report.text())

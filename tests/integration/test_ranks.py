@@ -115,9 +115,9 @@ async def test_a_queue_whose_numbers_are_restarted_makes_newer_jobs(
     old = [await accept(database) for _ in range(3)]
     sql.execute("truncate pgmq.q_image_generation_queue restart identity")
     new = await accept(database)
-    found = await row(database, new)
-    assert found["msg_id"] == 1
-    assert found["rank"] > max([(await row(database, job_id))["rank"] for job_id in old])
+    record = await row(database, new)
+    assert record["msg_id"] == 1
+    assert record["rank"] > max([(await row(database, job_id))["rank"] for job_id in old])
 
 
 async def test_a_purge_that_goes_on_with_the_numbers_begins_no_incarnation(

@@ -75,12 +75,12 @@ def test_a_use_is_noted(generation: GenerationServiceStub, table: psycopg.Connec
     until(generation, secret, "OK")
     superseded = "select superstoryboard.note_service_tokens_v1(array[%s])"
     table.execute(superseded, [fingerprint(secret)])
-    wanted = "select last_used_at from superstoryboard.service_tokens where name = 'used'"
-    noted = table.execute(wanted).fetchone()
+    last_use = "select last_used_at from superstoryboard.service_tokens where name = 'used'"
+    noted = table.execute(last_use).fetchone()
     assert noted is not None
     assert noted[0] is not None
     table.execute(superseded, [fingerprint(secret)])
-    assert table.execute(wanted).fetchone() == noted, "within five minutes nothing is written"
+    assert table.execute(last_use).fetchone() == noted, "within five minutes nothing is written"
 
 
 def test_a_process_notes_what_was_used(module_database_url: str, table: psycopg.Connection, tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_a_process_notes_what_was_used(module_database_url: str, table: psycopg.
         grpc.insecure_channel(service.address, OWN_CONNECTION) as opened,
     ):
         assert outcome(GenerationServiceStub(opened), bearer(secret)) == "OK"  # read before it listened
-        wanted = "select last_used_at from superstoryboard.service_tokens where name = 'written'"
-        wait_for(lambda: (table.execute(wanted).fetchone() or [None])[0])
+        last_use = "select last_used_at from superstoryboard.service_tokens where name = 'written'"
+        wait_for(lambda: (table.execute(last_use).fetchone() or [None])[0])
 
 
 def test_without_a_database_a_process_starts_and_says_so_of_such_tokens_only(tmp_path: Path) -> None:

@@ -150,16 +150,16 @@ def test_on_behalf_of_an_owner_is_that_owners_view(
     until(generation, secret, "OK")
     for_alice = behalf(secret, "alice")
     job, of_bob, own = create(generation, for_alice), create(generation, BOB), create(generation, bearer(secret))
-    wanted = "select owner, actor from superstoryboard.jobs where id = %s"
-    assert [table.execute(wanted, [each]).fetchone() for each in (job, of_bob, own)] == [
+    select = "select owner, actor from superstoryboard.jobs where id = %s"
+    assert [table.execute(select, [each]).fetchone() for each in (job, of_bob, own)] == [
         ("alice", "gateway"),
         ("bob", None),
         ("gateway", None),
     ]
     assert generation.GetJob(api.GetJobRequest(job_id=job), metadata=ALICE).job.id == job
-    seen = {each.id for each in generation.ListJobs(LIST, metadata=for_alice).jobs}
-    assert job in seen
-    assert not seen & {of_bob, own}
+    listed = {each.id for each in generation.ListJobs(LIST, metadata=for_alice).jobs}
+    assert job in listed
+    assert not listed & {of_bob, own}
     assert {job, of_bob, own} <= {each.id for each in generation.ListJobs(LIST, metadata=bearer(secret)).jobs}
     assert_hidden(generation, of_bob, for_alice)
     assert_hidden(generation, job, behalf(secret, "bob"))

@@ -75,8 +75,8 @@ async def test_it_writes_reads_replaces_and_removes_in_staging(worker: ObjectSto
     await worker.upload(STAGING_BUCKET, "job/1/a", PNG, "application/octet-stream")
     await worker.upload(STAGING_BUCKET, "job/1/a", PNG + b"2", "application/octet-stream")
     assert await worker.stat(STAGING_BUCKET, "job/1/a") == ObjectStat(len(PNG) + 1, "application/octet-stream")
-    found = await worker.download_to(STAGING_BUCKET, "job/1/a", tmp_path / "a", 1000)
-    assert found.size_bytes == len(PNG) + 1
+    facts = await worker.download_to(STAGING_BUCKET, "job/1/a", tmp_path / "a", 1000)
+    assert facts.size_bytes == len(PNG) + 1
     await worker.remove(STAGING_BUCKET, ["job/1/a"])
     assert await worker.stat(STAGING_BUCKET, "job/1/a") is None
 

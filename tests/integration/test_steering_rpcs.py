@@ -125,16 +125,16 @@ def test_a_retry_is_seen_by_whoever_watches(generation: GenerationServiceStub, m
 
 def test_dead_letters_are_listed_page_by_page(queues: QueueServiceStub, bury: Callable[..., str]) -> None:
     ids = [bury("video", unknown=True), bury("video"), bury("video")]
-    found: list[Any] = []
+    letters: list[Any] = []
     token = ""
-    while not found or token:
+    while not letters or token:
         request = queue_api.ListDeadLettersRequest(queue="video_generation_queue", page_size=2, page_token=token)
         page = queues.ListDeadLetters(request, metadata=SERVICE)
-        found += page.dead_letters
+        letters += page.dead_letters
         token = page.next_page_token
-    assert [letter.job.id for letter in found[:3]] == ids[::-1]
-    assert [(letter.provider_calls, letter.unknown_outcomes) for letter in found[:3]] == [(0, 0), (0, 0), (1, 1)]
-    assert found[0].job.error.code == "INTERNAL"
+    assert [letter.job.id for letter in letters[:3]] == ids[::-1]
+    assert [(letter.provider_calls, letter.unknown_outcomes) for letter in letters[:3]] == [(0, 0), (0, 0), (1, 1)]
+    assert letters[0].job.error.code == "INTERNAL"
     wrong = queue_api.ListDeadLettersRequest(page_token="no")
     assert list(violations(refused(lambda: queues.ListDeadLetters(wrong, metadata=SERVICE)))) == ["page_token"]
     unknown = queue_api.ListDeadLettersRequest(queue="nobody")

@@ -58,7 +58,7 @@ def test_a_hundred_megabytes_pass_with_flat_memory(database_url: str, tmp_path: 
             timeout=150,
             cwd=Path(__file__).resolve().parents[2],
         )
-    found = json.loads(child.stdout)
-    assert found["size"] == SIZE
-    assert found["looks"] > 10
-    assert found["growth"] < GROWTH_BYTES
+    report = json.loads(child.stdout)
+    assert report["size"] == SIZE
+    assert report["looks"] > 10
+    assert report["growth"] < GROWTH_BYTES

@@ -185,8 +185,8 @@ async def test_plain_sql_with_a_token_goes_by_the_same_rule(sql: psycopg.Connect
     else:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="NOT_YOURS"):
             sql.execute(SEND, ('{"storyboardId": "board"}',))
-    found = sql.execute("select count(*) from superstoryboard.jobs").fetchone()
-    assert found == (int(allowed),)
+    record = sql.execute("select count(*) from superstoryboard.jobs").fetchone()
+    assert record == (int(allowed),)
 
 
 @pytest.mark.parametrize("board", ["8.0", "1e0", "8.00000000000000000000000001", "-8", "9007199254740993.0"])

@@ -184,6 +184,17 @@ def test_what_is_shared_by_the_settings_is_everyones_to_write(
     assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_OWNER")
 
 
+def test_a_full_storyboard_takes_no_member_more(
+    create: Callable[..., Job], share: Callable[..., Storyboard], sql: psycopg.Connection
+) -> None:
+    create(ALICE)
+    members = "select 'hers', 'member-' || number, 'viewer', 'alice' from generate_series(1, 100) as number"
+    sql.execute(f"insert into superstoryboard.storyboard_members (storyboard_id, member, role, shared_by) {members}")
+    error = refused(lambda: share(ALICE, "bob"))
+    assert (error.code(), reason(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "MEMBER_LIMIT")
+    assert len(share(ALICE, "member-1", EDITOR).members) == 100, "a member may be changed"
+
+
 @pytest.mark.parametrize("member", ["", " ", "sql", "service_role", "local", "a" * 129, "bob\u202e", "bo\nb", "b\0b"])
 def test_a_member_must_be_someone(share: Callable[..., Storyboard], create: Callable[..., Job], member: str) -> None:
     create(ALICE)
@@ -266,7 +277,7 @@ def test_the_command_line_shares_and_transfers(ingest: Service, create: Callable
     failed = run(BOB, "share", "hers", "carol")
     assert failed.returncode == 1
     assert "only the owner of storyboard hers may share it" in failed.stderr
-    assert "storyboard share STORYBOARD USER --editor" in failed.stderr
+    assert "storyboard share STORYBOARD USER" in failed.stderr
     assert run(ALICE, "unshare", "hers", "bob").returncode == 0
     assert run(BOB, "owner", "hers").returncode == 1
     moved = run(SERVICE, "transfer", "hers", "bob", "--json")

@@ -20,8 +20,8 @@ def test_a_json_line_becomes_time_level_event_and_pairs() -> None:
         "level": "warning",
         "timestamp": "2026-11-21T05:12:33.123456Z",
     }
-    wanted = '05:12:33 warning The job is released. job_id=job-1 reason="too many requests" attempt=2'
-    assert render(json.dumps(entry)) == wanted
+    expected = '05:12:33 warning The job is released. job_id=job-1 reason="too many requests" attempt=2'
+    assert render(json.dumps(entry)) == expected
 
 
 @pytest.mark.parametrize("time", ["2026-11-21T06:30:52.278539+00:00", 1795242652.3])
@@ -62,9 +62,9 @@ def test_a_terminal_has_colours_by_program_and_by_level() -> None:
 
 
 def test_files_keep_the_lines_as_they_came(tmp_path: Path) -> None:
-    seen: list[tuple[str, str]] = []
-    sink = both(LogFiles(tmp_path / "logs"), lambda name, line: seen.append((name, line)))
+    passed_on: list[tuple[str, str]] = []
+    sink = both(LogFiles(tmp_path / "logs"), lambda name, line: passed_on.append((name, line)))
     sink("ingest", '{"event": "a"}')
     sink("ingest", "b")
     assert (tmp_path / "logs" / "ingest.log").read_text() == '{"event": "a"}\nb\n'
-    assert seen == [("ingest", '{"event": "a"}'), ("ingest", "b")]
+    assert passed_on == [("ingest", '{"event": "a"}'), ("ingest", "b")]

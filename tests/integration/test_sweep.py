@@ -54,13 +54,13 @@ async def test_a_scheduled_job_counts_its_age_from_its_time(
         await sweep(database)
     else:
         await accept(database, delay_seconds=ten_days)
-    found = sql.execute("select id from superstoryboard.jobs").fetchone()
-    assert found is not None
-    age(sql, found[0], "8 days")
+    record = sql.execute("select id from superstoryboard.jobs").fetchone()
+    assert record is not None
+    age(sql, record[0], "8 days")
     assert await sweep(database) == {}, "its time has not come"
-    age(sql, found[0], "8 days")
+    age(sql, record[0], "8 days")
     assert await sweep(database) == {}, "it is six days old"
-    age(sql, found[0], "2 days")
+    age(sql, record[0], "2 days")
     assert await sweep(database) == {"bury_overdue": 1}
 
 

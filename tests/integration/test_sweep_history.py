@@ -61,7 +61,7 @@ async def test_history_goes_after_its_time_and_dead_letters_stay(database: Datab
     assert (swept["delete_jobs"], swept["delete_archives"]) == (1, 1)
     assert swept["delete_events"] > 0
     left = sql.execute("select id from superstoryboard.jobs").fetchall()
-    assert {found[0] for found in left} == {uncleaned, dead, young}, "objects that are still to be removed stay named"
+    assert {each[0] for each in left} == {uncleaned, dead, young}, "objects that are still to be removed stay named"
     named = sql.execute("select job_id, bucket from superstoryboard.assets where id = %s", (asset,)).fetchone()
     assert named == (None, "storyboard-images"), "the stored object is still named"
     assert sql.execute("select count(*) from superstoryboard.job_events where job_id = %s", (young,)).fetchone() != (0,)

@@ -255,7 +255,7 @@ async def test_the_database_refuses_an_illegal_move_and_a_falling_claim(
 async def test_racing_workers_take_every_job_once(database: Database) -> None:
     ids = {await accept(database) for _ in range(60)}
     claims = await asyncio.gather(*(image_queue(database, f"w{n}").claim(10, 60) for n in range(12)))
-    taken = [job.id for jobs in claims for job in jobs]
-    assert len(taken) == len(set(taken))
+    claimed = [job.id for jobs in claims for job in jobs]
+    assert len(claimed) == len(set(claimed))
     rest = await image_queue(database).claim(60, 60)
-    assert {*taken, *(job.id for job in rest)} == ids
+    assert {*claimed, *(job.id for job in rest)} == ids

@@ -174,12 +174,12 @@ def test_a_process_starts_without_auth_and_takes_tokens_once_it_is_there(own_dat
 
 def until(stub: GenerationServiceStub, value: str, result: str) -> list[str]:
     """Call until it ends like this; what came before."""
-    found: list[str] = []
+    outcomes: list[str] = []
     deadline = time.monotonic() + 60
     while (last := listed(stub, value)) != result:
-        found.append(last)
-        assert time.monotonic() < deadline, found[-3:]
-    return found
+        outcomes.append(last)
+        assert time.monotonic() < deadline, outcomes[-3:]
+    return outcomes
 
 
 def test_keys_from_a_file(own_database_url: str, tmp_path: Path) -> None:

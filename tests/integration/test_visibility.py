@@ -19,9 +19,9 @@ HOURS = (
 
 def hidden_hours(sql: psycopg.Connection, job_id: UUID) -> int:
     """For how long readers of the queue do not see the message of a job."""
-    found = sql.execute(HOURS, (job_id,)).fetchone()
-    assert found is not None
-    return int(found[0])
+    record = sql.execute(HOURS, (job_id,)).fetchone()
+    assert record is not None
+    return int(record[0])
 
 
 def show(sql: psycopg.Connection) -> None:

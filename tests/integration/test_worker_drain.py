@@ -31,7 +31,7 @@ async def test_a_drain_lets_attempts_end_and_takes_no_more(database: Database) -
     await draining
     await loop
     states = await database.fetch("select state from superstoryboard.jobs order by created_at")
-    assert [found["state"] for found in states] == ["STAGED", "STAGED", "QUEUED"]
+    assert [each["state"] for each in states] == ["STAGED", "STAGED", "QUEUED"]
 
 
 async def test_the_end_of_the_drain_time_releases_without_spending(database: Database) -> None:
@@ -49,6 +49,6 @@ async def test_the_end_of_the_drain_time_releases_without_spending(database: Dat
     await started.wait()
     await worker.drain()
     await loop
-    found = await row(database, job_id)
-    assert (found["state"], found["attempt"]) == ("QUEUED", 0)
+    record = await row(database, job_id)
+    assert (record["state"], record["attempt"]) == ("QUEUED", 0)
     assert len(await image_queue(database).claim(1, 60)) == 1, "released at once, not when the lease ends"

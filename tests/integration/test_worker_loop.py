@@ -103,11 +103,11 @@ async def test_each_failure_ends_the_attempt_as_its_class_says(
 ) -> None:
     job_id = await accept(database)
     await make(database, failing(error)).process(1, force=False)
-    found = await row(database, job_id)
-    assert (found["state"], found["attempt"]) == (state, attempt)
+    record = await row(database, job_id)
+    assert (record["state"], record["attempt"]) == (state, attempt)
     if isinstance(error, JobFailure):
-        assert found["error"]["class"] == error.error.error_class.value
-        assert found["error"]["provider_codes"] == ["4711"]
+        assert record["error"]["class"] == error.error.error_class.value
+        assert record["error"]["provider_codes"] == ["4711"]
 
 
 async def test_the_gate_that_closes_is_that_of_the_model_which_a_message_names(

@@ -232,7 +232,7 @@ async def test_a_staged_object_that_could_not_be_removed_is_removed_later(
     async def there() -> object:
         return await store.stat(STAGING_BUCKET, key)
 
-    await awaited(there, lambda found: found is None, beside=cleaning)
+    await awaited(there, lambda entry: entry is None, beside=cleaning)
     cleaning.cancel()
 
 

@@ -52,7 +52,7 @@ def outcome(stub: GenerationServiceStub, metadata: Metadata) -> str:
 
 
 def until(stub: GenerationServiceStub, secret: str, result: str) -> None:
-    wait_for(lambda: outcome(stub, bearer(secret)), lambda found: found == result, what=result)
+    wait_for(lambda: outcome(stub, bearer(secret)), lambda reason: reason == result, what=result)
 
 
 def create(stub: GenerationServiceStub, metadata: Metadata) -> str:

@@ -80,6 +80,6 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
 
 
 def test_the_extension_is_what_answers(sql: psycopg.Connection, request: pytest.FixtureRequest) -> None:
-    found = sql.execute("select extversion from pg_extension where extname = 'pgmq'").fetchone()
-    assert found is not None
-    assert f"[{found[0]}]" in request.node.name
+    record = sql.execute("select extversion from pg_extension where extname = 'pgmq'").fetchone()
+    assert record is not None
+    assert f"[{record[0]}]" in request.node.name

@@ -121,11 +121,11 @@ def _closure(root: Distribution, extra: str) -> list[Distribution]:
     packages: dict[str, Distribution] = {}
     waiting, done = [(root, extra)], set()
     while waiting:
-        package, wanted = waiting.pop()
-        if (package.name, wanted) in done:
+        package, extras = waiting.pop()
+        if (package.name, extras) in done:
             continue
-        done.add((package.name, wanted))
-        for requirement in _requirements(package, wanted):
+        done.add((package.name, extras))
+        for requirement in _requirements(package, extras):
             needed = root if requirement.name == root.name else _installed(requirement.name)
             packages[needed.name] = needed
             waiting += [(needed, each) for each in ("", *requirement.extras)]

@@ -97,5 +97,5 @@ def test_documents_name_no_machine() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
     ).stdout.split()
-    found = [name for name in listed if re.search(r"(^|[\s(`])/(work|farm|root|home)/", (ROOT / name).read_text())]
-    assert found == []
+    offenders = [name for name in listed if re.search(r"(^|[\s(`])/(work|farm|root|home)/", (ROOT / name).read_text())]
+    assert offenders == []

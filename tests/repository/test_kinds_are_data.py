@@ -98,13 +98,13 @@ def product() -> Iterator[Path]:
 
 
 def test_no_module_asks_for_a_kind_by_its_name() -> None:
-    found = [
+    offenders = [
         f"{file.relative_to(ROOT)}:{line}: {text}"
         for file in product()
         if file != ROOT / WORDS_OF_MEDIA  # the bucket of a media
         for line, text in faults(file.read_text())
     ]
-    assert not found, "\n".join(found)
+    assert not offenders, "\n".join(offenders)
 
 
 def test_commands_take_every_kind() -> None:
@@ -114,10 +114,10 @@ def test_commands_take_every_kind() -> None:
 def test_no_file_of_sql_asks_for_a_kind_by_its_name() -> None:
     files = [file for folder in ("migrations", *PRODUCT) for file in sorted((ROOT / folder).rglob("*.sql"))]
     assert ROOT / "superstoryboard" / "jobs" / "queue.sql" in files
-    found = [
+    offenders = [
         f"{file.name}: {match[0]}" for file in files for match in IN_SQL.finditer(re.sub(r"--.*", "", file.read_text()))
     ]
-    assert not found, "\n".join(found)
+    assert not offenders, "\n".join(offenders)
 
 
 @pytest.mark.parametrize(

@@ -62,5 +62,5 @@ def test_the_check_sees_what_it_should() -> None:
     assert called("if to_regprocedure('pgmq.read_grouped(text)') is not null then") == set()
     assert called("select * from pgmq.\"purge_queue\"('q')") == {"purge_queue"}
     assert WHOLE_ROWS.search("select * from pgmq.read('q', 1, 1)")
-    found = {name for path in SOURCES for name in called(path.read_text())}
-    assert {"create", "send", "read", "set_vt", "archive", "delete"} <= found
+    names = {name for path in SOURCES for name in called(path.read_text())}
+    assert {"create", "send", "read", "set_vt", "archive", "delete"} <= names

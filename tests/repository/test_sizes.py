@@ -35,7 +35,7 @@ def long_functions(source: str) -> list[tuple[str, int]]:
 
 def sql_functions(source: str) -> list[tuple[str, int]]:
     """Name and lines of each function of a migration, from `create` to the end of its body."""
-    return [(found[1], found[0].count("\n") + 1) for found in SQL_FUNCTION.finditer(source)]
+    return [(match[1], match[0].count("\n") + 1) for match in SQL_FUNCTION.finditer(source)]
 
 
 def long_sql_functions(source: str) -> list[tuple[str, int]]:
@@ -50,8 +50,8 @@ def test_a_long_function_is_seen() -> None:
 
 
 def test_functions_are_short() -> None:
-    found = {str(path.relative_to(ROOT)): long_functions(path.read_text()) for path in [*PRODUCT, *TESTS]}
-    assert {path: names for path, names in found.items() if names} == {}
+    too_long = {str(path.relative_to(ROOT)): long_functions(path.read_text()) for path in [*PRODUCT, *TESTS]}
+    assert {path: names for path, names in too_long.items() if names} == {}
 
 
 def sql_function(name: str, lines: int) -> str:
@@ -73,19 +73,19 @@ def test_every_sql_function_is_measured() -> None:
 
 
 def test_sql_functions_are_short() -> None:
-    found = {path.name: long_sql_functions(path.read_text()) for path in MIGRATIONS}
-    assert found != {}
-    assert {path: names for path, names in found.items() if names} == {}
+    too_long = {path.name: long_sql_functions(path.read_text()) for path in MIGRATIONS}
+    assert too_long != {}
+    assert {path: names for path, names in too_long.items() if names} == {}
 
 
 def test_statements_are_short() -> None:
-    found = {
+    sizes = {
         f"{path.name}: {name}": text.count("\n") + 1
         for path in STATEMENTS
         for name, text in read_statements(path).items()
     }
-    assert found != {}
-    assert {name: lines for name, lines in found.items() if lines > FUNCTION_LINES} == {}
+    assert sizes != {}
+    assert {name: lines for name, lines in sizes.items() if lines > FUNCTION_LINES} == {}
 
 
 def test_modules_are_short() -> None:

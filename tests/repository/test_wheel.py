@@ -132,8 +132,8 @@ def test_the_descriptors_stand_alone(alone: Installation) -> None:
         pool.Add(file)
     for module in (job_pb2, queue_service_pb2):
         for name, message in module.DESCRIPTOR.message_types_by_name.items():
-            found = pool.FindMessageTypeByName(message.full_name)
-            assert {field.name for field in found.fields} == {field.name for field in message.fields}, name
+            descriptor = pool.FindMessageTypeByName(message.full_name)
+            assert {field.name for field in descriptor.fields} == {field.name for field in message.fields}, name
 
 
 def test_an_installed_package_buf_goes_before_the_copy(alone: Installation) -> None:

@@ -115,6 +115,11 @@ def test_names_say_what_they_hold(path: Path) -> None:
     assert unnamed(path.read_text()) == []
 
 
+def test_names_of_tests_say_what_they_hold() -> None:
+    nouns = {str(path.relative_to(ROOT)): unnamed(path.read_text()) for path in sorted((ROOT / "tests").rglob("*.py"))}
+    assert {path: names for path, names in nouns.items() if set(names) - {"told"}} == {}
+
+
 def test_a_participle_of_the_database_is_noticed() -> None:
     source = (
         "create function f(p_seen text, out told boolean)\ndeclare\n  wanted s.jobs;\n  taken jsonb := '[]';\nbegin"

@@ -49,10 +49,10 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subproces
 
 
 def matrix(job: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = yaml.safe_load((GITHUB / "workflows" / "checks.yml").read_text())["jobs"][job][
+    values: dict[str, list[str]] = yaml.safe_load((GITHUB / "workflows" / "checks.yml").read_text())["jobs"][job][
         "strategy"
     ]["matrix"]
-    return found
+    return values
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
@@ -111,7 +111,7 @@ def test_the_version_is_written_by_one_command(tmp_path: Path) -> None:
     assert run("make", "version", "VERSION=12.3.4", cwd=tmp_path).returncode == 0
     assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"] == "12.3.4"
     images = [re.findall(r"image: (.*)", each.read_text()) for each in (tmp_path / "k8s" / "base").iterdir()]
-    assert {image for found in images for image in found} == {"superstoryboard:12.3.4"}
+    assert {image for names in images for image in names} == {"superstoryboard:12.3.4"}
 
 
 def test_the_changelog_has_this_version_on_top() -> None:

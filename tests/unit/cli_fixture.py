@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from storyboard.__main__ import run
-from tests.unit.cli_server import Script, scripted_server
+from tests.unit.cli_script import Script
+from tests.unit.cli_server import scripted_server
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """A scripted ingest and worker over real gRPC, on a free port."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -33,47 +31,21 @@ from superstoryboard.v1.job_pb2 import (
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceServicer, add_QueueServiceServicer_to_server
 from superstoryboard.v1.token_service_pb2_grpc import TokenServiceServicer, add_TokenServiceServicer_to_server
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
+from tests.unit.cli_script import Script
 
 SUCCEEDED = JobState.JOB_STATE_SUCCEEDED
 FAILED, BURIED, CANCELLED = JobState.JOB_STATE_FAILED, JobState.JOB_STATE_DEAD_LETTERED, JobState.JOB_STATE_CANCELLED
 ENDINGS = {"fail": FAILED, "bury": BURIED, "cancel": CANCELLED}
 HOLD_SECONDS = 30.0
-QUEUE_NAMES = ("image_generation_queue", "video_generation_queue")
 MADE_TOKEN = "sst_" + "ab" * 32
 Context = Any
-
-
-@dataclass
-class Script:
-    """What the services answer: the first word of a prompt decides how its job ends."""
-
-    jobs: dict[str, Job] = field(default_factory=dict)
-    events: list[JobEvent] = field(default_factory=list)
-    # How often a watch breaks after one more event.
-    breaks: int = 0
-    # How often a watch breaks before any event.
-    fruitless: int = 0
-    # A watch that is held waits after its first event.
-    hold: threading.Event = field(default_factory=threading.Event)
-    error: ApiError | None = None
-    processed: worker.ProcessQueueResponse = field(default_factory=worker.ProcessQueueResponse)
-    queues: dict[str, queue.Queue] = field(
-        default_factory=lambda: {name: queue.Queue(name=name, depth=3) for name in QUEUE_NAMES}
-    )
-    tokens: list[token.ServiceToken] = field(default_factory=list)
-    requests: list[Any] = field(default_factory=list)
-    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
-
-    def of_type(self, kind: type[Any]) -> list[Any]:
-        """Requests of one type, in the order they came."""
-        return [request for request in self.requests if isinstance(request, kind)]
 
 
 def note(script: Script, request: Any, context: Context) -> None:
     """Keep what was asked; end the call where the script says so."""
     script.requests.append(request)
     script.metadata.append(dict(context.invocation_metadata()))
-    if script.error is not None:
+    if script.error is not None and len(script.requests) > script.good_calls:
         _abort(context, script.error)
 
 
@@ -120,27 +92,31 @@ class ScriptedQueues(QueueServiceServicer):
         self._note(request, context)
         return queue.RecordOperationResponse(job=self._move(request.job_id, JobState.JOB_STATE_RUNNING, context))
 
+    def Sweep(self, request: queue.SweepRequest, context: Context) -> queue.SweepResponse:
+        self._note(request, context)
+        return self.script.swept
+
     def RedriveDeadLetters(
         self, request: queue.RedriveDeadLettersRequest, context: Context
     ) -> queue.RedriveDeadLettersResponse:
         self._note(request, context)
-        jobs = [self._move(wanted, JobState.JOB_STATE_QUEUED, context) for wanted in request.job_ids]
+        jobs = [self._move(each, JobState.JOB_STATE_QUEUED, context) for each in request.job_ids]
         return queue.RedriveDeadLettersResponse(jobs=jobs)
 
     def DiscardDeadLetters(
         self, request: queue.DiscardDeadLettersRequest, context: Context
     ) -> queue.DiscardDeadLettersResponse:
         self._note(request, context)
-        jobs = [self._move(wanted, JobState.JOB_STATE_CANCELLED, context) for wanted in request.job_ids]
+        jobs = [self._move(each, JobState.JOB_STATE_CANCELLED, context) for each in request.job_ids]
         return queue.DiscardDeadLettersResponse(jobs=jobs)
 
-    def _move(self, wanted: str, state: JobState, context: Context) -> Job:
+    def _move(self, id_of_job: str, state: JobState, context: Context) -> Job:
         """A job that succeeded cannot be moved."""
-        job = self.script.jobs.get(wanted)
+        job = self.script.jobs.get(id_of_job)
         if job is None:
-            _abort(context, not_found(f"job {wanted}"))
+            _abort(context, not_found(f"job {id_of_job}"))
         if job.state == SUCCEEDED:
-            _abort(context, ApiError(grpc.StatusCode.FAILED_PRECONDITION, "JOB_STATE", f"job {wanted}: has ended"))
+            _abort(context, ApiError(grpc.StatusCode.FAILED_PRECONDITION, "JOB_STATE", f"job {id_of_job}: has ended"))
         job.state = state
         return job
 
@@ -204,10 +180,10 @@ class Scripted(ScriptedQueues, ScriptedTokens, GenerationServiceServicer, Worker
 
     def ListJobs(self, request: api.ListJobsRequest, context: Context) -> api.ListJobsResponse:
         self._note(request, context)
-        found = [job for job in self.script.jobs.values() if not request.states or job.state in request.states]
+        jobs = [job for job in self.script.jobs.values() if not request.states or job.state in request.states]
         start = int(request.page_token or 0)
         end = start + request.page_size
-        return api.ListJobsResponse(jobs=found[start:end], next_page_token=str(end) if end < len(found) else "")
+        return api.ListJobsResponse(jobs=jobs[start:end], next_page_token=str(end) if end < len(jobs) else "")
 
     def WatchJobs(self, request: api.WatchJobsRequest, context: Context) -> Iterator[api.WatchJobsResponse]:
         self._note(request, context)
@@ -241,6 +217,8 @@ class Scripted(ScriptedQueues, ScriptedTokens, GenerationServiceServicer, Worker
 
     def _item(self, item: api.BatchItem) -> api.BatchItemResult:
         generation = item.image.image if item.HasField("image") else item.video.video
+        if self.script.refused_item is not None:
+            return api.BatchItemResult(error=self.script.refused_item.to_status())
         if not generation.prompt:
             return api.BatchItemResult(error=invalid([("image.prompt", "must not be empty")]).to_status())
         return api.BatchItemResult(job=self._accept(generation))

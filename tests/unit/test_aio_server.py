@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from superstoryboard.rpc.aio_server import aio_server
+from superstoryboard.rpc.health_port import health_server
 from tests.fuzz.frames import call_of, message_of
 
 UNKNOWN_CALLS = 200
@@ -41,3 +42,10 @@ async def test_a_server_outlives_any_path(path: bytes) -> None:
             assert answer.status == SERVING
     finally:
         await server.stop(None)
+
+
+async def test_a_health_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(OSError, match=rf"cannot listen on {address} \(HEALTH_LISTEN\)"):
+            health_server(address, health.aio.HealthServicer())  # type: ignore[attr-defined]

@@ -102,7 +102,7 @@ def test_the_default_video_model_takes_what_clients_ask_for_that_name_no_model(c
 
 
 @pytest.mark.parametrize(
-    ("found", "written"),
+    ("original", "written"),
     [
         ('kind = "image"', 'kind = "sound"'),
         ('route = "veo_gemini"', 'route = "carrier_pigeon"'),
@@ -120,11 +120,11 @@ def test_the_default_video_model_takes_what_clients_ask_for_that_name_no_model(c
         ("[[models]]", "[[models"),
     ],
 )
-def test_a_wrong_file_is_refused_at_load(tmp_path: Path, found: str, written: str) -> None:
+def test_a_wrong_file_is_refused_at_load(tmp_path: Path, original: str, written: str) -> None:
     text = SHIPPED.read_text("utf-8")
-    assert found in text
+    assert original in text
     path = tmp_path / "catalogue.toml"
-    path.write_text(text.replace(found, written), "utf-8")
+    path.write_text(text.replace(original, written), "utf-8")
     with pytest.raises(CatalogueError, match="catalogue"):
         Catalogue.load(path)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from storyboard.commands import batch_file
+from superstoryboard.rpc.errors import unavailable
 from superstoryboard.v1 import generation_service_pb2 as api
 from tests.unit.cli_fixture import Cli, running_cli
 from tests.unit.cli_server import job_id
@@ -100,6 +101,18 @@ def test_large_files_go_in_portions_and_all_jobs_are_followed(
     assert cli("batch-images", write(file, *[item(number) for number in range(5)])).code == 0
     sizes = [len(request.items) for request in cli.script.of_type(api.BatchCreateJobsRequest)]
     assert sizes == [2, 2, 1]
+
+
+def test_an_error_between_portions_tells_what_was_accepted(
+    cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_file, "ITEMS_PER_CALL", 2)
+    cli.script.error, cli.script.good_calls = unavailable("the database is away"), 1
+    result = cli("batch-images", write(file, *[item(number) for number in range(5)]))
+    assert (result.code, result.out, len(cli.script.jobs)) == (3, "", 2)
+    assert result.err.splitlines()[-1] == "2 jobs were accepted before this error. List: storyboard jobs"
+    cli.script.good_calls = 0
+    assert "were accepted" not in cli("batch-images", write(file, item(0))).err
 
 
 def test_portions_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

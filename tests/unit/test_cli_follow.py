@@ -10,13 +10,15 @@ from rich.progress import Progress, TextColumn
 from storyboard.api.client import Ingest, connect
 from storyboard.api.errors import CommandError, ExitCode
 from storyboard.api.settings import Endpoint
+from storyboard.commands.jobs import EventLines, JobCollector
 from storyboard.terminal import follow, waiting
-from storyboard.terminal.progress import MAX_BARS, Bars, Lines
+from storyboard.terminal.progress import MAX_BARS, Bars, Lines, progress_display
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1.generation_service_pb2_grpc import GenerationServiceStub
 from superstoryboard.v1.job_pb2 import JobEvent, JobState
-from tests.unit.cli_server import Script, job_id, scripted_server
+from tests.unit.cli_script import Script
+from tests.unit.cli_server import job_id, scripted_server
 
 
 class Shown:
@@ -112,6 +114,23 @@ def test_many_jobs_share_one_bar() -> None:
 def test_lines_hold_id_name_state_and_message(capsys: pytest.CaptureFixture[str]) -> None:
     Lines({job_id(1): "scene-001"}).show(event(1, JobState.JOB_STATE_RUNNING, 40, "polling [2]"))
     assert capsys.readouterr().err == f"{job_id(1)} scene-001 RUNNING 40% polling [2]\n"
+
+
+def test_notes_go_past_collectors_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown()
+    JobCollector(EventLines(shown)).note("The connection was lost.")
+    assert (shown.notes, capsys.readouterr().out) == (["The connection was lost."], "")
+
+
+def test_on_a_terminal_there_are_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress_display({job_id(1): "scene-001"}) as display:
+        for percent in (40, 60):
+            display.show(event(1, JobState.JOB_STATE_RUNNING, percent, "polling [2]"))
+        display.note("The connection was lost [1].")
+    assert isinstance(display, Bars)
+    assert [task.completed for task in display._progress.tasks] == [60]
+    assert "The connection was lost [1]." in capsys.readouterr().err
 
 
 def event(number: int, state: JobState, percent: int, message: str) -> JobEvent:

@@ -80,7 +80,7 @@ def test_job_json_is_the_job(cli: Cli) -> None:
 def test_an_unknown_job_exits_1(cli: Cli) -> None:
     result = cli("job", job_id(99))
     assert result.code == 1
-    assert result.err == f"job {job_id(99)} does not exist (NOT_FOUND)\n"
+    assert result.err.splitlines()[0] == f"job {job_id(99)} does not exist (NOT_FOUND)"
 
 
 def test_watch_of_jobs_ends_with_their_results(cli: Cli) -> None:
@@ -104,3 +104,15 @@ def test_watch_of_a_storyboard_starts_after_a_sequence(cli: Cli) -> None:
     assert (request.storyboard_id, request.after_sequence, request.until_terminal) == ("test-storyboard", 6, True)
     assert job_id(3) in result.out
     assert job_id(1) not in result.out
+
+
+def test_watch_of_a_storyboard_as_json_is_its_events_alone(cli: Cli) -> None:
+    result = cli("watch", "--storyboard=test-storyboard", "--after=6", "--json")
+    assert result.code == 0
+    assert [json.loads(line)["sequence"] for line in result.out.splitlines()] == ["7", "8", "9"]
+
+
+def test_a_video_shows_its_duration(cli: Cli) -> None:
+    asset = cli.script.jobs[job_id(1)].asset
+    asset.duration.FromSeconds(4)
+    assert ", 4 s, sha256 " in cli("job", job_id(1)).out

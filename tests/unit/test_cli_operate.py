@@ -79,6 +79,13 @@ def test_migrate_of_an_unreachable_database_exits_3_and_keeps_the_password(cli: 
     assert "a-password" not in result.err
 
 
+def test_migrate_with_a_url_that_cannot_be_read_exits_1(cli: Cli) -> None:
+    cli.set(DATABASE_URL="postgresql://someone:a-password@127.0.0.1/none?nonsense=1")
+    result = cli("migrate")
+    assert (result.code, "The database reported an error" in result.err) == (1, True)
+    assert "a-password" not in result.err
+
+
 @pytest.mark.parametrize("command", ["up", "demo"])
 def test_without_the_devstack_its_commands_say_how_to_install_it(
     cli: Cli, command: str, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 
 from storyboard.api import queue_client
+from superstoryboard.rpc.errors import unavailable
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import queue_service_pb2 as queue
 from tests.unit.cli_fixture import Cli, running_cli
@@ -36,7 +37,18 @@ def test_cancel_names_what_it_cannot_cancel_and_goes_on(cli: Cli) -> None:
     result = cli("cancel", DONE, FIRST, "--json")
     assert result.code == 1
     assert [job["id"] for job in result.json["jobs"]] == [FIRST]
-    assert result.err == f"job {DONE}: has ended (JOB_STATE)\n"
+    assert result.err.splitlines() == [f"job {DONE}: has ended (JOB_STATE)", "`storyboard job JOB` shows its state."]
+
+
+def test_cancel_of_nothing_that_can_be_prints_no_table(cli: Cli) -> None:
+    result = cli("cancel", DONE, DONE)
+    assert (result.code, result.out, len(result.err.splitlines())) == (1, "", 2)
+
+
+def test_cancel_gives_up_where_no_service_is(cli: Cli) -> None:
+    cli.script.error = unavailable("the database is away")
+    result = cli("cancel", FIRST, SECOND)
+    assert (result.code, len(cli.script.requests)) == (3, 1)
 
 
 def test_retry_passes_the_agreement_on(cli: Cli) -> None:
@@ -111,6 +123,7 @@ def test_a_name_from_a_log_is_recorded(cli: Cli) -> None:
     assert result.json["state"] == "JOB_STATE_RUNNING"
     [request] = cli.script.of_type(queue.RecordOperationRequest)
     assert MessageToDict(request) == {"jobId": SECOND, "operationName": "v1_abc"}
+    assert "RUNNING" in cli("record-operation", SECOND, "v1_abc").out
     assert cli("record-operation", SECOND).code == 2
 
 
@@ -121,6 +134,26 @@ def test_queues_pause_and_resume(cli: Cli) -> None:
     assert cli("resume", "videos").out.splitlines()[1].split()[-1] == "on"
     assert len(cli("queues", "--json").json["queues"]) == 2
     assert cli("pause", "sounds").code == 2
+
+
+def test_models_that_wait_for_the_provider_are_named_once(cli: Cli) -> None:
+    for each in cli.script.queues.values():
+        gate = each.gates.add(provider="google", model="veo", reason="the daily quota is exhausted")
+        gate.closed_until.FromJsonString("2026-01-02T08:00:00Z")
+    told = "google veo is paused until 2026-01-02T08:00:00Z: the daily quota is exhausted"
+    assert cli("queues").out.splitlines()[-1:] == [told]
+    assert cli("queues").out.count("google veo") == 1
+
+
+def test_a_sweep_whose_duty_failed_exits_1(cli: Cli) -> None:
+    duties = [queue.SweepDuty(name="adopt_messages", count=2), queue.SweepDuty(name="recover_leases", error="locked")]
+    cli.script.swept.duties.extend(duties)
+    result = cli("sweep")
+    assert (result.code, result.out) == (1, "adopt_messages: 2\nrecover_leases: failed (locked)\n")
+
+
+def test_a_second_sweep_at_once_says_so(cli: Cli) -> None:
+    assert (cli("sweep").code, cli("sweep").out) == (0, "Another sweep is running.\n")
 
 
 @pytest.mark.parametrize("command", ["list", "show", "redrive", "discard"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +16,8 @@ import pytest
 from devstack.stack.certificates import HOSTS, Authority, Certificate
 from storyboard.api.addresses import parse_address
 from storyboard.api.errors import CommandError
+from storyboard.api.settings import Endpoint
+from storyboard.api.tls import certificate_end, connection_problem
 from tests.unit.cli_fixture import Cli, Result, running_cli
 from tests.unit.cli_server import scripted_server
 
@@ -41,6 +46,33 @@ def serving(cli: Cli, authority: Authority, certificate: Certificate, *, mutual:
     with scripted_server(cli.script, credentials) as address:
         cli.set(STORYBOARD_TLS_CA=str(authority.certificate), INGEST_ADDRESS=f"https://{address}")
         yield address
+
+
+@contextmanager
+def handshaking(
+    authority: Authority,
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    *,
+    mutual: bool = True,
+    sent: bytes = b"",
+) -> Iterator[Endpoint]:
+    """A server of OpenSSL that takes one connection, says so much, and keeps it until the client closes it."""
+    server = authority.issue("plain", *HOSTS)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.certificate))
+    context.load_cert_chain(server.certificate, server.key)
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED if mutual else ssl.CERT_NONE
+
+    def serve() -> None:
+        with suppress(OSError), listening.accept()[0] as peer, context.wrap_socket(peer, server_side=True) as secured:
+            secured.sendall(sent)
+            secured.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Endpoint("ingest", "INGEST_ADDRESS", f"127.0.0.1:{listening.getsockname()[1]}", tls=True)
+        thread.join()
 
 
 def show(cli: Cli, certificate: Certificate) -> None:
@@ -115,6 +147,39 @@ def test_tls_to_a_port_of_plaintext(cli: Cli) -> None:
         refuses(cli("jobs"), "does not speak TLS", f"Set INGEST_ADDRESS to http://{address}")
         cli.set(INGEST_ADDRESS=f"http://{address}")
         assert cli("jobs").code == 0
+
+
+def test_a_certificate_that_is_not_valid_yet(cli: Cli, authority: Authority) -> None:
+    early = authority.issue("early", *HOSTS, after=timedelta(days=9))
+    with serving(cli, authority, early):
+        refuses(cli("jobs"), "has a certificate that is not valid yet", "Check the clock of this machine")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_refusals_that_other_libraries_send_in_or_after_the_handshake(
+    cli: Cli, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    cli.set(STORYBOARD_TLS_CA=str(authority.certificate))
+    with handshaking(authority, version) as endpoint:
+        problem = connection_problem(endpoint)
+    assert problem is not None
+    assert problem.startswith("requires a client certificate")
+
+
+@pytest.mark.parametrize("sent", [b"", b"settings"])
+def test_a_server_that_takes_the_connection_has_no_problem(
+    cli: Cli, authority: Authority, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("storyboard.api.tls.PROBE_SECONDS", 5.0 if sent else 0.2)
+    cli.set(STORYBOARD_TLS_CA=str(authority.certificate))
+    with handshaking(authority, mutual=False, sent=sent) as endpoint:
+        assert connection_problem(endpoint) is None
+
+
+def test_where_nothing_is_there_is_neither_problem_nor_certificate(cli: Cli) -> None:
+    cli.set(STORYBOARD_TLS_CA="")
+    nowhere = Endpoint("ingest", "INGEST_ADDRESS", "127.0.0.1:1", tls=True)
+    assert (connection_problem(nowhere), certificate_end(nowhere)) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ def test_secrets_are_found_in_urls_and_blotted_out(doctor: Doctor) -> None:
     async def careless() -> list[Finding]:
         return [failed("x", f"refused {' '.join(known)}", f"not {known[0]}")]
 
-    [found] = asyncio.run(collect(careless))
-    assert not any(word in found.line for word in known)
+    [finding] = asyncio.run(collect(careless))
+    assert not any(word in finding.line for word in known)
 
 
 def test_a_password_that_is_the_users_name_is_no_secret(doctor: Doctor) -> None:

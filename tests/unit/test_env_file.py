@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from superstoryboard.config.env_file import EnvFileError, load_env_file
+from superstoryboard.config.env_file import EnvFileError, load_env_file, load_or_exit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +63,16 @@ def test_a_file_can_be_named_or_none(folder: Path, tmp_path: Path) -> None:
         loaded(ENV_FILE=str(tmp_path))
     with pytest.raises(EnvFileError, match="cannot be read"):
         loaded(ENV_FILE=str(tmp_path / "nothing"))
+
+
+def test_a_process_ends_with_the_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENV_FILE", str(folder / "nothing"))
+    with pytest.raises(SystemExit) as raised:
+        load_or_exit()
+    assert raised.value.code == 2
+    assert capsys.readouterr().err.startswith("The settings are not valid:\n")
 
 
 def test_a_file_of_another_user_is_not_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ from tests.unit.token_steps import (
 
 @pytest.mark.parametrize("make", [es256, rs256, hs256])
 async def test_each_sort_is_taken(make: Any) -> None:
-    found = admit(await authenticator(), make())
-    assert (found.subject, found.role, found.identities) == ("alice", Role.AUTHENTICATED, ("alice",))
+    principal = admit(await authenticator(), make())
+    assert (principal.subject, principal.role, principal.identities) == ("alice", Role.AUTHENTICATED, ("alice",))
 
 
 PUBLIC_FORMS = {

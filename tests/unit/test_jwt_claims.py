@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from superstoryboard.rpc.authentication import Authenticator
-from superstoryboard.rpc.claims import ClaimRules
+from superstoryboard.rpc.claims import MOST_IDENTITIES, ClaimRules
 from superstoryboard.rpc.errors import ApiError
 from superstoryboard.rpc.jwts import JwtVerifier
 from superstoryboard.rpc.key_refresh import TokenKeys
@@ -132,8 +132,19 @@ OWNERS = ClaimRules(owner_claims=(("sub",), ("app_metadata", "user_id"), ("app_m
     ids=str,
 )
 async def test_a_caller_is_every_value_of_the_owner_claims(metadata: object, identities: tuple[str, ...]) -> None:
-    found = admit(await authenticator(rules=OWNERS), es256(app_metadata=metadata, user_metadata={"user_id": "bob"}))
-    assert found.identities == identities
+    principal = admit(await authenticator(rules=OWNERS), es256(app_metadata=metadata, user_metadata={"user_id": "bob"}))
+    assert principal.identities == identities
+
+
+async def test_owner_claims_of_one_token_are_few() -> None:
+    teams = [f"team-{number}" for number in range(MOST_IDENTITIES)]
+    who = await authenticator(rules=OWNERS)
+    assert len(admit(who, es256(app_metadata={"teams": teams[1:]})).identities) == MOST_IDENTITIES
+    assert reason_of(who, es256(app_metadata={"teams": teams})) == "TOKEN_INVALID"
+
+
+async def test_a_backend_needs_no_name() -> None:
+    assert admit(await authenticator(), hs256(role="service_role", sub=None)).subject == "service_role"
 
 
 @pytest.mark.parametrize("value", [7, {"a": "b"}, "sql", "service_role", "", "a\nb", "x" * 129, [["a"]], [7]], ids=str)

@@ -130,13 +130,13 @@ def test_paid_calls_by_what_is_known_of_them(registry: CollectorRegistry) -> Non
         raise unpaid()
     with pytest.raises(asyncio.CancelledError), counted(calls, "a-model-of-the-caller"):
         raise asyncio.CancelledError
-    found = shown(registry)
-    assert found("provider_calls_total", model=MODEL, outcome="ACCEPTED") == 1
-    assert found("provider_calls_total", model=MODEL, outcome="UNPAID") == 1
-    assert found("provider_calls_total", model="other", outcome="UNKNOWN") == 1
-    assert found("provider_call_seconds_count", model=MODEL) == 2
-    assert "a-model-of-the-caller" not in found.text
-    assert "_created" not in found.text
+    series = shown(registry)
+    assert series("provider_calls_total", model=MODEL, outcome="ACCEPTED") == 1
+    assert series("provider_calls_total", model=MODEL, outcome="UNPAID") == 1
+    assert series("provider_calls_total", model="other", outcome="UNKNOWN") == 1
+    assert series("provider_call_seconds_count", model=MODEL) == 2
+    assert "a-model-of-the-caller" not in series.text
+    assert "_created" not in series.text
 
 
 def test_an_outage_is_counted_once_and_ends_with_what_was_begun_later(registry: CollectorRegistry) -> None:
@@ -144,9 +144,9 @@ def test_an_outage_is_counted_once_and_ends_with_what_was_begun_later(registry: 
     storage.away()
     storage.away()
     storage.back(begun=0.0)
-    found = shown(registry)
-    assert found("dependency_outages_total", dependency="storage") == 1
-    assert found("dependency_away", dependency="storage") == 1
+    series = shown(registry)
+    assert series("dependency_outages_total", dependency="storage") == 1
+    assert series("dependency_away", dependency="storage") == 1
     storage.back()
     assert shown(registry)("dependency_away", dependency="storage") == 0
 
@@ -154,12 +154,12 @@ def test_an_outage_is_counted_once_and_ends_with_what_was_begun_later(registry: 
 def test_queues_are_shown_or_nothing_is(registry: CollectorRegistry) -> None:
     queues = QueueMetrics(registry)
     queues.show([QUEUE | {"dead_lettered": 4, "paused": True}])
-    found = shown(registry)
-    assert found("queue_depth_messages", queue="q") == 3
-    assert found("queue_dead_letter_jobs", queue="q") == 4
-    assert found("queue_oldest_message_age_seconds", queue="q") == 0
-    assert found("queue_paused", queue="q") == 1
-    assert found("queue_waiting_owners", queue="q") == 2
+    series = shown(registry)
+    assert series("queue_depth_messages", queue="q") == 3
+    assert series("queue_dead_letter_jobs", queue="q") == 4
+    assert series("queue_oldest_message_age_seconds", queue="q") == 0
+    assert series("queue_paused", queue="q") == 1
+    assert series("queue_waiting_owners", queue="q") == 2
     queues.forget()
     assert shown(registry)("queue_depth_messages", queue="q") is None
 
@@ -169,18 +169,18 @@ def test_sweeps_are_counted_by_duty(registry: CollectorRegistry) -> None:
     sweeps.swept({"adopt_messages": 2, "bury_overdue": 0})
     sweeps.swept({"adopt_messages": 1, "bury_overdue": 0})
     sweeps.swept({})
-    found = shown(registry)
-    assert found("sweep_changed_total", duty="adopt_messages") == 3
-    assert found("sweep_changed_total", duty="bury_overdue") == 0
-    assert (found("sweep_runs_total", outcome="ran"), found("sweep_runs_total", outcome="busy")) == (2, 1)
+    series = shown(registry)
+    assert series("sweep_changed_total", duty="adopt_messages") == 3
+    assert series("sweep_changed_total", duty="bury_overdue") == 0
+    assert (series("sweep_runs_total", outcome="ran"), series("sweep_runs_total", outcome="busy")) == (2, 1)
 
 
 def test_refusals_are_counted_by_kind_and_quota(registry: CollectorRegistry) -> None:
     quotas = QuotaMetrics(registry, kinds=["image", "video"], quotas=QUOTAS)
     quotas.refused("image", "PER_DAY", 3)
-    found = shown(registry)
-    assert found("quota_refusals_total", kind="image", quota="PER_DAY") == 3
-    assert found("quota_refusals_total", kind="video", quota="PER_DAY") == 0
+    series = shown(registry)
+    assert series("quota_refusals_total", kind="image", quota="PER_DAY") == 3
+    assert series("quota_refusals_total", kind="video", quota="PER_DAY") == 0
 
 
 def test_names_follow_the_conventions_and_labels_are_of_few_values() -> None:

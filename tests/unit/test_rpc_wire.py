@@ -56,9 +56,10 @@ def test_elements_of_every_form_are_counted(filler: bytes) -> None:
     assert caught.value.reason == "INVALID_ARGUMENT"
 
 
-def test_a_crowd_behind_an_unknown_group_is_not_parsed() -> None:
+@pytest.mark.parametrize("start", [b"\x13\x14", b"\x08" + b"\xff" * 11])
+def test_a_crowd_behind_a_broken_start_is_not_parsed(start: bytes) -> None:
     with pytest.raises(ApiError, match="Wire format was corrupt"):
-        parse(b"\x13\x14" + b"\x0a\x00" * 40_000, api.BatchCreateJobsRequest.FromString, MEBIBYTE)
+        parse(start + b"\x0a\x00" * 40_000, api.BatchCreateJobsRequest.FromString, MEBIBYTE)
 
 
 @pytest.mark.parametrize("seconds", [-1, -62_135_596_801, 253_402_300_800, 2**63 - 1, -(2**63)])

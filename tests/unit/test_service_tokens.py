@@ -212,12 +212,13 @@ async def test_streams_end_with_their_token(change: str) -> None:
         table.tokens.append(kept("backend", revoked_at=PAST))
     if change == "before":  # between the admission of the call and its stream
         await copy.refresh()
-    stays, ends = asyncio.create_task(stream(other)), asyncio.create_task(stream(caller))
+    stays, ends, second = (asyncio.create_task(stream(each)) for each in (other, caller, caller))
     await opened.wait()
     if change != "before":
         await copy.refresh()
-    with refused("TOKEN_REVOKED"):
-        await asyncio.wait_for(ends, 60)
+    for each in (ends, second):
+        with refused("TOKEN_REVOKED"):
+            await asyncio.wait_for(each, 60)
     ended.set()
     await stays
 
@@ -229,6 +230,26 @@ async def test_a_stream_ends_at_the_time_of_its_token() -> None:
     with refused("TOKEN_EXPIRED"):
         async with until_token_ends(caller, copy.ends):
             await asyncio.Event().wait()
+
+
+async def test_a_time_limit_of_the_call_itself_is_not_the_tokens() -> None:
+    copy = copy_of(Memory(*TOKENS))
+    caller = Principal("backend", Role.SERVICE_ROLE, sha256=fingerprint(SECRETS["backend"]))
+    await copy.prepare()
+    with pytest.raises(TimeoutError):
+        async with until_token_ends(caller, copy.ends):
+            raise TimeoutError
+
+
+async def test_uses_that_cannot_be_noted_are_noted_later() -> None:
+    table, clock = Memory(*TOKENS), Clock()
+    copy = copy_of(table, clock)
+    who = Authenticator([ServiceTokenVerifier(copy)], None, copy)
+    await who.prepare()
+    admit(who, SECRETS["backend"])
+    for table.away in (True, False):
+        await copy._note()
+    assert table.noted == [{fingerprint(SECRETS["backend"])}]
 
 
 def test_no_name_is_a_uuid() -> None:

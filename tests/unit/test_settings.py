@@ -173,9 +173,17 @@ def test_a_project_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SUPABASE_PUBLIC_URL", "https://project.supabase.co/storage/v1")
     with pytest.raises(SettingsError, match="SUPABASE_PUBLIC_URL"):
         AssetWriterSettings.read()
-    monkeypatch.setenv("SUPABASE_PUBLIC_URL", "no-url")
-    with pytest.raises(SettingsError, match="not an http or https URL"):
-        AssetWriterSettings.read()
+    for address in ("no-url", "https://[broken", "https://host:port"):
+        monkeypatch.setenv("SUPABASE_PUBLIC_URL", address)
+        with pytest.raises(SettingsError, match="not an http or https URL"):
+            AssetWriterSettings.read()
+
+
+@pytest.mark.parametrize("fields", [",", "owner,owner", ",".join("abcdefghijklmnopqrstuvwxyz")])
+def test_owner_fields_are_a_few_names(monkeypatch: pytest.MonkeyPatch, fields: str) -> None:
+    monkeypatch.setenv("OWNER_FIELDS", fields)
+    with pytest.raises(SettingsError, match="OWNER_FIELDS: must be 1 to"):
+        IngestSettings.read()
 
 
 @pytest.mark.parametrize("kind", KINDS.values())

@@ -38,9 +38,9 @@ RSA_KEY = rsa_jwk(2048)
 
 
 def test_the_algorithm_of_a_key_comes_from_its_type() -> None:
-    found = parse_key_set(document(EC_KEY, RSA_KEY))
-    assert {kid: key.algorithm for kid, key in found.keys.items()} == {"ec": "ES256", "rsa": "RS256"}
-    assert found.dropped == ()
+    key_set = parse_key_set(document(EC_KEY, RSA_KEY))
+    assert {kid: key.algorithm for kid, key in key_set.keys.items()} == {"ec": "ES256", "rsa": "RS256"}
+    assert key_set.dropped == ()
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_the_algorithm_of_a_key_comes_from_its_type() -> None:
 )
 def test_other_keys_are_dropped_and_spoil_nothing(key: object, words: str) -> None:
     good = EC_KEY | {"kid": "good"}
-    found = parse_key_set(document(key, good))
-    assert set(found.keys) == {"good"}
-    [dropped] = found.dropped
+    key_set = parse_key_set(document(key, good))
+    assert set(key_set.keys) == {"good"}
+    [dropped] = key_set.dropped
     assert words in dropped.reason
 
 
@@ -90,8 +90,8 @@ def test_ed25519_keys_are_dropped() -> None:
 
 
 def test_of_two_keys_with_one_kid_the_first_counts() -> None:
-    found = parse_key_set(document(EC_KEY, SigningKey("ec").published))
-    assert len(found.keys) == len(found.dropped) == 1
+    key_set = parse_key_set(document(EC_KEY, SigningKey("ec").published))
+    assert len(key_set.keys) == len(key_set.dropped) == 1
 
 
 def test_foreign_names_are_made_printable() -> None:

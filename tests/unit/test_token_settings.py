@@ -28,25 +28,25 @@ def read(monkeypatch: pytest.MonkeyPatch, **settings: str) -> IngestSettings:
 
 
 def test_a_project_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = read(monkeypatch, SUPABASE_URL=PROJECT + "/", SUPABASE_PUBLIC_URL="https://a.example/proxy")
-    assert found.jwks_url() == f"{PROJECT}/auth/v1/.well-known/jwks.json"
-    assert found.issuers() == [f"{PROJECT}/auth/v1", "https://a.example/proxy/auth/v1"]
-    assert not ClaimRules.of(found).issuer_required
+    settings = read(monkeypatch, SUPABASE_URL=PROJECT + "/", SUPABASE_PUBLIC_URL="https://a.example/proxy")
+    assert settings.jwks_url() == f"{PROJECT}/auth/v1/.well-known/jwks.json"
+    assert settings.issuers() == [f"{PROJECT}/auth/v1", "https://a.example/proxy/auth/v1"]
+    assert not ClaimRules.of(settings).issuer_required
 
 
 def test_keys_may_lie_elsewhere_and_issuers_be_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     url = "http://auth:9999/.well-known/jwks.json"
-    found = read(monkeypatch, SUPABASE_URL=PROJECT, SUPABASE_JWKS_URL=url, JWT_ISSUERS=" https://b , https://c,")
-    assert (found.jwks_url(), found.issuers()) == (url, ["https://b", "https://c"])
-    assert ClaimRules.of(found).issuer_required
+    settings = read(monkeypatch, SUPABASE_URL=PROJECT, SUPABASE_JWKS_URL=url, JWT_ISSUERS=" https://b , https://c,")
+    assert (settings.jwks_url(), settings.issuers()) == (url, ["https://b", "https://c"])
+    assert ClaimRules.of(settings).issuer_required
     file = tmp_path / "jwks.json"
     file.write_text("{}")
     assert read(monkeypatch, SUPABASE_URL=PROJECT, SUPABASE_JWKS_FILE=str(file)).jwks_url() is None
 
 
 def test_the_secret_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = read(monkeypatch, SUPABASE_JWT_SECRET=SECRET)
-    assert (found.jwks_url(), found.issuers()) == (None, [])
+    settings = read(monkeypatch, SUPABASE_JWT_SECRET=SECRET)
+    assert (settings.jwks_url(), settings.issuers()) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,5 @@ def test_what_cannot_work_is_said_at_start(
 
 
 def test_owner_claims_are_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = read(monkeypatch, SUPABASE_URL=PROJECT, OWNER_CLAIMS="sub, app_metadata.user_id")
-    assert found.owner_claim_paths() == (("sub",), ("app_metadata", "user_id"))
+    settings = read(monkeypatch, SUPABASE_URL=PROJECT, OWNER_CLAIMS="sub, app_metadata.user_id")
+    assert settings.owner_claim_paths() == (("sub",), ("app_metadata", "user_id"))

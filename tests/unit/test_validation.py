@@ -100,12 +100,12 @@ def test_every_broken_rule_is_reported_at_once() -> None:
         "resolution": "1080p",
         "model": "gemini-nano-banana-2.1",
     }
-    found = problems("video", body)
-    assert set(found) == set(body)
-    assert found["durationSeconds"] == "must be one of 4, 6, 8"
-    assert found["resolution"] == "1080p needs durationSeconds 8"
-    assert found["aspectRatio"] == "must be one of 16:9, 9:16"
-    assert found["model"].startswith("must be one of gemini-omni-1.1-flash, ")
+    rules = problems("video", body)
+    assert set(rules) == set(body)
+    assert rules["durationSeconds"] == "must be one of 4, 6, 8"
+    assert rules["resolution"] == "1080p needs durationSeconds 8"
+    assert rules["aspectRatio"] == "must be one of 16:9, 9:16"
+    assert rules["model"].startswith("must be one of gemini-omni-1.1-flash, ")
 
 
 def test_a_wrong_type_is_not_reported_twice() -> None:

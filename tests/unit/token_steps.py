@@ -74,8 +74,8 @@ def hs256(**changes: object) -> str:
 
 
 async def authenticator(secret: str | None = SECRET, rules: ClaimRules = RULES, *, keys: bool = True) -> Authenticator:
-    found = TokenKeys(Set()) if keys else None
-    made = Authenticator([JwtVerifier(rules, secret, found)], found)
+    token_keys = TokenKeys(Set()) if keys else None
+    made = Authenticator([JwtVerifier(rules, secret, token_keys)], token_keys)
     await made.prepare()
     return made
 

@@ -50,17 +50,17 @@ def _image(name: str, sizes: tuple[str, ...], *, extended: bool = False, max_inp
     return Model(name=name, method="generateContent", ratios=ratios, sizes=sizes, max_inputs=max_inputs)
 
 
-def _video(name: str, method: Method, durations: Durations, *, max_inputs: int = 3) -> Model:
-    return Model(name=name, method=method, ratios=("16:9", "9:16"), durations=durations, max_inputs=max_inputs)
+def _video(name: str, method: Method, durations: Durations) -> Model:
+    return Model(name=name, method=method, ratios=("16:9", "9:16"), durations=durations)
 
 
-def _veo_on_gemini(name: str, *resolutions: str, references: int = 3) -> Model:
+def _veo_on_gemini(name: str, *resolutions: str) -> Model:
     durations = {resolution: (4, 6, 8) if resolution == "720p" else (8,) for resolution in resolutions}
-    return _video(name, "predictLongRunning", durations, max_inputs=references)
+    return _video(name, "predictLongRunning", durations)
 
 
-def _veo_on_vertex(name: str, *resolutions: str, references: int = 3) -> Model:
-    return _video(name, "predictLongRunning", dict.fromkeys(resolutions, (4, 6, 8)), max_inputs=references)
+def _veo_on_vertex(name: str, *resolutions: str) -> Model:
+    return _video(name, "predictLongRunning", dict.fromkeys(resolutions, (4, 6, 8)))
 
 
 def _omni(name: str, longest: int) -> Model:
@@ -79,14 +79,14 @@ CURRENT = _by_name(
     _image("gemini-2.5-flash-image", (), max_inputs=3),
     _veo_on_gemini("veo-3.1-generate-preview", "720p", "1080p", "4k"),
     _veo_on_gemini("veo-3.1-fast-generate-preview", "720p", "1080p", "4k"),
-    _veo_on_gemini("veo-3.1-lite-generate-preview", "720p", "1080p", references=0),
+    _veo_on_gemini("veo-3.1-lite-generate-preview", "720p", "1080p"),
     _omni("gemini-omni-1.1-flash", 10),
     _omni("gemini-omni-1.2-flash", 15),
 )
 ON_VERTEX = _by_name(
     _veo_on_vertex("veo-3.1-generate-001", "720p", "1080p", "4k"),
     _veo_on_vertex("veo-3.1-fast-generate-001", "720p", "1080p", "4k"),
-    _veo_on_vertex("veo-3.1-lite-generate-001", "720p", "1080p", references=0),
+    _veo_on_vertex("veo-3.1-lite-generate-001", "720p", "1080p"),
 )
 RETIRED = frozenset(
     {

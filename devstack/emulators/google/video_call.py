@@ -34,15 +34,13 @@ class Rules:
     """In what the two services that film with Veo differ.
 
     ``extras`` says whether seed and generateAudio are taken, ``people`` what personGeneration may be for words
-    alone, ``people_in_pictures`` what it may be with a first frame, ``last_frame_durations`` how long a film
-    with a last frame may be.
+    alone, ``people_in_pictures`` what it may be with a first frame.
     """
 
     max_samples: int
     extras: bool
     people: tuple[str, ...]
     people_in_pictures: tuple[str, ...]
-    last_frame_durations: tuple[int, ...]
 
 
 ON_GEMINI = Rules(
@@ -50,7 +48,6 @@ ON_GEMINI = Rules(
     extras=False,
     people=("allow_all", "allow_adult", "dont_allow"),
     people_in_pictures=("allow_all", "dont_allow"),
-    last_frame_durations=(8,),
 )
 # allow_all is for projects on a list of Google's, which the emulated project is not on.
 ON_VERTEX = Rules(
@@ -58,7 +55,6 @@ ON_VERTEX = Rules(
     extras=True,
     people=("allow_adult", "dont_allow"),
     people_in_pictures=("allow_adult", "dont_allow"),
-    last_frame_durations=_DURATIONS,
 )
 
 
@@ -100,7 +96,7 @@ def parse_video_call(raw: bytes, model: Model, rules: Rules = ON_GEMINI) -> Vide
         raise invalid(f"`sampleCount` must be a number from 1 to {rules.max_samples}.")
     _check_extras(parameters, rules)
     _check_people(parameters.get("personGeneration"), source, rules)
-    _check_pictures(instance, source, duration, model, rules)
+    _check_media(instance)
     return VideoCall(
         prompt=prompt,
         source=source,
@@ -193,27 +189,10 @@ def _check_people(person: Any, source: bytes | None, rules: Rules) -> None:
         raise invalid(f"{person} for personGeneration is currently not supported.")
 
 
-def _check_pictures(instance: Json, source: bytes | None, duration: int, model: Model, rules: Rules) -> None:
-    lonely = source is None or duration not in rules.last_frame_durations
-    if _picture(instance, "lastFrame") is not None and lonely:
-        lengths = ", ".join(map(str, rules.last_frame_durations))
-        raise invalid(f"`lastFrame` needs an `image` and a `durationSeconds` of {lengths}.")
-    if references := instance.get("referenceImages"):
-        _check_references(references, instance, duration, model.max_inputs)
-    if "video" in instance:
-        raise ApiError(501, "The emulator does not extend videos.")
-
-
-def _check_references(references: Any, instance: Json, duration: int, most: int) -> None:
-    if not isinstance(references, list) or len(references) > most:
-        raise invalid(f"`referenceImages` takes up to {most} images.")
-    if duration != 8 or any(name in instance for name in ("image", "lastFrame", "video")):
-        raise invalid("`referenceImages` needs a `durationSeconds` of 8 and no other image.")
-    for reference in references:
-        if not isinstance(reference, dict) or str(reference.get("referenceType", "")).upper() != "ASSET":
-            raise invalid("`referenceType` must be ASSET.")
-        if _picture(reference, "image") is None:
-            raise invalid("A reference needs an `image`.")
+def _check_media(instance: Json) -> None:
+    for name in ("lastFrame", "referenceImages", "video"):
+        if name in instance:
+            raise ApiError(501, f"The emulator does not support `{name}`: send one image, the first frame.")
 
 
 def file_uri(file_id: str) -> str:

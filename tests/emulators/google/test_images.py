@@ -215,9 +215,9 @@ async def test_refusals_are_paid_answers(
     assert response.candidates is not None
     assert response.candidates[0].finish_reason == types.FinishReason[reason]
     assert not any(part.inline_data for part in response.parts or [])
-    seen = report(client)
-    assert seen["accepted"]["image"] == 1
-    assert seen["requests"][0]["refusal"] == kind
+    summary = report(client)
+    assert summary["accepted"]["image"] == 1
+    assert summary["requests"][0]["refusal"] == kind
 
 
 async def test_blocked_prompt_has_no_candidates(emulator: GoogleEmulator, client: httpx.Client) -> None:

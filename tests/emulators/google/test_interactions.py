@@ -67,10 +67,10 @@ async def test_google_client_films_from_a_picture(google: genai.Client, client: 
     film = Film(await google.aio.files.download(file=video.uri))
     assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 72, (1280, 720))
     assert mean_difference(film.first, source) < 6
-    seen = report(client)
-    assert seen["accepted"] == {"image": 0, "video": 1}
+    summary = report(client)
+    assert summary["accepted"] == {"image": 0, "video": 1}
     expected = {"on": "submit", "path": "/v1beta/interactions", "surface": "interactions", "operation": created.id}
-    assert expected.items() <= seen["requests"][0].items()
+    assert expected.items() <= summary["requests"][0].items()
 
 
 async def test_google_client_gets_errors_and_calls_once(google: genai.Client, client: httpx.Client) -> None:
@@ -114,15 +114,15 @@ def test_states_and_shape(client: httpx.Client) -> None:
 
 
 def test_full_hd_upright(client: httpx.Client) -> None:
-    wanted = video_format(resolution="1080p", aspect_ratio="9:16", duration="4s")
-    interaction = await_interaction(client, create_interaction(client, response_format=wanted).json()["id"])
+    requested = video_format(resolution="1080p", aspect_ratio="9:16", duration="4s")
+    interaction = await_interaction(client, create_interaction(client, response_format=requested).json()["id"])
     film = film_of(client, interaction)
     assert (film.frames, film.first.size) == (96, (1080, 1920))
 
 
 def test_answer_in_the_foreground_holds_the_film(client: httpx.Client) -> None:
-    wanted = video_format(delivery="inline")
-    answer = create_interaction(client, background=None, store=False, response_format=wanted).json()
+    requested = video_format(delivery="inline")
+    answer = create_interaction(client, background=None, store=False, response_format=requested).json()
     assert answer["status"] == "completed"
     assert Film(base64.b64decode(video_of(answer)["data"], validate=True)).frames == 72
     assert client.get(f"/v1beta/interactions/{answer['id']}").status_code == 404
@@ -156,9 +156,9 @@ def test_file_that_never_becomes_active(client: httpx.Client) -> None:
 
 def test_newer_model_makes_longer_films(client: httpx.Client) -> None:
     script(client, {"on": "submit", "kind": "empty_operation", "times": 2})
-    wanted = video_format(duration="15s")
-    assert create_interaction(client, response_format=wanted).status_code == 400
-    assert create_interaction(client, model="gemini-omni-1.2-flash", response_format=wanted).status_code == 200
+    requested = video_format(duration="15s")
+    assert create_interaction(client, response_format=requested).status_code == 400
+    assert create_interaction(client, model="gemini-omni-1.2-flash", response_format=requested).status_code == 200
 
 
 def test_every_step_can_be_scripted(client: httpx.Client) -> None:
@@ -187,10 +187,12 @@ def test_nothing_is_lost_by_a_kill(tmp_path: Path) -> None:
     head = (tmp_path / "requests.jsonl").read_text().splitlines()[0]
     (tmp_path / "requests.jsonl").write_text(f"{head}\n")
     with emulator.running(), emulator.client() as client:
-        seen = report(client)
-        assert seen["accepted"]["video"] == 3
-        assert {row["operation"] for row in seen["requests"]} == {queued, running, kept}
-        assert {(row["path"], row["surface"]) for row in seen["requests"]} == {("/v1beta/interactions", "interactions")}
+        summary = report(client)
+        assert summary["accepted"]["video"] == 3
+        assert {row["operation"] for row in summary["requests"]} == {queued, running, kept}
+        assert {(row["path"], row["surface"]) for row in summary["requests"]} == {
+            ("/v1beta/interactions", "interactions")
+        }
         assert client.get(f"/v1beta/interactions/{queued}").json()["status"] == "cancelled"
         assert client.get(f"/v1beta/interactions/{kept}").status_code == 404
         assert film_of(client, await_interaction(client, running)).frames == 72

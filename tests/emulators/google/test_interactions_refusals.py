@@ -36,9 +36,9 @@ def test_ends_without_a_film(client: httpx.Client, kind: str, status: str, error
     if error is None:
         assert "errors" not in interaction
     else:
-        (found,) = interaction["errors"]
-        assert found["code"] == error[0]
-        assert error[1] in found["message"]
+        (problem,) = interaction["errors"]
+        assert problem["code"] == error[0]
+        assert error[1] in problem["message"]
     assert report(client)["accepted"]["video"] == 1
 
 

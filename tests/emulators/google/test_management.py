@@ -24,8 +24,8 @@ from tests.waiting import wait_for
 
 
 def details(response: httpx.Response, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(item for item in response.json()["error"]["details"] if item["@type"].endswith(name))
-    return found
+    detail: dict[str, Any] = next(item for item in response.json()["error"]["details"] if item["@type"].endswith(name))
+    return detail
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_scripted_body_of_a_picture_counts_as_paid(client: httpx.Client) -> None
 def test_error_after_acceptance(client: httpx.Client) -> None:
     script(client, {"on": "submit", "status": 504, "accept": True, "prompt_contains": "late"})
     assert submit_video(client, prompt="late", durationSeconds=4).status_code == 504
-    seen = report(client)
-    assert seen["accepted"]["video"] == 1
-    assert await_operation(client, seen["requests"][0]["operation"])["done"] is True
+    summary = report(client)
+    assert summary["accepted"]["video"] == 1
+    assert await_operation(client, summary["requests"][0]["operation"])["done"] is True
 
 
 @pytest.mark.parametrize(("drop", "paid"), [("before_accept", 0), ("after_accept", 1)])
@@ -92,10 +92,10 @@ def test_dropped_connections(client: httpx.Client, drop: str, paid: int) -> None
         make_picture(client)
     with pytest.raises(httpx.RemoteProtocolError):
         submit_video(client)
-    seen = report(client)
-    assert seen["accepted"] == {"image": paid, "video": paid}
-    assert [row["status"] for row in seen["requests"]] == [None, None]
-    assert all(row["dropped"] for row in seen["requests"])
+    summary = report(client)
+    assert summary["accepted"] == {"image": paid, "video": paid}
+    assert [row["status"] for row in summary["requests"]] == [None, None]
+    assert all(row["dropped"] for row in summary["requests"])
 
 
 def test_polls_and_downloads_can_be_scripted(client: httpx.Client) -> None:
@@ -111,8 +111,8 @@ def test_held_answer_is_paid_first_and_waits_for_release(emulator: GoogleEmulato
     script(client, {"on": "image", "hold": True})
     with ThreadPoolExecutor(1) as pool, emulator.client() as other:
         answer: Future[httpx.Response] = pool.submit(make_picture, other)
-        seen = wait_for(lambda: report(client), lambda body: body["held"] == 1)
-        assert seen["accepted"]["image"] == 1
+        summary = wait_for(lambda: report(client), lambda body: body["held"] == 1)
+        assert summary["accepted"]["image"] == 1
         assert not answer.done()
         assert client.post("/_emulator/release").json() == {"released": 1}
         assert answer.result(timeout=90).status_code == 200
@@ -185,9 +185,9 @@ def test_nothing_accepted_is_lost_by_a_kill(tmp_path: Path) -> None:
         interrupted = submit_video(client, prompt="two").json()["name"]
         emulator.stop(signal.SIGKILL)
     with emulator.running(), emulator.client() as client:
-        seen = report(client)
-        assert seen["accepted"] == {"image": 1, "video": 2}
-        assert interrupted in [row.get("operation") for row in seen["requests"]]
+        summary = report(client)
+        assert summary["accepted"] == {"image": 1, "video": 2}
+        assert interrupted in [row.get("operation") for row in summary["requests"]]
         assert client.get(f"/v1beta/{finished['name']}").json() == finished
         assert download(client, finished) == film
         assert Film(download(client, await_operation(client, interrupted))).frames == 192
@@ -208,9 +208,9 @@ def test_kill_between_keeping_and_counting_is_made_good(tmp_path: Path) -> None:
     head = log.read_text().splitlines()[0]
     log.write_text(f'{head}\n{{"cut off')
     with emulator.running(), emulator.client() as client:
-        seen = report(client)
-        assert seen["accepted"] == {"image": 0, "video": 1}
-        assert seen["requests"][0]["operation"] == name
+        summary = report(client)
+        assert summary["accepted"] == {"image": 0, "video": 1}
+        assert summary["requests"][0]["operation"] == name
 
 
 def test_many_at_once(client: httpx.Client, emulator: GoogleEmulator) -> None:

@@ -107,9 +107,9 @@ async def test_google_client_films_in_both_modes(google: genai.Client, client: h
     film = Film(video.video_bytes)
     assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 96, (1280, 720))
     assert mean_difference(film.first, source.resize((1280, 720))) < 6
-    seen = report(client)
-    assert seen["accepted"] == {"image": 0, "video": 1}
-    row = seen["requests"][0]
+    summary = report(client)
+    assert summary["accepted"] == {"image": 0, "video": 1}
+    row = summary["requests"][0]
     assert (row["surface"], row["operation"], row["accepted"]) == ("vertex", submitted.name, True)
 
 
@@ -222,7 +222,7 @@ def test_people_in_a_picture_are_allowed_here(client: httpx.Client) -> None:
     assert submit(client, image=image, personGeneration="allow_adult").status_code == 200
 
 
-def test_lite_model_has_no_4k_and_no_references(client: httpx.Client) -> None:
+def test_lite_model_has_no_4k(client: httpx.Client) -> None:
     path = IN_PROJECT.replace("-fast-", "-lite-")
     assert submit(client, path=path, resolution="4k").status_code == 400
     assert client.get(path).json()["name"] == "publishers/google/models/veo-3.1-lite-generate-001"
@@ -261,8 +261,8 @@ def test_operation_outlives_a_kill(tmp_path: Path) -> None:
     head = (tmp_path / "requests.jsonl").read_text().splitlines()[0]
     (tmp_path / "requests.jsonl").write_text(f"{head}\n")
     with emulator.running(), httpx.Client(base_url=emulator.url, headers=BEARER, trust_env=False) as client:
-        seen = report(client)
-        assert seen["accepted"] == {"image": 0, "video": 1}
-        assert seen["requests"][0]["path"] == f"{IN_PROJECT}:predictLongRunning"
+        summary = report(client)
+        assert summary["accepted"] == {"image": 0, "video": 1}
+        assert summary["requests"][0]["path"] == f"{IN_PROJECT}:predictLongRunning"
         data = await_end(client, name)["response"]["videos"][0]["bytesBase64Encoded"]
         assert Film(base64.b64decode(data)).frames == 96

@@ -43,13 +43,13 @@ async def test_metadata_rows_look_as_real_storage_writes_them(
     bucket = await make_bucket(client, public=True)
     await upload(client, f"{bucket}/s/1.png")
     async with await psycopg.AsyncConnection.connect(emulator.database_url) as connection:
-        found = await connection.execute(
+        cursor = await connection.execute(
             "select o.name, pg_size_pretty((o.metadata->>'size')::bigint), o.metadata, b.public"
             " from storage.objects o join storage.buckets b on b.id = o.bucket_id"
             " where b.name = %s and o.created_at > now() - interval '1 hour'",
             [bucket],
         )
-        row = await found.fetchone()
+        row = await cursor.fetchone()
     assert row is not None
     assert row[:2] == ("s/1.png", f"{len(PNG)} bytes")
     assert row[3] is True
