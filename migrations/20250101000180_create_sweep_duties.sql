@@ -122,7 +122,7 @@ begin
     begin
       swept := swept + (superstoryboard.bury_artifact_v1(stale.id, coalesce(stale.error, jsonb_build_object(
         'class', 'UNAVAILABLE_DEPENDENCY', 'code', 'STAGED_MAX_AGE_EXCEEDED', 'message', 'The asset was not stored within the maximum age'
-      ))) = 'DEAD_LETTERED')::integer;
+      )), null, null) = 'DEAD_LETTERED')::integer;
     exception
       when lock_not_available then null;
     end;

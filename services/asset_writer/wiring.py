@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
-from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.artifacts import Artifacts, Ending
 from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.service_tokens import ServiceTokenTable
 from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
@@ -147,14 +147,14 @@ def _consumer(
     broker: Broker | None,
     metrics: WriterMetrics,
 ) -> Consumer:
+    ending = Ending(settings.kv_table, settings.queue_completion)
     destination = Destination(
         public_base_url=settings.supabase_public_url or settings.supabase_url,
-        kv_table=settings.kv_table,
-        queue_completion=settings.queue_completion,
+        ending=ending,
         url_kinds={IMAGES.id: settings.images_url, VIDEOS.id: settings.videos_url},
         signed_url_seconds=settings.signed_url_seconds,
     )
-    endings = Endings(artifacts, Patience(settings.writer_refusals, settings.writer_doubt_seconds))
+    endings = Endings(artifacts, ending, Patience(settings.writer_refusals, settings.writer_doubt_seconds))
     return Consumer(
         artifacts=artifacts,
         writer=ArtifactWriter(

@@ -21,7 +21,7 @@ from superstoryboard.telemetry.work_metrics import CallMetrics
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from superstoryboard.worker.attempt.errors import ReleasedError
 from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.handoff import HandOff, Result
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
@@ -114,7 +114,7 @@ class VideoGenerator:
     async def _hand_over(self, job: ClaimedJob, file: Path) -> str:
         facts = await _verified(file)
         await reached("downloaded")
-        return await self._hand_off.hand_over(job, file, facts)
+        return await self._hand_off.hand_over(job, [Result(file, facts)])
 
 
 async def _verified(file: Path) -> MediaFacts:

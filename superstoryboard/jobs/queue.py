@@ -115,6 +115,10 @@ class Gate:
         return {"provider": self.provider, "gate_model": self.model, **vars(self.limits)}
 
 
+NO_GATE = Gate("", "")
+"""Of a worker whose jobs call no model."""
+
+
 class WorkQueue:
     """The claimed side of one queue, for a worker that serves some kinds of its jobs and leaves the others alone."""
 

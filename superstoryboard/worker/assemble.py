@@ -1,8 +1,7 @@
-"""The process around a worker: duties, health, drain; the same for images and videos."""
+"""The process around a worker: duties, health, drain; the same for every kind."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -104,7 +103,6 @@ async def run_worker(
     kind: Kind,
     *,
     staging: Staging,
-    close: Callable[[], Awaitable[None]],
 ) -> bool:
     """Work, once staging is proven, until told to stop, then drain. False where a duty failed."""
     stop = Stop()
@@ -131,7 +129,5 @@ async def run_worker(
     await worker.drain()
     await server.stop(STREAM_GRACE_SECONDS)
     await duties.aclose()
-    await close()
-    await connections.aclose()
     await page.aclose()
     return not duties.failed

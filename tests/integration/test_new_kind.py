@@ -32,7 +32,7 @@ from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import HintMetrics
 from superstoryboard.v1.job_pb2 import JobKind
 from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.handoff import HandOff, Result
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
@@ -102,7 +102,7 @@ def echo_worker(database: Database, store: ObjectStore, queue: str, result: Path
     async def generate(job: ClaimedJob) -> str:
         asked = await adoption.generation(job, Message)
         heard.append(asked)
-        return await hand_off.hand_over(job, result, await verify(result))
+        return await hand_off.hand_over(job, [Result(result, await verify(result))])
 
     return Worker(work, generate, Wakeups(None, QUEUE_CHANNEL), LIMITS)
 

@@ -108,8 +108,8 @@ BROKEN = {
     ),
     "an answer that is handed over although its place was given up": (
         [
-            ("begin_artifact_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
-            ("stage_artifact_v1", "made.state = 'DISCARDED' or ", ""),
+            ("begin_artifacts_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
+            ("stage_artifacts_v1", "made.state = 'DISCARDED' or ", ""),
         ],
         "calls and artifacts move",
     ),

@@ -32,7 +32,7 @@ from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.routes import Routes
 from tests.emulators.storage_fixture import STAGING_KEY
-from tests.integration.helpers import KV, image_queue, video_queue
+from tests.integration.helpers import ENDING, image_queue, video_queue
 
 CATALOGUE = Catalogue.load()
 NOWHERE = "http://127.0.0.1:9"
@@ -108,9 +108,9 @@ async def image_worker(
 async def write_all(database: Database, store: ObjectStore, url: str) -> None:
     """What the asset_writer does with every artifact that is staged."""
     artifacts = Artifacts(database)
-    destination = Destination(url, KV, "archive")
+    destination = Destination(url, ENDING)
     writer = ArtifactWriter(
-        artifacts, store, destination, Endings(artifacts, Patience()), lease_seconds=60, metrics=WriterMetrics()
+        artifacts, store, destination, Endings(artifacts, ENDING, Patience()), lease_seconds=60, metrics=WriterMetrics()
     )
     for claimed in await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0):
         await writer.write(claimed)
