@@ -224,7 +224,7 @@ class Artifacts:
         url_expires_at: datetime | None = None,
         lock_timeout_seconds: float | None = None,
     ) -> tuple[str, bool]:
-        """The object is in its final place; the last of a job's results ends the job and links the first that is stored.
+        """The object is in its final place; the last of a job's results ends it and links the first that is stored.
 
         Returns the job's state and whether this call won.
 

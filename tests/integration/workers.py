@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
@@ -105,12 +106,12 @@ async def image_worker(
     await store.aclose()
 
 
-async def write_all(database: Database, store: ObjectStore, url: str) -> None:
-    """What the asset_writer does with every artifact that is staged."""
+async def write_all(database: Database, store: ObjectStore, url: str, artifact_id: UUID | None = None) -> None:
+    """What the asset_writer does with every artifact that is staged, or with one."""
     artifacts = Artifacts(database)
     destination = Destination(url, ENDING)
     writer = ArtifactWriter(
         artifacts, store, destination, Endings(artifacts, ENDING, Patience()), lease_seconds=60, metrics=WriterMetrics()
     )
-    for claimed in await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0):
+    for claimed in await artifacts.claim(artifact_id=artifact_id, quantity=5, lease_seconds=60, min_age_seconds=0):
         await writer.write(claimed)
