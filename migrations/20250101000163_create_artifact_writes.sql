@@ -49,10 +49,9 @@ language sql as $$
   select exists (select from kept);
 $$;
 
--- The staged bytes are gone or wrong. Of several results this one is given up, see end_writes; where nothing of the job is left, it
--- goes back. An operation is polled and its result downloaded again unpaid; what came in an answer is called for again, and the
--- ledger says that its first call was let go.
-create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
+-- Locks the job of a staged artifact, which is cancelled where somebody removed its message. Who gets another state than STAGED
+-- came too late.
+create function superstoryboard.lock_staged(p_artifact uuid) returns superstoryboard.jobs
 language plpgsql as $$
 declare
   locked record;
@@ -60,6 +59,22 @@ declare
 begin
   select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
   job := locked.job;
+  if job.state = 'STAGED' and not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    job.state := 'CANCELLED';
+  end if;
+  return job;
+end
+$$;
+
+-- The staged bytes are gone or wrong. Of several results this one is given up, see end_writes; where nothing of the job is left, it
+-- goes back. An operation is polled and its result downloaded again unpaid; what came in an answer is called for again, and the
+-- ledger says that its first call was let go.
+create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
+language plpgsql as $$
+declare
+  job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
+begin
   if job.state is distinct from 'STAGED' then
     return job.state;
   end if;
@@ -68,9 +83,6 @@ begin
   where id = p_artifact and state = 'STAGED';
   if not found then
     return job.state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    return 'CANCELLED';
   elsif superstoryboard.has_results(job.id) then
     return (superstoryboard.end_writes(job, p_error, p_kv, p_completion)).state;
   end if;
@@ -97,16 +109,10 @@ $$;
 create function superstoryboard.bury_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
 language plpgsql as $$
 declare
-  locked record;
-  job superstoryboard.jobs;
+  job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin
-  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
-  job := locked.job;
   if job.state is distinct from 'STAGED' then
     return job.state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    return 'CANCELLED';
   end if;
   update superstoryboard.artifacts set lease_until = 'infinity', refusals = 0, doubts = 0, doubted_at = null
   where job_id = job.id and state = 'STAGED' and (id = p_artifact or p_kv is null);

@@ -225,18 +225,11 @@ create function superstoryboard.finish_job_v1(
 )
 language plpgsql as $$
 declare
-  locked record;
-  job superstoryboard.jobs;
+  job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin
-  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
-  job := locked.job;
   state := job.state;
   won := false;
   if job.state is distinct from 'STAGED' then
-    return;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    state := 'CANCELLED';
     return;
   elsif (superstoryboard.record_written(p_artifact, p_url, p_url_expires_at)).id is null then
     return;

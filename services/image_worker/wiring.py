@@ -21,16 +21,7 @@ async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     routes = Routes(Media.IMAGE, settings.catalogue(), providers(settings, settings.catalogue()))
     gate = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
     calls = await Calls.open(settings, IMAGE, gate, routes)
-    generator = ImageGenerator(
-        work=calls.parts.work,
-        adoption=calls.parts.adoption,
-        ledger=calls.parts.ledger,
-        sources=calls.sources,
-        routes=routes,
-        hand_off=calls.parts.hand_off,
-        metrics=calls.metrics,
-        timeout_seconds=settings.image_timeout_seconds,
-    )
+    generator = ImageGenerator(calls.tools, settings.image_timeout_seconds)
     limits = Limits(
         settings.image_concurrency, settings.image_lease_seconds, settings.drain_seconds, settings.retry_delay_seconds
     )

@@ -39,26 +39,15 @@ async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
 
 
 def _generator(settings: VideoWorkerSettings, calls: Calls[OperationRoute], draining: asyncio.Event) -> VideoGenerator:
-    parts = calls.parts
+    connections = calls.parts.connections
     search = OperationSearch(
-        LostOperations(parts.connections.database),
-        parts.ledger,
-        calls.routes,
-        LostNameMetrics(parts.connections.registry),
+        LostOperations(connections.database),
+        calls.tools.ledger,
+        calls.tools.routes,
+        LostNameMetrics(connections.registry),
         settings.lost_operation_search_seconds,
     )
-    return VideoGenerator(
-        work=parts.work,
-        adoption=parts.adoption,
-        ledger=parts.ledger,
-        sources=calls.sources,
-        routes=calls.routes,
-        operation_search=search,
-        hand_off=parts.hand_off,
-        metrics=calls.metrics,
-        times=times(settings),
-        draining=draining,
-    )
+    return VideoGenerator(calls.tools, search, times(settings), draining)
 
 
 def times(settings: VideoWorkerSettings) -> Times:

@@ -24,6 +24,7 @@ from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Generate, Limits, Worker, at_once, new_worker_id
 from superstoryboard.worker.routes import AnyRoute, Routes
 from superstoryboard.worker.settings import WorkerSettings
+from superstoryboard.worker.tools import Tools
 
 log = get_logger("staging")
 
@@ -100,12 +101,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class Calls(Generic[AnyRoute]):
-    """What a worker of a charged kind needs besides its `parts`: routes, source images and the metrics of calls."""
+    """A worker of a charged kind: its `parts`, and the `tools` of its attempts."""
 
     parts: Parts
-    routes: Routes[AnyRoute]
-    sources: SourceFetcher
-    metrics: CallMetrics
+    tools: Tools[AnyRoute]
 
     @classmethod
     async def open(
@@ -116,12 +115,16 @@ class Calls(Generic[AnyRoute]):
         model = catalogue.get(settings.model_of(kind) or catalogue.default_name(kind.name))
         parts = await Parts.open(settings, kind, Gate(model.provider, model.name, limits))
         warn_at_start(model.retirement_warning(), routes.problem(model.name))
-        return cls(
-            parts=parts,
-            routes=routes,
+        tools = Tools(
+            work=parts.work,
+            adoption=parts.adoption,
+            ledger=parts.ledger,
             sources=SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts()),
+            routes=routes,
+            hand_off=parts.hand_off,
             metrics=CallMetrics((each.name for each in catalogue.models()), parts.connections.registry),
         )
+        return cls(parts, tools)
 
     async def run(
         self, generate: Generate, limits: Limits, once: int | None, draining: asyncio.Event | None = None
@@ -130,8 +133,8 @@ class Calls(Generic[AnyRoute]):
         return await self.parts.run(generate, limits, once, draining, close=self._close)
 
     async def _close(self) -> None:
-        await self.routes.aclose()
-        await self.sources.aclose()
+        await self.tools.routes.aclose()
+        await self.tools.sources.aclose()
 
 
 async def _open_staging(settings: WorkerSettings, dependency: Dependency) -> ObjectStore:

@@ -32,6 +32,7 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.routes import Routes
+from superstoryboard.worker.tools import Tools
 from tests.emulators.storage_fixture import STAGING_KEY
 from tests.integration.helpers import ENDING, image_queue, video_queue
 
@@ -55,20 +56,17 @@ async def video_worker(
     store = await ObjectStore.connect(url=NOWHERE, key="staging-key", timeout_seconds=1)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
     ledger = Ledger(database)
-    generator = VideoGenerator(
+    tools = Tools(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("video")),
         ledger=ledger,
         sources=sources,
         routes=routes,
-        operation_search=OperationSearch(
-            LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS
-        ),
         hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
-        times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),
-        draining=draining,
     )
+    search = OperationSearch(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS)
+    generator = VideoGenerator(tools, search, Times(0.01, 60.0, 1_000_000, GONE_SECONDS), draining)
     yield Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), limits, draining)
     await sources.aclose()
     await store.aclose()
@@ -90,7 +88,7 @@ async def image_worker(
     store = await ObjectStore.connect(url=storage_url, key=STAGING_KEY, timeout_seconds=60)
     sources = SourceFetcher(storage_origins=origins, allowed_hosts=[])
     ledger = Ledger(database)
-    generator = ImageGenerator(
+    tools = Tools(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("image")),
         ledger=ledger,
@@ -98,8 +96,8 @@ async def image_worker(
         routes=Routes(Media.IMAGE, CATALOGUE, {"gemini_image": provider}),
         hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
-        timeout_seconds=60,
     )
+    generator = ImageGenerator(tools, timeout_seconds=60)
     yield Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), limits)
     await provider.aclose()
     await sources.aclose()
