@@ -12,7 +12,7 @@ from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
 from superstoryboard.jobs.artifacts import Artifacts, Ending
 from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.service_tokens import ServiceTokenTable
-from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
+from superstoryboard.process.lifecycle import Duties, Stop, open_ports, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.storage.buckets import IMAGES, VIDEOS, BucketDefinition, ensure_buckets, final_buckets
 from superstoryboard.storage.errors import StorageError
@@ -78,10 +78,7 @@ async def run(settings: AssetWriterSettings) -> bool:
     async def healthy() -> bool:
         return buckets.ready and await schema_answers(database)
 
-    await page.start()
-    await server.start(reflect=settings.grpc_reflection)
-    for duty, work in server.duties():
-        duties.start(duty, work)
+    await open_ports(page, server, duties, reflect=settings.grpc_reflection)
     duties.start("wakeups", wakeups.run())
     duties.start("buckets", buckets.ensure())
     duties.start("health", watch_health(server, healthy))
