@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
-class CopyMetrics:
+class WatchedCopy:
     """Reads of something that the process keeps a copy of, what the copy holds, and how old it is."""
 
     def __init__(self, refreshes: Counter, held: Gauge, age: Gauge) -> None:
@@ -27,7 +27,7 @@ class CopyMetrics:
         self._age.set_function(age_seconds)
 
 
-class TokenKeyMetrics(CopyMetrics):
+class TokenKeyMetrics(WatchedCopy):
     """Reads of the key set, its size and its age."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -47,7 +47,7 @@ class TokenKeyMetrics(CopyMetrics):
         )
 
 
-class ServiceTokenMetrics(CopyMetrics):
+class ServiceTokenMetrics(WatchedCopy):
     """Reads of the service tokens, how many are live, and how old the copy is."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
