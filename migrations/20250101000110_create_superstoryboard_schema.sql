@@ -251,8 +251,7 @@ comment on column superstoryboard.artifacts.missing_since is 'When Storage said 
 comment on column superstoryboard.artifacts.refusals is 'Writes in a row that the database or the process refused; at a limit the job is buried.';
 comment on column superstoryboard.artifacts.doubts is 'Reads in a row at which the staged bytes seemed gone or wrong, the first at doubted_at.';
 comment on column superstoryboard.artifacts.uploaded_at is 'When the object was brought to its final place by a write that could not finish the job.';
-comment on column superstoryboard.artifacts.lease_until is
-  'Nobody takes the artifact before: another writes it, or a write is to wait. Infinity: it was refused for good, or its job is a dead letter.';
+comment on column superstoryboard.artifacts.lease_until is 'Nobody takes it before: another writes it, or a write is to wait. Infinity: refused for good.';
 comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
 comment on column superstoryboard.artifacts.parked is 'As that of provider_calls.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';

@@ -10,7 +10,7 @@ from typing import Generic
 from superstoryboard.domain.kinds import Kind
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.queue import NO_GATE, Gate, GateLimits, WorkQueue
+from superstoryboard.jobs.queue import Gate, GateLimits, WorkQueue
 from superstoryboard.providers.source import SourceFetcher
 from superstoryboard.storage.keys import staging_warnings
 from superstoryboard.storage.objects import ObjectStore
@@ -48,9 +48,9 @@ class Parts:
     metrics: WorkerMetrics
 
     @classmethod
-    async def open(cls, settings: WorkerSettings, kind: Kind, gate: Gate = NO_GATE) -> Parts:
-        """Open the pool and the connection to staging; the gate's model is the default of requests which name none."""
-        name = f"{kind.name}-worker"
+    async def open(cls, settings: WorkerSettings, kind: Kind, gate: Gate | None = None) -> Parts:
+        """Open the pool and the connection to staging; a `gate` has the default model of requests which name none."""
+        name, gate = f"{kind.name}-worker", gate or Gate()
         connections = await Connections.open(settings, name)
         work = WorkQueue(connections.database, kind.queue, [kind.name], new_worker_id(name), gate)
         store = await _open_staging(settings, connections.dependencies.of("storage"))

@@ -10,7 +10,7 @@ import pytest
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
-from superstoryboard.jobs.queue import NO_GATE, ClaimedJob, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob, Gate, WorkQueue
 from superstoryboard.jobs.steering import Steering, Way
 from tests.integration.helpers import ENDING, FACTS, accept, claim_one, finish, row
 from tests.integration.kind_steps import OWN_QUEUE, add_kind
@@ -24,7 +24,7 @@ async def job(database: Database, sql: psycopg.Connection, monkeypatch: pytest.M
     """A job with up to two results, in the hands of a worker."""
     add_kind(sql, monkeypatch, max_results=2)
     await accept(database, kind="echo", provider="", model="", generation={"sceneId": ""})
-    return await claim_one(WorkQueue(database, OWN_QUEUE, ["echo"], "worker-1", NO_GATE))
+    return await claim_one(WorkQueue(database, OWN_QUEUE, ["echo"], "worker-1", Gate()))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ async def test_where_all_are_gone_it_starts_again_with_none_of_them(
 ) -> None:
     artifacts = Artifacts(database)
     assert [await artifacts.give_back(each, FAULT, ENDING) for each in staged] == ["STAGED", "RETRYING"]
-    again = await claim_one(WorkQueue(database, OWN_QUEUE, ["echo"], "worker-1", NO_GATE))
+    again = await claim_one(WorkQueue(database, OWN_QUEUE, ["echo"], "worker-1", Gate()))
     (only,) = await artifacts.begin(again, staging_bucket="s", results=[FACTS])
     assert await artifacts.stage([only.id], again) == "STAGED"
     assert await finish(database, only.id) == ("SUCCEEDED", True)
