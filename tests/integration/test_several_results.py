@@ -12,6 +12,7 @@ from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.queue import ClaimedJob, Gate, WorkQueue
 from superstoryboard.jobs.steering import Steering, Way
+from superstoryboard.jobs.store import FrozenGeneration
 from tests.integration.helpers import ENDING, FACTS, accept, claim_one, finish, row
 from tests.integration.kind_steps import OWN_QUEUE, add_kind
 from tests.integration.steering_steps import retry
@@ -72,16 +73,35 @@ async def test_where_all_are_refused_a_redrive_writes_what_is_kept(
     assert await stored(database, job) == ("SUCCEEDED", [], [0, 1])
 
 
+async def made_again(database: Database) -> None:
+    """The next claim of the job has one result, which is stored."""
+    artifacts = Artifacts(database)
+    again = await claim_one(WorkQueue(database, OWN_QUEUE, ["echo"], "worker-1", Gate()))
+    (only,) = await artifacts.begin(again, staging_bucket="s", results=[FACTS])
+    assert await artifacts.stage([only.id], again) == "STAGED"
+    assert await finish(database, only.id) == ("SUCCEEDED", True)
+
+
 async def test_where_all_are_gone_it_starts_again_with_none_of_them(
     database: Database, job: ClaimedJob, staged: list[UUID]
 ) -> None:
     artifacts = Artifacts(database)
     assert [await artifacts.give_back(each, FAULT, ENDING) for each in staged] == ["STAGED", "RETRYING"]
-    again = await claim_one(WorkQueue(database, OWN_QUEUE, ["echo"], "worker-1", Gate()))
-    (only,) = await artifacts.begin(again, staging_bucket="s", results=[FACTS])
-    assert await artifacts.stage([only.id], again) == "STAGED"
-    assert await finish(database, only.id) == ("SUCCEEDED", True)
+    await made_again(database)
     assert await stored(database, job) == ("SUCCEEDED", [], [0])
+
+
+async def test_an_edited_job_shows_nothing_of_what_was_stored_before(
+    database: Database, sql: psycopg.Connection, steering: Steering, job: ClaimedJob, staged: list[UUID]
+) -> None:
+    assert await finish(database, staged[1]) == ("STAGED", True)
+    assert sql.execute("select superstoryboard.sweep_long_staged('0 s', 10)").fetchone() == (1,)
+    assert await stored(database, job) == ("DEAD_LETTERED", [], [])
+    edit = FrozenGeneration({"spokenText": "louder"}, "", "", [])
+    assert await steering.redrive([job.id], actor="operator", edit=edit) is None
+    await made_again(database)
+    assert await stored(database, job) == ("SUCCEEDED", [], [0])
+    assert sql.execute("select index from superstoryboard.assets where job_id is null").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize("results", [0, 3])
