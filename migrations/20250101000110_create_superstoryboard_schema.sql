@@ -217,6 +217,7 @@ create table superstoryboard.artifacts (
   job_id uuid not null references superstoryboard.jobs (id) on delete cascade,
   call_id bigint references superstoryboard.provider_calls (id) on delete cascade,
   claim bigint not null,
+  index integer not null default 0 check (index >= 0),
   state text not null default 'UPLOADING' check (state in ('UPLOADING', 'STAGED', 'WRITTEN', 'DISCARDED')),
   staging_bucket text not null,
   staging_key text not null unique,
@@ -243,18 +244,20 @@ create table superstoryboard.artifacts (
   unique (bucket, path),
   check (state in ('UPLOADING', 'DISCARDED') or num_nulls(bucket, path, media_type, size_bytes, sha256, width, height) = 0)
 ) with (fillfactor = 70);
+comment on column superstoryboard.artifacts.index is 'Which result of its job this is, from 0: those of one claim are handed over together.';
 comment on column superstoryboard.artifacts.call_id is
   'The call whose answer these bytes are: the row and its staging key are committed with the intent to call.';
 comment on column superstoryboard.artifacts.missing_since is 'When Storage said for the first time that the bytes are not in staging.';
 comment on column superstoryboard.artifacts.refusals is 'Writes in a row that the database or the process refused; at a limit the job is buried.';
 comment on column superstoryboard.artifacts.doubts is 'Reads in a row at which the staged bytes seemed gone or wrong, the first at doubted_at.';
 comment on column superstoryboard.artifacts.uploaded_at is 'When the object was brought to its final place by a write that could not finish the job.';
-comment on column superstoryboard.artifacts.lease_until is 'Nobody takes the artifact before: another writes it, or a write is to wait. Infinity: its job is a dead letter.';
+comment on column superstoryboard.artifacts.lease_until is 'Nobody takes it before: another writes it, or a write is to wait. Infinity: refused for good.';
 comment on column superstoryboard.artifacts.cleaned_at is 'When the objects that are of no more use were removed.';
 comment on column superstoryboard.artifacts.parked is 'As that of provider_calls.';
 comment on table superstoryboard.artifacts is 'The truth of the hand-off from workers to the asset_writer; a broker delivery only points here.';
 create index artifacts_call on superstoryboard.artifacts (call_id);
 create index artifacts_job on superstoryboard.artifacts (job_id);
+create unique index artifacts_results on superstoryboard.artifacts (job_id, claim, index) where state <> 'DISCARDED';
 create index artifacts_to_clean on superstoryboard.artifacts (ended_at)
   where cleaned_at is null and state in ('DISCARDED', 'WRITTEN');
 create index artifacts_uploading on superstoryboard.artifacts (created_at) where state = 'UPLOADING';
@@ -264,7 +267,8 @@ create index artifacts_staged on superstoryboard.artifacts (staged_at) where sta
 
 create table superstoryboard.assets (
   id uuid primary key,
-  job_id uuid unique references superstoryboard.jobs (id) on delete set null,
+  job_id uuid references superstoryboard.jobs (id) on delete set null,
+  index integer not null default 0,
   bucket text not null,
   path text not null,
   url text not null,
@@ -276,8 +280,10 @@ create table superstoryboard.assets (
   height integer not null,
   duration_ms integer,
   created_at timestamptz not null default clock_timestamp(),
-  unique (bucket, path)
+  unique (bucket, path),
+  unique (job_id, index)
 );
+comment on column superstoryboard.assets.index is 'Which result of the job it is; an entity shows the lowest.';
 comment on table superstoryboard.assets is
   'Stored objects; the id is that of the artifact it came from. A row outlives its job: it names the object as long as that is stored.';
 

@@ -15,9 +15,9 @@ language sql stable as $$
   select (p_job.claim_spent_attempt and not superstoryboard.has_operation(p_job.id))::integer;
 $$;
 
--- Gives a job back without spending the attempt of its claim.
-create function superstoryboard.release_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_message text)
-returns boolean
+-- Locks a job for who holds it by a claim: null for a stale claim, and where the job is in none of these states. A running one
+-- whose message somebody removed is cancelled, and comes back so.
+create function superstoryboard.lock_claimed(p_job uuid, p_claim bigint, p_states text[]) returns superstoryboard.jobs
 language plpgsql as $$
 declare
   locked record;
@@ -25,13 +25,25 @@ declare
 begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
-  if job.id is null or job.claim <> p_claim or job.state not in ('RUNNING', 'QUEUED') then
-    return false;
-  elsif job.state = 'QUEUED' then
-    return true;
-  elsif not locked.message_found then
+  if job.id is null or job.claim <> p_claim or job.state <> all (p_states) then
+    return null;
+  elsif job.state = 'RUNNING' and not locked.message_found then
     perform superstoryboard.cancel_removed(job);
-    return false;
+    job.state := 'CANCELLED';
+  end if;
+  return job;
+end
+$$;
+
+-- Gives a job back without spending the attempt of its claim.
+create function superstoryboard.release_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_message text)
+returns boolean
+language plpgsql as $$
+declare
+  job superstoryboard.jobs := superstoryboard.lock_claimed(p_job, p_claim, array['RUNNING', 'QUEUED']);
+begin
+  if job.state is distinct from 'RUNNING' then
+    return coalesce(job.state = 'QUEUED', false);
   end if;
   update superstoryboard.jobs j
   set state = 'QUEUED', attempt = attempt - superstoryboard.attempt_to_give_back(j), claim_spent_attempt = false, worker = null,
@@ -60,18 +72,10 @@ create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay
 returns text
 language plpgsql as $$
 declare
-  locked record;
-  job superstoryboard.jobs;
+  job superstoryboard.jobs := superstoryboard.lock_claimed(p_job, p_claim, array['RUNNING', 'RETRYING', 'DEAD_LETTERED']);
 begin
-  select * into locked from superstoryboard.lock_job(p_job);
-  job := locked.job;
-  if job.id is null or job.claim <> p_claim or job.state not in ('RUNNING', 'RETRYING', 'DEAD_LETTERED') then
-    return null;
-  elsif job.state <> 'RUNNING' then
+  if job.state is distinct from 'RUNNING' then
     return job.state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    return 'CANCELLED';
   elsif p_spend and job.attempt >= job.max_attempts and not superstoryboard.has_paid_work(job) then
     perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, format('Dead letter after %s attempts: %s', job.attempt, p_error ->> 'message'));
     return 'DEAD_LETTERED';
@@ -92,18 +96,12 @@ $$;
 create function superstoryboard.fail_job_v1(p_job uuid, p_claim bigint, p_state text, p_error jsonb) returns text
 language plpgsql as $$
 declare
-  locked record;
+  job superstoryboard.jobs := superstoryboard.lock_claimed(p_job, p_claim, array['RUNNING', p_state]);
 begin
-  select * into locked from superstoryboard.lock_job(p_job);
-  if (locked.job).id is null or (locked.job).claim <> p_claim or (locked.job).state not in ('RUNNING', p_state) then
-    return null;
-  elsif (locked.job).state = p_state then
-    return p_state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(locked.job);
-    return 'CANCELLED';
+  if job.state is distinct from 'RUNNING' then
+    return job.state;
   end if;
-  perform superstoryboard.end_job(locked.job, p_state, p_error, null, p_error ->> 'message');
+  perform superstoryboard.end_job(job, p_state, p_error, null, p_error ->> 'message');
   return p_state;
 end
 $$;

@@ -41,7 +41,7 @@ begin
   values (p_job, p_claim, p_call_hash, p_route, p_shape, p_model)
   returning id into call_id;
   if p_shape = 'ANSWER' then
-    staging_key := (superstoryboard.open_upload(p_job, p_claim, call_id, p_staging_bucket)).staging_key;
+    staging_key := (superstoryboard.open_upload(p_job, p_claim, call_id, p_staging_bucket, 0)).staging_key;
   end if;
 end
 $$;
@@ -55,17 +55,18 @@ begin
 end
 $$;
 
--- Gives bytes that are to come their row and their place in staging. p_call is the call whose answer they are, null where they are none.
+-- Gives bytes that are to come their row and their place in staging. p_call is the call whose answer they are, null where they are
+-- none; p_index says which result of the job.
 create function superstoryboard.open_upload(
-  p_job uuid, p_claim bigint, p_call bigint, p_staging_bucket text, out artifact uuid, out staging_key text
+  p_job uuid, p_claim bigint, p_call bigint, p_staging_bucket text, p_index integer, out artifact uuid, out staging_key text
 )
 language plpgsql as $$
 #variable_conflict use_column
 begin
   artifact := superstoryboard.uuid_v7();
   staging_key := format('%s/%s/%s', p_job, p_claim, artifact);
-  insert into superstoryboard.artifacts (id, job_id, call_id, claim, staging_bucket, staging_key)
-  values (artifact, p_job, p_call, p_claim, p_staging_bucket, staging_key);
+  insert into superstoryboard.artifacts (id, job_id, call_id, claim, index, staging_bucket, staging_key)
+  values (artifact, p_job, p_call, p_claim, p_index, p_staging_bucket, staging_key);
 end
 $$;
 

@@ -10,43 +10,64 @@ language sql immutable as $$
     p_milliseconds, p_extension);
 $$;
 
--- What an artifact is and where it goes: its final path, whose timestamp is raised until the path is free. The bytes of a call
--- have had their row and their place in staging since the intent; they may be there already, and who made the call or holds the
--- job now tells of them. Others get a row here, before their bytes go up. No row for a stale claim, and for
--- an answer whose bytes were given up.
-create function superstoryboard.begin_artifact_v1(
-  p_job uuid, p_claim bigint, p_staging_bucket text, p_bucket text, p_extension text,
-  p_media_type text, p_size_bytes bigint, p_sha256 text, p_width integer, p_height integer, p_duration_ms integer
-) returns table (artifact_id uuid, staging_key text, path text)
+-- What the results of a job are and where each goes, in their order. The bytes of a call have had their row and their place in
+-- staging since the intent; they may be there already, and who made the call or holds the job now tells of them. Others get their
+-- rows here, before their bytes go up. No rows for a stale claim, and for an answer whose bytes were given up.
+create function superstoryboard.begin_artifacts_v1(p_job uuid, p_claim bigint, p_staging_bucket text, p_results jsonb)
+returns table (artifact_id uuid, staging_key text, path text)
 language plpgsql as $$
 #variable_conflict use_column
 declare
   locked record;
   job superstoryboard.jobs;
-  begun superstoryboard.artifacts;
-  stamp bigint := floor(extract(epoch from clock_timestamp()) * 1000);
+  begun uuid[];
+  results integer := jsonb_array_length(p_results);
 begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
   perform superstoryboard.lock_calls(p_job);
-  select * into begun from superstoryboard.artifacts
-  where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) for update;
-  if begun.id is null then
+  begun := array(
+    select id from superstoryboard.artifacts
+    where job_id = p_job and state = 'UPLOADING' and call_id is not null and p_claim in (claim, job.claim) order by index for update);
+  if begun = '{}' then
     perform superstoryboard.settle_late_answers(p_job, p_claim);
     if job.claim is distinct from p_claim or job.state <> 'RUNNING' or not locked.message_found then
       return;
     end if;
     perform superstoryboard.give_up_uploads(p_job);
-    begun.id := (superstoryboard.open_upload(p_job, p_claim, null, p_staging_bucket)).artifact;
+    for result in 0 .. results - 1 loop
+      begun := begun || (superstoryboard.open_upload(p_job, p_claim, null, p_staging_bucket, result)).artifact;
+    end loop;
   end if;
+  if results <> cardinality(begun) or results not between 1 and (
+    select max_results from superstoryboard.job_kinds where name = job.kind
+  ) then
+    raise exception 'job % of kind % cannot have % results', p_job, job.kind, results using errcode = 'check_violation';
+  end if;
+  return query
+    select placed.* from jsonb_array_elements(p_results) with ordinality as result (facts, place),
+      superstoryboard.place_artifact(job, begun[result.place], result.facts) placed order by result.place;
+end
+$$;
+
+-- Says what an artifact is, and gives it a final path whose timestamp is raised until the path is free.
+create function superstoryboard.place_artifact(
+  p_job superstoryboard.jobs, p_artifact uuid, p_facts jsonb, out artifact_id uuid, out staging_key text, out path text
+)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+  stamp bigint := floor(extract(epoch from clock_timestamp()) * 1000);
+begin
   loop
     begin
-      return query
-        update superstoryboard.artifacts
-        set bucket = p_bucket, path = superstoryboard.asset_path(job, stamp, p_extension), media_type = p_media_type,
-            size_bytes = p_size_bytes, sha256 = p_sha256, width = p_width, height = p_height, duration_ms = p_duration_ms
-        where id = begun.id
-        returning id, staging_key, path;
+      update superstoryboard.artifacts a
+      set bucket = p_facts ->> 'bucket', path = superstoryboard.asset_path(p_job, stamp, p_facts ->> 'extension'),
+          media_type = p_facts ->> 'media_type', size_bytes = (p_facts ->> 'size_bytes')::bigint, sha256 = p_facts ->> 'sha256',
+          width = (p_facts ->> 'width')::integer, height = (p_facts ->> 'height')::integer,
+          duration_ms = (p_facts ->> 'duration_ms')::integer
+      where a.id = p_artifact
+      returning a.id, a.staging_key, a.path into artifact_id, staging_key, path;
       return;
     exception when unique_violation then
       stamp := stamp + 1;
@@ -55,11 +76,11 @@ begin
 end
 $$;
 
--- The bytes are in staging: artifact and job become STAGED, the call is settled as paid, the message sleeps. Returns the job's
--- state, or null for a stale claim. Fenced by an unchanged claim; a lease that ran out does not matter. The answer of a call is
--- handed over under the claim that made it as long as no later call was opened: who claimed the job meanwhile is fenced out, a
--- dead letter goes on, and of a cancelled job it is kept for the case that it is started again.
-create function superstoryboard.stage_artifact_v1(p_artifact uuid, p_job uuid, p_claim bigint) returns text
+-- The bytes of all results are in staging: artifacts and job become STAGED, the call is settled as paid, the message sleeps. Returns
+-- the job's state, or null for a stale claim. Fenced by an unchanged claim; a lease that ran out does not matter. The answer of a
+-- call is handed over under the claim that made it as long as no later call was opened: who claimed the job meanwhile is fenced out,
+-- a dead letter goes on, and of a cancelled job it is kept for the case that it is started again.
+create function superstoryboard.stage_artifacts_v1(p_artifacts uuid[], p_job uuid, p_claim bigint) returns text
 language plpgsql as $$
 declare
   locked record;
@@ -69,17 +90,18 @@ begin
   select * into locked from superstoryboard.lock_job(p_job);
   job := locked.job;
   perform superstoryboard.lock_calls(p_job);
-  select * into made from superstoryboard.artifacts where id = p_artifact and job_id = p_job for update;
+  -- They change state together until they are staged: the first speaks for all.
+  select * into made from superstoryboard.artifacts where id = p_artifacts[1] and job_id = p_job for update;
   if made.id is null or p_claim <> job.claim and (made.claim <> p_claim or made.call_id is null) then
     return null;
-  elsif made.state in ('STAGED', 'WRITTEN') then
+  elsif superstoryboard.was_staged(p_artifacts) then
     return job.state;
   elsif made.state = 'DISCARDED' or made.path is null or job.state in ('FAILED', 'SUCCEEDED', 'STAGED')
      or made.call_id is null and job.state <> 'RUNNING' then
     perform superstoryboard.settle_late_answer(made);
     return null;
   end if;
-  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp() where id = p_artifact;
+  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp() where id = any (p_artifacts);
   update superstoryboard.provider_calls
   set state = 'SETTLED', paid = true, settled_at = coalesce(settled_at, clock_timestamp())
   where job_id = p_job and (id = made.call_id or state in ('INTENT', 'ACCEPTED'));
@@ -94,12 +116,20 @@ begin
 end
 $$;
 
--- Moves a locked job to STAGED under a claim; a dead letter gets a new message and keeps its rank.
+-- True where these artifacts were staged by an earlier call of the same step; some may be written by now, or given up since.
+create function superstoryboard.was_staged(p_artifacts uuid[]) returns boolean
+language sql stable as $$
+  select exists (select from superstoryboard.artifacts where id = any (p_artifacts) and state in ('STAGED', 'WRITTEN'));
+$$;
+
+-- Moves a locked job to STAGED under a claim; a dead letter gets a new message and keeps its rank. Objects that an earlier hand-off
+-- stored, of which not all could be, are no results of the job any more.
 create function superstoryboard.become_staged(p_job superstoryboard.jobs, p_claim bigint) returns void
 language plpgsql as $$
 declare
   job superstoryboard.jobs;
 begin
+  update superstoryboard.assets set job_id = null where job_id = p_job.id;
   update superstoryboard.jobs set state = 'RUNNING' where id = p_job.id and state in ('QUEUED', 'RETRYING');
   update superstoryboard.jobs
   set state = 'STAGED', claim = p_claim, progress_percent = 90,

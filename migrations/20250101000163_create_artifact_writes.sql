@@ -49,9 +49,9 @@ language sql as $$
   select exists (select from kept);
 $$;
 
--- The staged bytes are gone or wrong: the job goes back. An operation is polled and its result downloaded again unpaid; what
--- came in an answer is called for again, and the ledger says that its first call was let go.
-create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb) returns text
+-- Locks the job of a staged artifact, which is cancelled where somebody removed its message. Who gets another state than STAGED
+-- came too late.
+create function superstoryboard.lock_staged(p_artifact uuid) returns superstoryboard.jobs
 language plpgsql as $$
 declare
   locked record;
@@ -59,6 +59,22 @@ declare
 begin
   select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
   job := locked.job;
+  if job.state = 'STAGED' and not locked.message_found then
+    perform superstoryboard.cancel_removed(job);
+    job.state := 'CANCELLED';
+  end if;
+  return job;
+end
+$$;
+
+-- The staged bytes are gone or wrong. Of several results this one is given up, see end_writes; where nothing of the job is left, it
+-- goes back. An operation is polled and its result downloaded again unpaid; what came in an answer is called for again, and the
+-- ledger says that its first call was let go.
+create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
+language plpgsql as $$
+declare
+  job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
+begin
   if job.state is distinct from 'STAGED' then
     return job.state;
   end if;
@@ -67,9 +83,8 @@ begin
   where id = p_artifact and state = 'STAGED';
   if not found then
     return job.state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    return 'CANCELLED';
+  elsif superstoryboard.has_results(job.id) then
+    return (superstoryboard.end_writes(job, p_error, p_kv, p_completion)).state;
   end if;
   update superstoryboard.provider_calls set state = 'ACCEPTED', settled_at = null
   where id = (select max(id) from superstoryboard.provider_calls where job_id = job.id and operation_name is not null and paid);
@@ -82,22 +97,26 @@ begin
 end
 $$;
 
--- A permanent write error: the job is buried and its artifact is kept, so that a redrive writes it without paying.
-create function superstoryboard.bury_artifact_v1(p_artifact uuid, p_error jsonb) returns text
+-- True where a result of a job is stored, or staged.
+create function superstoryboard.has_results(p_job uuid) returns boolean
+language sql stable as $$
+  select exists (select from superstoryboard.assets where job_id = p_job)
+    or exists (select from superstoryboard.artifacts where job_id = p_job and state = 'STAGED');
+$$;
+
+-- A permanent write error: the artifact is set aside, and where no other result of the job is stored or may be, the job is buried
+-- with it, so that a redrive writes it without paying. Without p_kv (which end_writes needs) the job is buried in any case.
+create function superstoryboard.bury_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
 language plpgsql as $$
 declare
-  locked record;
+  job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin
-  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
-  if (locked.job).state is distinct from 'STAGED' then
-    return (locked.job).state;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(locked.job);
-    return 'CANCELLED';
+  if job.state is distinct from 'STAGED' then
+    return job.state;
   end if;
-  perform superstoryboard.end_job(locked.job, 'DEAD_LETTERED', p_error, null, p_error ->> 'message');
-  update superstoryboard.artifacts set lease_until = 'infinity', refusals = 0, doubts = 0, doubted_at = null where id = p_artifact;
-  return 'DEAD_LETTERED';
+  update superstoryboard.artifacts set lease_until = 'infinity', refusals = 0, doubts = 0, doubted_at = null
+  where job_id = job.id and state = 'STAGED' and (id = p_artifact or p_kv is null);
+  return (superstoryboard.end_writes(job, p_error, p_kv, p_completion)).state;
 end
 $$;
 

@@ -138,7 +138,7 @@ exception when sqlstate 'SB002' then
 end
 $$;
 
--- Marks a staged artifact as written and records its object as that of the job, in place of an earlier one. Null where it is not staged.
+-- Marks a staged artifact as written and records its object as that result of the job, in place of an earlier one. Null where it is not staged.
 create function superstoryboard.record_written(p_artifact uuid, p_url text, p_url_expires_at timestamptz)
 returns superstoryboard.artifacts
 language plpgsql as $$
@@ -152,12 +152,12 @@ begin
     return null;
   end if;
   insert into superstoryboard.assets (
-    id, job_id, bucket, path, url, url_expires_at, media_type, size_bytes, sha256, width, height, duration_ms
+    id, job_id, index, bucket, path, url, url_expires_at, media_type, size_bytes, sha256, width, height, duration_ms
   ) values (
-    written.id, written.job_id, written.bucket, written.path, p_url, p_url_expires_at, written.media_type,
+    written.id, written.job_id, written.index, written.bucket, written.path, p_url, p_url_expires_at, written.media_type,
     written.size_bytes, written.sha256, written.width, written.height, written.duration_ms
   )
-  on conflict (job_id) do update
+  on conflict (job_id, index) do update
   set id = excluded.id, bucket = excluded.bucket, path = excluded.path, url = excluded.url,
       url_expires_at = excluded.url_expires_at, media_type = excluded.media_type, size_bytes = excluded.size_bytes,
       sha256 = excluded.sha256, width = excluded.width, height = excluded.height, duration_ms = excluded.duration_ms,
@@ -166,42 +166,75 @@ begin
 end
 $$;
 
--- Finishes a job whose object is in its final place, under a URL that ends at p_url_expires_at (null: never). Fenced by the
--- artifact and the job's state. Returns the job's state;
--- `won` is true for the one call that did it, which then removes the staged object and gets the job's warnings as `notes`.
+-- What becomes of a locked, staged job of which a result was just written, set aside or given up. While another is to be written it
+-- waits. Then it succeeds where one is stored; else it is a dead letter, and what was set aside is kept.
+create function superstoryboard.end_writes(p_job superstoryboard.jobs, p_error jsonb, p_kv regclass, p_completion text)
+returns superstoryboard.jobs
+language plpgsql as $$
+declare
+  job superstoryboard.jobs := p_job;
+  shown superstoryboard.assets;
+begin
+  if exists (
+    select from superstoryboard.artifacts where job_id = job.id and state = 'STAGED' and lease_until is distinct from 'infinity'
+  ) then
+    return job;
+  end if;
+  select * into shown from superstoryboard.assets where job_id = job.id order by index limit 1;
+  if shown.id is not null and p_kv is not null then
+    return superstoryboard.succeed(job, shown, p_kv, p_completion);
+  end if;
+  perform superstoryboard.end_job(job, 'DEAD_LETTERED', p_error, null, p_error ->> 'message');
+  job.state := 'DEAD_LETTERED';
+  return job;
+end
+$$;
+
+-- Ends a locked job whose results are stored or given up: the first that is stored is linked, and what was set aside is let go. A
+-- warning says that not all are there.
+create function superstoryboard.succeed(
+  p_job superstoryboard.jobs, p_shown superstoryboard.assets, p_kv regclass, p_completion text
+) returns superstoryboard.jobs
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  perform superstoryboard.discard_artifacts(array(
+    select id from superstoryboard.artifacts where job_id = p_job.id and state = 'STAGED' for update));
+  update superstoryboard.jobs j
+  set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
+      warnings = array_remove(j.warnings, 'not yours') || superstoryboard.link_as_owner(
+        p_job, superstoryboard.link_of(p_job.kind, p_shown.media_type), p_kv, p_shown.url, p_shown.url_expires_at
+      ) || array(select 'result not stored' where exists (
+        select from superstoryboard.artifacts given_up join superstoryboard.artifacts shown using (job_id, claim)
+        where shown.id = p_shown.id and given_up.state = 'DISCARDED' and given_up.staged_at is not null))
+  where j.id = p_job.id
+  returning * into job;
+  perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);
+  perform superstoryboard.emit_event(job, 'Stored');
+  return job;
+end
+$$;
+
+-- A result's object is in its final place, under a URL that ends at p_url_expires_at (null: never). With the last of them the job
+-- ends. Fenced by the artifact and the job's state. Returns the job's state; `won` is true for the one call that did it, which then
+-- removes the staged object and gets the job's warnings as `notes`.
 create function superstoryboard.finish_job_v1(
   p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean,
   out notes text[]
 )
 language plpgsql as $$
 declare
-  locked record;
-  job superstoryboard.jobs;
-  written superstoryboard.artifacts;
+  job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin
-  select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
-  job := locked.job;
   state := job.state;
   won := false;
   if job.state is distinct from 'STAGED' then
     return;
-  elsif not locked.message_found then
-    perform superstoryboard.cancel_removed(job);
-    state := 'CANCELLED';
+  elsif (superstoryboard.record_written(p_artifact, p_url, p_url_expires_at)).id is null then
     return;
   end if;
-  written := superstoryboard.record_written(p_artifact, p_url, p_url_expires_at);
-  if written.id is null then
-    return;
-  end if;
-  update superstoryboard.jobs j
-  set state = 'SUCCEEDED', progress_percent = 100, ended_at = clock_timestamp(), error = null,
-      warnings = array_remove(j.warnings, 'not yours') || superstoryboard.link_as_owner(
-        job, superstoryboard.link_of(job.kind, written.media_type), p_kv, p_url, p_url_expires_at)
-  where j.id = job.id
-  returning * into job;
-  perform superstoryboard.complete_message(job.queue, job.msg_id, p_completion);
-  perform superstoryboard.emit_event(job, 'Stored');
+  job := superstoryboard.end_writes(job, null, p_kv, p_completion);
   state := job.state;
   won := true;
   notes := job.warnings;
@@ -217,11 +250,14 @@ language sql immutable as $$
 $$;
 
 -- A job as callers see it. Documents are text, since a client may fail to read what somebody put in by SQL; the raw body
--- of an adopted message is left out, since it may be of any size and belongs to no response.
+-- of an adopted message is left out, since it may be of any size and belongs to no response. `asset` is the first of `assets`.
 create view superstoryboard.job_records as
 select j.id, j.kind, j.owner, j.request_id, j.storyboard_id, j.scene_id, j.character_id, j.queue, j.msg_id, j.enqueued_at,
   j.rank, j.state, j.attempt, j.max_attempts, j.claim, j.worker, j.progress_percent, j.provider, j.model, j.warnings,
   superstoryboard.shown_document(j.generation) as generation, superstoryboard.shown_document(j.labels) as labels,
-  superstoryboard.shown_document(j.error) as error, (to_jsonb(a) - 'job_id')::text as asset,
+  superstoryboard.shown_document(j.error) as error, (a.stored -> 0)::text as asset, a.stored::text as assets,
   j.created_at, j.started_at, j.ended_at
-from superstoryboard.jobs j left join superstoryboard.assets a on a.job_id = j.id;
+from superstoryboard.jobs j, lateral (
+  select jsonb_agg(to_jsonb(each) - 'job_id' order by each.index) as stored
+  from superstoryboard.assets each where each.job_id = j.id and j.state = 'SUCCEEDED'
+) a;

@@ -19,6 +19,26 @@ exception
 end
 $$;
 
+-- Takes a step of a duty for each of these ids and counts those that it says it changed. What others hold is left alone.
+create function superstoryboard.sweep_each(p_ids uuid[], p_step regproc) returns bigint
+language plpgsql as $$
+declare
+  each uuid;
+  changed boolean;
+  swept bigint := 0;
+begin
+  foreach each in array p_ids loop
+    begin
+      execute format('select %s($1)', p_step) into changed using each;
+      swept := swept + changed::integer;
+    exception
+      when lock_not_available then null;
+    end;
+  end loop;
+  return swept;
+end
+$$;
+
 -- Cancels a job whose message is gone. False where it is not, or where somebody holds the job.
 create function superstoryboard.cancel_if_removed(p_job uuid) returns boolean
 language plpgsql as $$
@@ -39,22 +59,14 @@ $$;
 create function superstoryboard.sweep_removed_messages(p_queue text, p_limit integer) returns bigint
 language plpgsql as $$
 declare
-  gone uuid;
-  swept bigint := 0;
+  gone uuid[];
 begin
-  for gone in execute format(
-    'select j.id from superstoryboard.jobs j
+  execute format(
+    'select array(select j.id from superstoryboard.jobs j
      where j.queue = $1 and j.state in (''QUEUED'', ''RUNNING'', ''STAGED'', ''RETRYING'')
        and not exists (select from pgmq.%I m where m.msg_id = j.msg_id and m.enqueued_at = j.enqueued_at)
-     limit $2', 'q_' || p_queue) using p_queue, p_limit
-  loop
-    begin
-      swept := swept + superstoryboard.cancel_if_removed(gone)::integer;
-    exception
-      when lock_not_available then null;
-    end;
-  end loop;
-  return swept;
+     limit $2)', 'q_' || p_queue) into gone using p_queue, p_limit;
+  return superstoryboard.sweep_each(gone, 'superstoryboard.cancel_if_removed');
 end
 $$;
 
@@ -76,16 +88,31 @@ language sql stable as $$
   select exists (select from superstoryboard.turns where job = p_job and due_at is null and lease_until > now());
 $$;
 
+-- Buries a job of which it is known that it goes on for too long. False where somebody holds it, or it ended meanwhile.
+create function superstoryboard.bury_overdue_job(p_job uuid) returns boolean
+language plpgsql as $$
+declare
+  job superstoryboard.jobs;
+begin
+  if not superstoryboard.try_lock_job(p_job) then
+    return false;
+  end if;
+  select * into job from superstoryboard.jobs where id = p_job;
+  if job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or superstoryboard.is_held(p_job) then
+    return false;
+  end if;
+  perform superstoryboard.bury_due_job(job, jsonb_build_object(
+    'class', 'TRANSIENT', 'code', 'MAX_AGE_EXCEEDED', 'message', 'The job reached the maximum age or number of claims'
+  ), 'Dead letter: the job reached the maximum age or number of claims');
+  return true;
+end
+$$;
+
 -- Jobs that nothing ends: older than the maximum age since they could first be claimed, whether due or waiting (as at a gate that
 -- never opens), or claimed absurdly often since a claim last ended in a wait or a release. Those that a worker holds are left to it.
 create function superstoryboard.sweep_overdue_jobs(p_max_age interval, p_max_claims bigint, p_limit integer) returns bigint
-language plpgsql as $$
-declare
-  overdue uuid;
-  job superstoryboard.jobs;
-  swept bigint := 0;
-begin
-  for overdue in
+language sql as $$
+  select superstoryboard.sweep_each(array(select id from (
     (select id from superstoryboard.jobs
      where state in ('QUEUED', 'RUNNING', 'STAGED', 'RETRYING') and state <> 'STAGED' and scheduled_at < now() - p_max_age
      order by scheduled_at limit p_limit)
@@ -93,42 +120,35 @@ begin
     (select id from superstoryboard.jobs
      where state in ('QUEUED', 'RUNNING', 'RETRYING') and claim > 5 and claim > p_max_claims
        and claim - orderly_claim > p_max_claims limit p_limit)
-  loop
-    continue when not superstoryboard.try_lock_job(overdue);
-    select * into job from superstoryboard.jobs where id = overdue;
-    continue when job.state not in ('QUEUED', 'RUNNING', 'RETRYING') or superstoryboard.is_held(overdue);
-    perform superstoryboard.bury_due_job(job, jsonb_build_object(
-      'class', 'TRANSIENT', 'code', 'MAX_AGE_EXCEEDED', 'message', 'The job reached the maximum age or number of claims'
-    ), 'Dead letter: the job reached the maximum age or number of claims');
-    swept := swept + 1;
-  end loop;
-  return swept;
+  ) overdue), 'superstoryboard.bury_overdue_job');
+$$;
+
+-- Buries the job of an artifact that could not be stored for too long. False where somebody holds the job, or it ended meanwhile.
+create function superstoryboard.bury_stale_artifact(p_artifact uuid) returns boolean
+language plpgsql as $$
+declare
+  stale record;
+begin
+  select a.job_id, j.error into stale
+  from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id where a.id = p_artifact;
+  if not superstoryboard.try_lock_job(stale.job_id) then
+    return false;
+  end if;
+  return superstoryboard.bury_artifact_v1(p_artifact, coalesce(
+    stale.error, jsonb_build_object(
+      'class', 'UNAVAILABLE_DEPENDENCY', 'code', 'STAGED_MAX_AGE_EXCEEDED', 'message', 'The asset was not stored within the maximum age'
+    )), null, null) = 'DEAD_LETTERED';
 end
 $$;
 
 -- Jobs whose artifact could not be stored within the maximum age: dead letters that keep it, so that a redrive stores it unpaid.
 create function superstoryboard.sweep_long_staged(p_max_age interval, p_limit integer) returns bigint
-language plpgsql as $$
-declare
-  stale record;
-  swept bigint := 0;
-begin
-  for stale in
-    select a.id, a.job_id, j.error from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
+language sql as $$
+  select superstoryboard.sweep_each(array(
+    select a.id from superstoryboard.artifacts a join superstoryboard.jobs j on j.id = a.job_id
     where a.state = 'STAGED' and a.staged_at < now() - p_max_age and j.state = 'STAGED'
     order by a.staged_at limit p_limit
-  loop
-    continue when not superstoryboard.try_lock_job(stale.job_id);
-    begin
-      swept := swept + (superstoryboard.bury_artifact_v1(stale.id, coalesce(stale.error, jsonb_build_object(
-        'class', 'UNAVAILABLE_DEPENDENCY', 'code', 'STAGED_MAX_AGE_EXCEEDED', 'message', 'The asset was not stored within the maximum age'
-      ))) = 'DEAD_LETTERED')::integer;
-    exception
-      when lock_not_available then null;
-    end;
-  end loop;
-  return swept;
-end
+  ), 'superstoryboard.bury_stale_artifact');
 $$;
 
 -- Discards artifacts whose rows the caller has locked. Returns how many. Their leases end too: that of a dead letter's artifact has
@@ -184,55 +204,50 @@ language sql set enable_hashjoin to off set enable_mergejoin to off set enable_s
   select count(*) from deleted;
 $$;
 
+-- Deletes a job.
+create function superstoryboard.delete_job(p_job uuid) returns boolean
+language plpgsql as $$
+begin
+  delete from superstoryboard.jobs where id = p_job;
+  return found;
+end
+$$;
+
 -- Jobs that ended long ago, with their calls, artifacts and events. A row of assets stays: it names the object. So does a job
 -- whose artifacts still name objects to be removed. Dead letters wait for a person.
 create function superstoryboard.sweep_old_jobs(p_older_than interval, p_limit integer) returns bigint
-language plpgsql as $$
-declare
-  old uuid;
-  swept bigint := 0;
-begin
-  for old in
+language sql as $$
+  select superstoryboard.sweep_each(array(
     select j.id from superstoryboard.jobs j
     where j.state in ('SUCCEEDED', 'FAILED', 'CANCELLED') and j.ended_at < now() - p_older_than
       and not exists (select from superstoryboard.artifacts a where a.job_id = j.id and a.cleaned_at is null)
     order by j.ended_at limit p_limit for update of j skip locked
-  loop
-    begin
-      delete from superstoryboard.jobs where id = old;
-      swept := swept + 1;
-    exception
-      when lock_not_available then null;
-    end;
-  end loop;
-  return swept;
+  ), 'superstoryboard.delete_job');
+$$;
+
+-- Gives up a dead letter. False where somebody holds it, it is none any more, or its queue was dropped.
+create function superstoryboard.discard_old_dead_letter(p_job uuid) returns boolean
+language plpgsql as $$
+begin
+  perform from superstoryboard.jobs where id = p_job and state = 'DEAD_LETTERED' for update skip locked;
+  if not found then
+    return false;
+  end if;
+  perform superstoryboard.discard_dead_letter_v1(p_job, 'the sweep');
+  return true;
+exception
+  when undefined_table then return false;
 end
 $$;
 
 -- Gives up dead letters that nobody looked at for so long; null keeps them for ever. Their objects are removed like those of any
 -- cancelled job, and their rows after the age of jobs.
 create function superstoryboard.sweep_dead_letters(p_older_than interval, p_limit integer) returns bigint
-language plpgsql as $$
-declare
-  old uuid;
-  swept bigint := 0;
-begin
-  for old in
+language sql as $$
+  select superstoryboard.sweep_each(array(
     select id from superstoryboard.jobs where state = 'DEAD_LETTERED' and ended_at < now() - p_older_than
     order by ended_at limit p_limit
-  loop
-    begin
-      perform from superstoryboard.jobs where id = old and state = 'DEAD_LETTERED' for update skip locked;
-      if found then
-        perform superstoryboard.discard_dead_letter_v1(old, 'the sweep');
-        swept := swept + 1;
-      end if;
-    exception
-      when lock_not_available or undefined_table then null;
-    end;
-  end loop;
-  return swept;
-end
+  ), 'superstoryboard.discard_old_dead_letter');
 $$;
 
 -- Messages that were archived long ago.

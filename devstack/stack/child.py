@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from superstoryboard.domain.backoff import backoff_seconds
+
 from .console import Sink
 from .guard import shared_guard
 from .program import Program, StartError
@@ -139,18 +141,18 @@ class Child:
         self._keeper = None
 
     async def _keep(self, lines: _Lines) -> None:
-        delay = FIRST_DELAY_SECONDS
+        deaths = 0
         while True:
             began = time.monotonic()
             code = await self._outlive(lines)
             if self._stopping.is_set():
                 return
-            delay = FIRST_DELAY_SECONDS if time.monotonic() - began > STEADY_SECONDS else delay
+            deaths = 1 if time.monotonic() - began > STEADY_SECONDS else deaths + 1
             self._take(f"exited with code {code}; restarting")
             with suppress(TimeoutError):
+                delay = backoff_seconds(deaths, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS)
                 await asyncio.wait_for(self._stopping.wait(), delay)
                 return
-            delay = min(delay * 2, LONGEST_DELAY_SECONDS)
             lines = await self._spawn()
             if self._stopping.is_set():
                 self._signal(self._stop_signal)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from superstoryboard.db.errors import RowsLockedError, StatementTimeoutError, refused_state
 from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError
-from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
+from superstoryboard.jobs.artifacts import Artifacts, Ending, StagedArtifact
 from superstoryboard.storage.errors import StorageError, StorageErrorKind
 from superstoryboard.telemetry.logs import get_logger
 
@@ -35,8 +35,9 @@ class Patience:
 class Endings:
     """Ends writes that failed; each returns its word for the metrics."""
 
-    def __init__(self, artifacts: Artifacts, patience: Patience) -> None:
+    def __init__(self, artifacts: Artifacts, ending: Ending, patience: Patience) -> None:
         self._artifacts = artifacts
+        self._ending = ending
         self._patience = patience
 
     async def failed(self, artifact: StagedArtifact, error: Exception, *, uploaded: bool) -> str:
@@ -57,10 +58,8 @@ class Endings:
         lost = JobError(ErrorClass.TRANSIENT, "STAGED_BYTES_LOST", str(error))
         long_enough = artifact.doubted_seconds is not None and artifact.doubted_seconds >= self._patience.doubt_seconds
         if artifact.doubts + 1 >= DOUBTS and long_enough:
-            state = await self._artifacts.give_back(artifact.id, lost)
-            log.warning(
-                "Staged bytes are missing or corrupt; the job returns to its queue", reason=str(error), state=state
-            )
+            state = await self._artifacts.give_back(artifact.id, lost, self._ending)
+            log.warning("Staged bytes are missing or corrupt and are given up", reason=str(error), state=state)
             return "given_back"
         delay = max(BACKOFF_MIN_SECONDS / 2, self._patience.doubt_seconds / (DOUBTS - 1))
         doubted = JobError(
@@ -78,7 +77,7 @@ class Endings:
         return await self._postpone(artifact, "REFUSED", error, uploaded=uploaded)
 
     async def _bury(self, artifact: StagedArtifact, error: JobError) -> str:
-        state = await self._artifacts.bury(artifact.id, error)
+        state = await self._artifacts.bury(artifact.id, error, self._ending)
         log.error(
             "The asset cannot be stored; the artifact is kept", code=error.code, reason=error.message, state=state
         )

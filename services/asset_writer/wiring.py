@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.db.database import Database
 from superstoryboard.db.notify import ARTIFACTS_CHANNEL, Wakeups
-from superstoryboard.jobs.artifacts import Artifacts
+from superstoryboard.jobs.artifacts import Artifacts, Ending
 from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.service_tokens import ServiceTokenTable
-from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
+from superstoryboard.process.lifecycle import Duties, Stop, open_ports, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.storage.buckets import IMAGES, VIDEOS, BucketDefinition, ensure_buckets, final_buckets
 from superstoryboard.storage.errors import StorageError
@@ -78,10 +78,7 @@ async def run(settings: AssetWriterSettings) -> bool:
     async def healthy() -> bool:
         return buckets.ready and await schema_answers(database)
 
-    await page.start()
-    await server.start(reflect=settings.grpc_reflection)
-    for duty, work in server.duties():
-        duties.start(duty, work)
+    await open_ports(page, server, duties, reflect=settings.grpc_reflection)
     duties.start("wakeups", wakeups.run())
     duties.start("buckets", buckets.ensure())
     duties.start("health", watch_health(server, healthy))
@@ -147,14 +144,14 @@ def _consumer(
     broker: Broker | None,
     metrics: WriterMetrics,
 ) -> Consumer:
+    ending = Ending(settings.kv_table, settings.queue_completion)
     destination = Destination(
         public_base_url=settings.supabase_public_url or settings.supabase_url,
-        kv_table=settings.kv_table,
-        queue_completion=settings.queue_completion,
+        ending=ending,
         url_kinds={IMAGES.id: settings.images_url, VIDEOS.id: settings.videos_url},
         signed_url_seconds=settings.signed_url_seconds,
     )
-    endings = Endings(artifacts, Patience(settings.writer_refusals, settings.writer_doubt_seconds))
+    endings = Endings(artifacts, ending, Patience(settings.writer_refusals, settings.writer_doubt_seconds))
     return Consumer(
         artifacts=artifacts,
         writer=ArtifactWriter(

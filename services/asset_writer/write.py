@@ -13,7 +13,7 @@ from pathlib import Path
 
 from superstoryboard.db.errors import DatabaseUnavailableError, RowsLockedError, StatementTimeoutError
 from superstoryboard.domain.traces import trace_fields
-from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
+from superstoryboard.jobs.artifacts import Artifacts, Ending, StagedArtifact
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.storage.buckets import UrlKind
 from superstoryboard.storage.errors import StorageError
@@ -33,11 +33,10 @@ log = get_logger("writer")
 
 @dataclass(frozen=True)
 class Destination:
-    """Public address of the Storage and its kinds of URLs, kv table, what becomes of a queue message on success."""
+    """Public address of the Storage, its kinds of URLs, and how jobs end."""
 
     public_base_url: str
-    kv_table: str
-    queue_completion: str
+    ending: Ending
     url_kinds: Mapping[str, UrlKind] = field(default_factory=dict)
     """By bucket; one that is not named has public URLs."""
     signed_url_seconds: int = 604_800
@@ -119,8 +118,7 @@ class ArtifactWriter:
         url, expires_at = await self._url_of(artifact)
         state, won = await self._artifacts.finish(
             artifact.id,
-            kv_table=self._destination.kv_table,
-            completion=self._destination.queue_completion,
+            self._destination.ending,
             url=url,
             url_expires_at=expires_at,
             lock_timeout_seconds=LOCK_SECONDS if artifact.write_attempt == 1 else LOCK_AGAIN_SECONDS,

@@ -5,48 +5,27 @@ from __future__ import annotations
 from superstoryboard.domain.errors import CallOutcome
 from superstoryboard.domain.media import Media, MediaFacts
 from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify_bytes
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.providers.google.results import damaged_image
 from superstoryboard.providers.routes import AnswerRoute, Call
-from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.telemetry.work_metrics import CallMetrics
+from superstoryboard.providers.source import SourceImage
 from superstoryboard.v1.job_pb2 import ImageGeneration
-from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.intent import Intent, Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
 from superstoryboard.worker.attempt.sources import fetch_source
-from superstoryboard.worker.routes import Routes
+from superstoryboard.worker.tools import Tools
 
 
 class ImageGenerator:
     """Makes images of claimed jobs."""
 
-    def __init__(
-        self,
-        *,
-        work: WorkQueue,
-        adoption: Adoption,
-        ledger: Ledger,
-        sources: SourceFetcher,
-        routes: Routes[AnswerRoute],
-        hand_off: HandOff,
-        metrics: CallMetrics,
-        timeout_seconds: float,
-    ) -> None:
-        self._work = work
-        self._adoption = adoption
-        self._ledger = ledger
-        self._intents = Intents(work, ledger)
-        self._sources = sources
-        self._routes = routes
-        self._hand_off = hand_off
-        self._metrics = metrics
+    def __init__(self, tools: Tools[AnswerRoute], timeout_seconds: float) -> None:
+        self._tools = tools
+        self._intents = Intents(tools.work, tools.ledger)
         self._timeout_seconds = timeout_seconds
 
     async def generate(self, job: ClaimedJob) -> str:
@@ -63,12 +42,12 @@ class ImageGenerator:
 
     async def _attempt(self, job: ClaimedJob) -> str:
         await reached("claimed")
-        generation = await self._adoption.generation(job, ImageGeneration)
+        generation = await self._tools.adoption.generation(job, ImageGeneration)
         if job.upload is not None:
-            return await self._hand_off.rescue(job, job.upload)
-        route = self._routes.route_of(generation.model)
-        source = await fetch_source(self._work, self._sources, job, generation.source_image_url)
-        await self._work.report(job, 20, "Generating image")
+            return await self._tools.hand_off.rescue(job, job.upload)
+        route = self._tools.routes.route_of(generation.model)
+        source = await fetch_source(self._tools.work, self._tools.sources, job, generation.source_image_url)
+        await self._tools.work.report(job, 20, "Generating image")
         intent = await self._intents.open(job, generation, source, route)
         return await to_the_end(self._make(job, generation, source, route, intent))
 
@@ -82,12 +61,12 @@ class ImageGenerator:
             aspect_ratio=generation.aspect_ratio,
             sources=(source,) if source else (),
         )
-        with counted(self._metrics, generation.model):
-            answer = self._routes.provider(route).generate(call, timeout_seconds=self._timeout_seconds)
-            data = await recorded(self._ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
-            facts = await recorded(self._ledger, intent.call_id, _measure(data), CallOutcome.PAID)
+        with counted(self._tools.metrics, generation.model):
+            answer = self._tools.routes.provider(route).generate(call, timeout_seconds=self._timeout_seconds)
+            data = await recorded(self._tools.ledger, intent.call_id, answer, CallOutcome.UNKNOWN)
+            facts = await recorded(self._tools.ledger, intent.call_id, _measure(data), CallOutcome.PAID)
         await reached("answered")
-        return await self._hand_off.hand_over_answer(job, intent, data, facts)
+        return await self._tools.hand_off.hand_over_answer(job, intent, data, facts)
 
 
 async def _measure(data: bytes) -> MediaFacts:

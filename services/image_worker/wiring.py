@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from superstoryboard.domain.kinds import IMAGE
 from superstoryboard.domain.media import Media
-from superstoryboard.jobs.queue import Gate, GateLimits
+from superstoryboard.jobs.queue import GateLimits
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google.gemini_images import GeminiImages
 from superstoryboard.providers.routes import AnswerRoute
 from superstoryboard.worker.loop import Limits
-from superstoryboard.worker.parts import Parts
+from superstoryboard.worker.parts import Calls
 from superstoryboard.worker.routes import Routes
 
 from .generate import ImageGenerator
@@ -18,28 +18,14 @@ from .settings import ImageWorkerSettings
 
 async def run(settings: ImageWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
-    catalogue = settings.catalogue()
-    model = settings.image_model or catalogue.default_name(IMAGE.name)
-    calls = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
-    routes = Routes(Media.IMAGE, catalogue, providers(settings, catalogue))
-    parts = await Parts.open(settings, IMAGE, Gate(catalogue.get(model).provider, model, calls), routes)
-    generator = ImageGenerator(
-        work=parts.work,
-        adoption=parts.adoption,
-        ledger=parts.ledger,
-        sources=parts.sources,
-        routes=routes,
-        hand_off=parts.hand_off,
-        metrics=parts.call_metrics,
-        timeout_seconds=settings.image_timeout_seconds,
-    )
+    routes = Routes(Media.IMAGE, settings.catalogue(), providers(settings, settings.catalogue()))
+    gate = GateLimits(settings.image_requests_per_minute, settings.image_requests_per_day)
+    calls = await Calls.open(settings, IMAGE, gate, routes)
+    generator = ImageGenerator(calls.tools, settings.image_timeout_seconds)
     limits = Limits(
-        settings.image_concurrency,
-        settings.image_lease_seconds,
-        settings.drain_seconds,
-        settings.retry_delay_seconds,
+        settings.image_concurrency, settings.image_lease_seconds, settings.drain_seconds, settings.retry_delay_seconds
     )
-    return await parts.run(generator.generate, limits, once)
+    return await calls.run(generator.generate, limits, once)
 
 
 def providers(settings: ImageWorkerSettings, catalogue: Catalogue) -> dict[str, AnswerRoute]:

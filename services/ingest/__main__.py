@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from superstoryboard.config.settings import read_or_exit
-from superstoryboard.process.lifecycle import arguments, run_and_exit
-from superstoryboard.telemetry.logs import configure_logs
+from superstoryboard.process.main import start
 
 from .settings import IngestSettings
 from .wiring import run
@@ -12,10 +10,7 @@ from .wiring import run
 
 def main() -> None:
     """Run the service."""
-    options = arguments(__doc__ or "").parse_args()
-    settings = read_or_exit(IngestSettings, check_only=options.check_config)
-    configure_logs("ingest", settings.log_level)
-    run_and_exit(run(settings))
+    start("ingest", __doc__, IngestSettings, run)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from superstoryboard.jobs.steering import Steering
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.storyboards import OwnerRules, Storyboards
 from superstoryboard.jobs.sweeps import Sweeper
-from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
+from superstoryboard.process.lifecycle import Duties, Stop, open_ports, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.feed_metrics import FeedMetrics, GapMetrics
 from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
@@ -60,10 +60,7 @@ async def run(settings: IngestSettings) -> bool:
     page = MetricsPage(settings.metrics_listen, registry)
     rules = OwnerRules(database, settings.owners())
     server = _server(settings, registry, database, feed, rules)
-    await page.start()
-    await server.start(reflect=settings.grpc_reflection)
-    for duty, work in server.duties():
-        duties.start(duty, work)
+    await open_ports(page, server, duties, reflect=settings.grpc_reflection)
     duties.start("wakeups", wakeups.run())
     duties.start("events", feed.run())
     duties.start("owner-rules", rules.keep_telling())

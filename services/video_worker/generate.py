@@ -10,23 +10,20 @@ from pathlib import Path
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, JobError, JobFailure
 from superstoryboard.domain.media import Media, MediaFacts
 from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.ledger import Ledger
-from superstoryboard.jobs.queue import ClaimedJob, Operation, WorkQueue
+from superstoryboard.jobs.queue import ClaimedJob, Operation
 from superstoryboard.media.types import MediaError
 from superstoryboard.media.verify import verify
 from superstoryboard.process.checkpoints import reached
 from superstoryboard.providers.routes import Call, OperationRoute
-from superstoryboard.providers.source import SourceFetcher, SourceImage
-from superstoryboard.telemetry.work_metrics import CallMetrics
+from superstoryboard.providers.source import SourceImage
 from superstoryboard.v1.job_pb2 import VideoGeneration
 from superstoryboard.worker.attempt.errors import ReleasedError
-from superstoryboard.worker.attempt.generation import Adoption
-from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.handoff import Result
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.attempt.paid_calls import counted, recorded, to_the_end
 from superstoryboard.worker.attempt.shapes import failures_of
 from superstoryboard.worker.attempt.sources import fetch_source
-from superstoryboard.worker.routes import Routes
+from superstoryboard.worker.tools import Tools
 
 from .polling import Poller, Times
 from .search import OperationSearch, Submits, mark_of
@@ -36,30 +33,15 @@ class VideoGenerator:
     """Makes videos of claimed jobs."""
 
     def __init__(
-        self,
-        *,
-        work: WorkQueue,
-        adoption: Adoption,
-        ledger: Ledger,
-        sources: SourceFetcher,
-        routes: Routes[OperationRoute],
-        operation_search: OperationSearch,
-        hand_off: HandOff,
-        metrics: CallMetrics,
-        times: Times,
-        draining: asyncio.Event,
+        self, tools: Tools[OperationRoute], operation_search: OperationSearch, times: Times, draining: asyncio.Event
     ) -> None:
-        self._work = work
-        self._adoption = adoption
-        self._ledger = ledger
-        self._intents = Intents(work, ledger)
-        self._sources = sources
-        self._routes = routes
+        self._tools = tools
+        self._intents = Intents(tools.work, tools.ledger)
         self._operation_search = operation_search
-        self._hand_off = hand_off
-        self._metrics = metrics
         self._draining = draining
-        self._poller = Poller(work, ledger, metrics, times, draining, usual_seconds=routes.usual_seconds)
+        self._poller = Poller(
+            tools.work, tools.ledger, tools.metrics, times, draining, usual_seconds=tools.routes.usual_seconds
+        )
 
     async def generate(self, job: ClaimedJob) -> str:
         """One attempt; returns the job's state after the hand-off.
@@ -76,7 +58,7 @@ class VideoGenerator:
 
     async def _attempt(self, job: ClaimedJob) -> str:
         await reached("claimed")
-        generation = await self._adoption.generation(job, VideoGeneration)
+        generation = await self._tools.adoption.generation(job, VideoGeneration)
         if job.lost is not None:
             operation = await self._operation_search.recover(job, job.lost, generation)
         else:
@@ -84,7 +66,7 @@ class VideoGenerator:
         await reached("accepted")
         if self._draining.is_set():
             raise ReleasedError
-        provider = self._routes.provider(operation.route)
+        provider = self._tools.routes.provider(operation.route)
         done = await self._poller.done(job, operation, provider)
         await reached("operation-done")
         with tempfile.TemporaryDirectory(prefix="video-") as folder:
@@ -94,8 +76,8 @@ class VideoGenerator:
 
     async def _submit(self, job: ClaimedJob, generation: VideoGeneration) -> Operation:
         """Send the one paid call. Its name is kept even where the claim is lost or the worker is told to stop."""
-        route = self._routes.route_of(generation.model)
-        source = await fetch_source(self._work, self._sources, job, generation.source_image_url)
+        route = self._tools.routes.route_of(generation.model)
+        source = await fetch_source(self._tools.work, self._tools.sources, job, generation.source_image_url)
         submits = self._operation_search.submits(route)
         intent = await self._intents.open(job, generation, source, route, submits.expect)
         await reached("intended")
@@ -104,17 +86,17 @@ class VideoGenerator:
         return Operation(intent.call_id, route, generation.model, name, 0.0)
 
     async def _send(self, call_id: int, route: str, call: Call, submits: Submits) -> str:
-        provider = self._routes.provider(route)
-        with counted(self._metrics, call.model):
+        provider = self._tools.routes.provider(route)
+        with counted(self._tools.metrics, call.model):
             name = await recorded(submits, call_id, provider.submit(call), CallOutcome.UNKNOWN)
         await reached("named")
-        await self._ledger.accept(call_id, name)
+        await self._tools.ledger.accept(call_id, name)
         return name
 
     async def _hand_over(self, job: ClaimedJob, file: Path) -> str:
         facts = await _verified(file)
         await reached("downloaded")
-        return await self._hand_off.hand_over(job, file, facts)
+        return await self._tools.hand_off.hand_over(job, [Result(file, facts)])
 
 
 async def _verified(file: Path) -> MediaFacts:

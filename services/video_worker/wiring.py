@@ -7,7 +7,7 @@ import asyncio
 from superstoryboard.domain.kinds import VIDEO
 from superstoryboard.domain.media import Media
 from superstoryboard.jobs.lost_operations import LostOperations
-from superstoryboard.jobs.queue import Gate, GateLimits
+from superstoryboard.jobs.queue import GateLimits
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google.omni import Omni
 from superstoryboard.providers.google.veo import VeoGemini
@@ -15,7 +15,7 @@ from superstoryboard.providers.google.veo_vertex import VeoVertex
 from superstoryboard.providers.routes import OperationRoute
 from superstoryboard.telemetry.work_metrics import LostNameMetrics
 from superstoryboard.worker.loop import Limits
-from superstoryboard.worker.parts import Parts
+from superstoryboard.worker.parts import Calls
 from superstoryboard.worker.routes import Routes
 
 from .generate import VideoGenerator
@@ -26,44 +26,28 @@ from .settings import VideoWorkerSettings
 
 async def run(settings: VideoWorkerSettings, once: int | None) -> bool:
     """Work until told to stop, or on `once` messages. False where something failed."""
-    catalogue = settings.catalogue()
-    model = settings.video_model or catalogue.default_name(VIDEO.name)
-    calls = GateLimits(
+    routes = Routes(Media.VIDEO, settings.catalogue(), providers(settings, settings.catalogue()))
+    gate = GateLimits(
         settings.video_requests_per_minute, settings.video_requests_per_day, settings.video_running_operations
     )
-    routes = Routes(Media.VIDEO, catalogue, providers(settings, catalogue))
-    parts = await Parts.open(settings, VIDEO, Gate(catalogue.get(model).provider, model, calls), routes)
+    calls = await Calls.open(settings, VIDEO, gate, routes)
     draining = asyncio.Event()
-    generator = _generator(settings, parts, draining)
     limits = Limits(
-        settings.video_concurrency,
-        settings.video_lease_seconds,
-        settings.drain_seconds,
-        settings.retry_delay_seconds,
+        settings.video_concurrency, settings.video_lease_seconds, settings.drain_seconds, settings.retry_delay_seconds
     )
-    return await parts.run(generator.generate, limits, once, draining)
+    return await calls.run(_generator(settings, calls, draining).generate, limits, once, draining)
 
 
-def _generator(settings: VideoWorkerSettings, parts: Parts[OperationRoute], draining: asyncio.Event) -> VideoGenerator:
+def _generator(settings: VideoWorkerSettings, calls: Calls[OperationRoute], draining: asyncio.Event) -> VideoGenerator:
+    connections = calls.parts.connections
     search = OperationSearch(
-        LostOperations(parts.connections.database),
-        parts.ledger,
-        parts.routes,
-        LostNameMetrics(parts.connections.registry),
+        LostOperations(connections.database),
+        calls.tools.ledger,
+        calls.tools.routes,
+        LostNameMetrics(connections.registry),
         settings.lost_operation_search_seconds,
     )
-    return VideoGenerator(
-        work=parts.work,
-        adoption=parts.adoption,
-        ledger=parts.ledger,
-        sources=parts.sources,
-        routes=parts.routes,
-        operation_search=search,
-        hand_off=parts.hand_off,
-        metrics=parts.call_metrics,
-        times=times(settings),
-        draining=draining,
-    )
+    return VideoGenerator(calls.tools, search, times(settings), draining)
 
 
 def times(settings: VideoWorkerSettings) -> Times:

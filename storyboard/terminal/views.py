@@ -57,6 +57,7 @@ def _asked(job: Job) -> dict[str, str]:
 
 MEANINGS = {
     "entity not found": "the asset is stored, but the key-value table has no row for its scene or character",
+    "result not stored": "the asset is stored, but not every result of the job could be",
     "superseded": "the asset is stored, but a newer one is linked",
 }
 

@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again: one rule for attempts of jobs, writes, uploads and statements.
+"""How long to wait before something is tried again: one rule for all of it.
 
 After a lost worker no process of ours is there to wait: there the database does (`recover_leases`, docs/STATES.md).
 """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import LiteralString
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -13,6 +14,7 @@ from psycopg.types.json import Jsonb
 from superstoryboard.db.database import Database
 from superstoryboard.db.statements import Statements
 from superstoryboard.domain.errors import JobError
+from superstoryboard.domain.kinds import KINDS
 from superstoryboard.domain.media import MediaFacts
 from superstoryboard.jobs.queue import PATIENCE_SECONDS, ClaimedJob
 from superstoryboard.telemetry.logs import get_logger
@@ -25,8 +27,8 @@ log = get_logger("links")
 class Sql(Statements):
     """Statements of artifacts.sql."""
 
-    begin_artifact: LiteralString
-    stage_artifact: LiteralString
+    begin_artifacts: LiteralString
+    stage_artifacts: LiteralString
     miss_artifact: LiteralString
     claim_artifacts: LiteralString
     extend_artifact: LiteralString
@@ -45,6 +47,18 @@ class NewArtifact:
     staging_key: str
     bucket: str
     path: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Where jobs that succeed are linked, and what becomes of their queue messages: `archive` or `delete`."""
+
+    kv_table: str
+    completion: str
+
+    def values(self) -> dict[str, str]:
+        """Values of a statement that may end a job."""
+        return {"kv": self.kv_table, "completion": self.completion}
 
 
 @dataclass(frozen=True)
@@ -75,40 +89,52 @@ class Artifacts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(
-        self, job: ClaimedJob, *, staging_bucket: str, bucket: str, facts: MediaFacts
-    ) -> NewArtifact | None:
-        """What an artifact is and its final path. None for a stale claim.
+    async def begin(self, job: ClaimedJob, *, staging_bucket: str, results: Sequence[MediaFacts]) -> list[NewArtifact]:
+        """What the results of a job are, in their order, and the final path of each. Empty for a stale claim.
 
         The answer of a call has its row and its staging key since the intent, and may be in staging by now; any other
         artifact gets its row here, before its bytes go up. Waits for a database that is away: the bytes are paid for.
+
+        Raises:
+            psycopg.errors.CheckViolation: more results than jobs of the kind have, or than the call has rows.
         """
+        buckets = [KINDS[job.kind].bucket_of(facts.media_type.media) for facts in results]
         rows = await self._database.fetch(
-            Sql.begin_artifact,
+            Sql.begin_artifacts,
             {
                 "job": job.id,
                 "claim": job.claim,
                 "staging_bucket": staging_bucket,
-                "bucket": bucket,
-                **vars(facts),
-                "media_type": facts.media_type.value,
-                "extension": facts.media_type.extension,
+                "results": Jsonb(
+                    [
+                        vars(facts)
+                        | {
+                            "bucket": bucket,
+                            "media_type": facts.media_type.value,
+                            "extension": facts.media_type.extension,
+                        }
+                        for bucket, facts in zip(buckets, results, strict=True)
+                    ]
+                ),
             },
             patience_seconds=math.inf,
         )
         if not rows:
-            return None
-        return NewArtifact(rows[0]["artifact_id"], rows[0]["staging_key"], bucket, rows[0]["path"])
+            return []
+        return [
+            NewArtifact(row["artifact_id"], row["staging_key"], bucket, row["path"])
+            for bucket, row in zip(buckets, rows, strict=True)
+        ]
 
-    async def stage(self, artifact_id: UUID, job: ClaimedJob) -> str | None:
-        """The bytes are in staging: hand the job over. Returns its state, or None for a stale claim.
+    async def stage(self, artifact_ids: Sequence[UUID], job: ClaimedJob) -> str | None:
+        """The bytes of all results are in staging: hand the job over. Returns its state, or None for a stale claim.
 
         The answer of a call is handed over under a stale claim too, as long as no later call was opened. Waits for a
         database that is away.
         """
         row = await self._database.fetch_one(
-            Sql.stage_artifact,
-            {"artifact": artifact_id, "job": job.id, "claim": job.claim},
+            Sql.stage_artifacts,
+            {"artifacts": list(artifact_ids), "job": job.id, "claim": job.claim},
             patience_seconds=math.inf,
         )
         return row["state"]  # type: ignore[no-any-return]  # text or null
@@ -153,19 +179,19 @@ class Artifacts:
         )
         return bool(row["kept"])
 
-    async def give_back(self, artifact_id: UUID, error: JobError) -> str | None:
-        """The staged bytes are gone or wrong: the job goes back to its queue. Returns the job's state."""
-        return await self._call(
-            Sql.return_artifact,
-            {"artifact": artifact_id, "error": Jsonb(error.to_json())},
-        )
+    async def give_back(self, artifact_id: UUID, error: JobError, ending: Ending) -> str | None:
+        """The staged bytes are gone or wrong. Returns the job's state: back in its queue, if nothing of it is left.
 
-    async def bury(self, artifact_id: UUID, error: JobError) -> str | None:
-        """A permanent write error: the job is a dead letter, the artifact is kept. Returns the job's state."""
-        return await self._call(
-            Sql.bury_artifact,
-            {"artifact": artifact_id, "error": Jsonb(error.to_json())},
-        )
+        Of several results this one is given up, and the job ends as `finish` says where no other is to be written.
+        """
+        return await self._let_go(Sql.return_artifact, artifact_id, error, ending)
+
+    async def bury(self, artifact_id: UUID, error: JobError, ending: Ending) -> str | None:
+        """A permanent write error: the job is a dead letter, the artifact is kept. Returns the job's state.
+
+        Of several results this one is set aside until the others are written, and given up where one of them could be.
+        """
+        return await self._let_go(Sql.bury_artifact, artifact_id, error, ending)
 
     async def postpone(
         self, artifact_id: UUID, kind: str, delay_seconds: float, error: JobError, *, uploaded: bool = False
@@ -192,14 +218,15 @@ class Artifacts:
     async def finish(
         self,
         artifact_id: UUID,
+        ending: Ending,
         *,
-        kv_table: str,
-        completion: str,
         url: str,
         url_expires_at: datetime | None = None,
         lock_timeout_seconds: float | None = None,
     ) -> tuple[str, bool]:
-        """The object is in its final place: link it, end the job. Returns its state and whether this call won.
+        """The object is in its final place; the last of a job's results ends it and links the first that is stored.
+
+        Returns the job's state and whether this call won.
 
         Raises:
             RowsLockedError: another session held a row for longer than `lock_timeout_seconds`.
@@ -208,10 +235,9 @@ class Artifacts:
             Sql.finish_job,
             {
                 "artifact": artifact_id,
-                "kv": kv_table,
-                "completion": completion,
                 "url": url,
                 "expires": url_expires_at,
+                **ending.values(),
             },
             patience_seconds=PATIENCE_SECONDS,
             lock_timeout_seconds=lock_timeout_seconds,
@@ -222,10 +248,14 @@ class Artifacts:
                 " to it; create that row, and put the asset's URL into it or generate the asset again",
                 action=NO_ENTITY,
                 job_state=row["state"],
-                kv_table=kv_table,
+                kv_table=ending.kv_table,
             )
         return row["state"], row["won"]
 
-    async def _call(self, statement: LiteralString, values: dict[str, Any]) -> str | None:
-        row = await self._database.fetch_one(statement, values, patience_seconds=PATIENCE_SECONDS)
+    async def _let_go(self, statement: LiteralString, artifact_id: UUID, error: JobError, ending: Ending) -> str | None:
+        row = await self._database.fetch_one(
+            statement,
+            {"artifact": artifact_id, "error": Jsonb(error.to_json()), **ending.values()},
+            patience_seconds=PATIENCE_SECONDS,
+        )
         return row["state"]  # type: ignore[no-any-return]  # text or null

@@ -1,11 +1,8 @@
--- name: begin_artifact
-select * from superstoryboard.begin_artifact_v1(
-  %(job)s, %(claim)s, %(staging_bucket)s, %(bucket)s, %(extension)s, %(media_type)s,
-  %(size_bytes)s::bigint, %(sha256)s, %(width)s::int, %(height)s::int, %(duration_ms)s::int
-);
+-- name: begin_artifacts
+select * from superstoryboard.begin_artifacts_v1(%(job)s, %(claim)s, %(staging_bucket)s, %(results)s);
 
--- name: stage_artifact
-select superstoryboard.stage_artifact_v1(%(artifact)s, %(job)s, %(claim)s) as state;
+-- name: stage_artifacts
+select superstoryboard.stage_artifacts_v1(%(artifacts)s, %(job)s, %(claim)s) as state;
 
 -- name: miss_artifact
 select superstoryboard.miss_artifact_v1(
@@ -21,10 +18,10 @@ select * from superstoryboard.claim_artifacts_v1(
 select superstoryboard.extend_artifact_v1(%(artifact)s, %(lease)s::float8) as kept;
 
 -- name: return_artifact
-select superstoryboard.return_artifact_v1(%(artifact)s, %(error)s) as state;
+select superstoryboard.return_artifact_v1(%(artifact)s, %(error)s, %(kv)s::regclass, %(completion)s) as state;
 
 -- name: bury_artifact
-select superstoryboard.bury_artifact_v1(%(artifact)s, %(error)s) as state;
+select superstoryboard.bury_artifact_v1(%(artifact)s, %(error)s, %(kv)s::regclass, %(completion)s) as state;
 
 -- name: postpone_artifact
 select superstoryboard.postpone_artifact_v1(%(artifact)s, %(kind)s, %(delay)s::float8, %(uploaded)s, %(error)s);

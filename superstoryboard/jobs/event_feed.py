@@ -16,6 +16,7 @@ from typing import LiteralString
 from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.db.notify import Wakeups
 from superstoryboard.db.statements import Statements
+from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.telemetry.feed_metrics import GapMetrics
 from superstoryboard.telemetry.logs import get_logger
 
@@ -93,20 +94,20 @@ class EventFeed:
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
-        pause, since = GAP_SECONDS, time.monotonic()
+        looks, since = 0, time.monotonic()
         while True:
             try:
                 moved = await self._step()
             except DatabaseUnavailableError:
                 moved = False
             if self._tail is None or not self._tail.waits or moved:
-                pause, since = GAP_SECONDS, time.monotonic()
+                looks, since = 0, time.monotonic()
             if self._tail is not None and self._tail.waits:
                 if self._tail.blockers and time.monotonic() - since >= GAP_LIMIT_SECONDS:
                     self._ignore(self._tail.blockers)
                     since = time.monotonic()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, GAP_MAX_SECONDS)
+                looks += 1
+                await asyncio.sleep(backoff_seconds(looks, GAP_SECONDS, GAP_MAX_SECONDS))
             elif not moved:
                 await self._wakeups.wait(IDLE_SECONDS)
 

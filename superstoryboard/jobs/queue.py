@@ -104,10 +104,10 @@ class GateLimits:
 
 @dataclass(frozen=True)
 class Gate:
-    """Where the calls of a worker pass: its provider, its default model, and the limits of each model."""
+    """Where a worker's calls pass: provider, default model, limits of each model. Empty where its jobs call none."""
 
-    provider: str
-    model: str
+    provider: str = ""
+    model: str = ""
     limits: GateLimits = GateLimits()
 
     def values(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from superstoryboard.foreign_json import decoded_json
 from superstoryboard.v1 import job_pb2
 
 DOCUMENTS = ("generation", "labels", "error", "asset")
-"""Columns of job_records that hold JSON as text, null also where it is too large to show."""
+"""Columns of job_records that hold a JSON object as text, null also where it is too large to show."""
 
 
 def read_record(row: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +24,8 @@ def read_record(row: dict[str, Any]) -> dict[str, Any]:
     A document that is no object, too deep, or holds numbers of thousands of digits is None: whoever may write SQL may
     have put it there, and it must not hide the other jobs.
     """
-    return row | {name: _document(row[name]) for name in DOCUMENTS}
+    documents: dict[str, Any] = {name: _document(row[name]) for name in DOCUMENTS}
+    return row | documents | {"assets": decoded_json(row["assets"] or "[]") or []}
 
 
 def _document(text: str | None) -> dict[str, Any] | None:
@@ -55,6 +56,8 @@ def job_message(row: dict[str, Any]) -> job_pb2.Job:
             ParseDict(row["generation"], generation, ignore_unknown_fields=True)
     if row["asset"] is not None:
         _fill_asset(job.asset, row["asset"])
+    for asset in row["assets"]:
+        _fill_asset(job.assets.add(), asset)
     if row["error"] is not None:
         _fill_error(job.error, row["error"])
     for field, column in (

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
-import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any
 
 from superstoryboard.db.database import Database, DatabaseUnavailableError
 from superstoryboard.db.errors import PoolBusyError
 from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.logs import get_logger
+from superstoryboard.telemetry.metrics_page import MetricsPage
 
 HEALTH_SECONDS = 1.0
 HEALTH_TIMEOUT_SECONDS = 3.0
@@ -41,31 +38,16 @@ class Stop:
             signal.signal(number, signal.SIG_DFL)
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that every process has."""
-    module = sys.modules["__main__"].__spec__
-    name = module.name.removesuffix(".__main__") if module is not None else ""
-    parser = argparse.ArgumentParser(prog=f"python -m {name}" if name else None, description=description)
-    parser.add_argument("--check-config", action="store_true", help="check the settings and exit")
-    return parser
+async def open_ports(page: MetricsPage, server: Server, duties: Duties, *, reflect: bool) -> None:
+    """Serve metrics and calls, and keep current what calls are checked with.
 
-
-def run_and_exit(service: Coroutine[Any, Any, bool]) -> NoReturn:
-    """Run a service to its end. Exit code 0 where all went well, 1 where a duty or the start failed."""
-    sys.exit(0 if asyncio.run(_to_its_end(service)) else 1)
-
-
-async def _to_its_end(service: Coroutine[Any, Any, bool]) -> bool:
-    try:
-        return await service
-    except OSError as error:
-        log.critical("The process cannot start", reason=str(error))
-    except Exception as error:
-        log.critical("The process stops after an error at start or shutdown", exc_info=error)
-    # A pool of connections that is left open may swallow its cancel, and asyncio would wait for it for ever.
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(1)
+    Raises:
+        OSError: an address is taken or not ours.
+    """
+    await page.start()
+    await server.start(reflect=reflect)
+    for duty, work in server.duties():
+        duties.start(duty, work)
 
 
 async def watch_health(server: Server, healthy: Callable[[], Awaitable[bool]]) -> None:

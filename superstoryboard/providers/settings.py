@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import PrivateAttr, model_validator
 
 from superstoryboard.config.server import ServerSettings
-from superstoryboard.domain.kinds import charged_kinds
+from superstoryboard.domain.kinds import Kind, charged_kinds
 from superstoryboard.providers.catalogue import Catalogue, CatalogueError
 
 
@@ -26,11 +26,15 @@ class ModelSettings(ServerSettings):
         except CatalogueError as error:
             raise ValueError(f"MODEL_CATALOGUE: {error}") from None
         for kind in charged_kinds():
-            name = getattr(self, kind.model_setting.lower(), "")
+            name = self.model_of(kind)
             known = [model.name for model in self._catalogue.models(kind.name)]
             if name and name not in known:
                 raise ValueError(f"{kind.model_setting}: the catalogue has no {kind.name} model of that name")
         return self
+
+    def model_of(self, kind: Kind) -> str:
+        """The model that the settings name for requests which name none; empty where they name none of this kind."""
+        return str(getattr(self, kind.model_setting.lower(), ""))
 
     def catalogue(self) -> Catalogue:
         """The catalogue, as it was read with the settings."""

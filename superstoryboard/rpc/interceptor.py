@@ -32,6 +32,10 @@ from superstoryboard.telemetry.metrics import RpcMetrics
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Deserialize = Callable[[bytes], Message]
+Answer = Callable[[Principal, Message, Context], Awaitable[Any]]
+"""Answers a request that was read; a stream is written to the context."""
+Ended = Callable[[str, grpc.StatusCode, float], None]
+"""Told once of a call how it ended, and after how many seconds."""
 
 log = get_logger("rpc")
 
@@ -59,62 +63,61 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
             return None
         if is_open(method):
             return self._open_services.wrap(handler)
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream, handler.request_deserializer),
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.stream_unary_rpc_method_handler(
-            self._unary(method, handler.unary_unary, handler.request_deserializer),
+        streams = handler.response_streaming
+        answer = self._stream(handler.unary_stream) if streams else self._unary(method, handler.unary_unary)
+        ended = self._streamed if streams else self._answered
+        make = grpc.stream_stream_rpc_method_handler if streams else grpc.stream_unary_rpc_method_handler
+        return make(
+            self._call(method, handler.request_deserializer, answer, ended),
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], deserialize: Deserialize) -> Any:
+    def _call(self, method: str, deserialize: Deserialize, answer: Answer, ended: Ended) -> Any:
         async def handle(requests: Any, context: Context) -> Any:
             del requests
             started = time.monotonic()
             code = grpc.StatusCode.CANCELLED
             try:
-                with self._admitted(method, context):
-                    request = await _read(method, context, deserialize)
-                    async with _time_limit(None if method in UNTIMED else self._limits.call_seconds):
-                        answer = await behaviour(request, context)
-            except Exception as error:  # noqa: BLE001 - every error becomes a status
-                refusal = _as_api_error(method, error)
-                code = refusal.code
-                await _abort(context, method, refusal)
-            else:
-                code = grpc.StatusCode.OK
-                log.info("Call completed", method=method, milliseconds=round((time.monotonic() - started) * 1000, 1))
-                return answer
-            finally:
-                self._metrics.answered(method, code.name, time.monotonic() - started)
-
-        return handle
-
-    def _stream(
-        self, method: str, behaviour: Callable[[Any, Context], AsyncIterator[Any]], deserialize: Deserialize
-    ) -> Any:
-        async def handle(requests: Any, context: Context) -> None:
-            del requests
-            code = grpc.StatusCode.CANCELLED
-            try:
                 with self._admitted(method, context) as principal:
-                    request = await _read(method, context, deserialize)
-                    async with self._authenticator.until_token_ends(principal):
-                        async for answer in behaviour(request, context):
-                            await context.write(answer)
+                    response = await answer(principal, await _read(method, context, deserialize), context)
             except Exception as error:  # noqa: BLE001 - every error becomes a status
                 refusal = _as_api_error(method, error)
                 code = refusal.code
                 await _abort(context, method, refusal)
             else:
                 code = grpc.StatusCode.OK
-                log.info("Stream ended", method=method)
+                return response
             finally:
-                self._metrics.streamed(method, code.name)
+                ended(method, code, time.monotonic() - started)
 
         return handle
+
+    def _unary(self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]) -> Answer:
+        async def answer(principal: Principal, request: Message, context: Context) -> Any:
+            del principal
+            async with _time_limit(None if method in UNTIMED else self._limits.call_seconds):
+                return await behaviour(request, context)
+
+        return answer
+
+    def _answered(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        if code is grpc.StatusCode.OK:
+            log.info("Call completed", method=method, milliseconds=round(seconds * 1000, 1))
+        self._metrics.answered(method, code.name, seconds)
+
+    def _stream(self, behaviour: Callable[[Any, Context], AsyncIterator[Any]]) -> Answer:
+        async def answer(principal: Principal, request: Message, context: Context) -> None:
+            async with self._authenticator.until_token_ends(principal):
+                async for response in behaviour(request, context):
+                    await context.write(response)
+
+        return answer
+
+    def _streamed(self, method: str, code: grpc.StatusCode, seconds: float) -> None:
+        del seconds
+        if code is grpc.StatusCode.OK:
+            log.info("Stream ended", method=method)
+        self._metrics.streamed(method, code.name)
 
     @contextmanager
     def _admitted(self, method: str, context: Context) -> Iterator[Principal]:

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from superstoryboard.domain.backoff import backoff_seconds
+
 Clock = Callable[[], float]
 
 
@@ -47,7 +49,7 @@ class KeySchedule:
         elif has_keys:
             self._regular = now + times.gap * (1 + self._share())
         else:
-            wait = min(times.gap, times.first_retry * 2 ** min(self._failures - 1, 10))
+            wait = backoff_seconds(self._failures, times.first_retry, times.gap, kept_share=1.0)
             self._regular = now + wait * (1 - self._share() / 5)
 
     def ask(self) -> None:

@@ -141,7 +141,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., provider_codes: _Optional[_Iterable[str]] = ..., **kwargs) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "kind", "state", "attempt", "max_attempts", "image", "video", "queue", "msg_id", "provider", "model", "asset", "error", "warnings", "labels", "create_time", "start_time", "end_time")
+    __slots__ = ("id", "kind", "state", "attempt", "max_attempts", "image", "video", "queue", "msg_id", "provider", "model", "asset", "error", "warnings", "labels", "create_time", "start_time", "end_time", "assets")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,7 @@ class Job(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ASSETS_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: JobKind
     state: JobState
@@ -185,7 +186,8 @@ class Job(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[JobKind, str]] = ..., state: _Optional[_Union[JobState, str]] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., image: _Optional[_Union[ImageGeneration, _Mapping]] = ..., video: _Optional[_Union[VideoGeneration, _Mapping]] = ..., queue: _Optional[str] = ..., msg_id: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., asset: _Optional[_Union[Asset, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    assets: _containers.RepeatedCompositeFieldContainer[Asset]
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[_Union[JobKind, str]] = ..., state: _Optional[_Union[JobState, str]] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., image: _Optional[_Union[ImageGeneration, _Mapping]] = ..., video: _Optional[_Union[VideoGeneration, _Mapping]] = ..., queue: _Optional[str] = ..., msg_id: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., asset: _Optional[_Union[Asset, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assets: _Optional[_Iterable[_Union[Asset, _Mapping]]] = ...) -> None: ...
 
 class JobEvent(_message.Message):
     __slots__ = ("sequence", "job_id", "state", "attempt", "progress_percent", "message", "create_time")

@@ -1,8 +1,7 @@
-"""The process around a worker: duties, health, drain; the same for images and videos."""
+"""The process around a worker: duties, health, drain; the same for every kind."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -13,7 +12,7 @@ from superstoryboard.db.notify import EVENTS_CHANNEL, QUEUE_CHANNEL, Wakeups
 from superstoryboard.domain.kinds import Kind
 from superstoryboard.jobs.service_tokens import ServiceTokenTable
 from superstoryboard.jobs.store import JobStore
-from superstoryboard.process.lifecycle import Duties, Stop, schema_answers, watch_health
+from superstoryboard.process.lifecycle import Duties, Stop, open_ports, schema_answers, watch_health
 from superstoryboard.rpc.server import Server
 from superstoryboard.telemetry.logs import get_logger
 from superstoryboard.telemetry.metrics import DependencyMetrics, new_registry
@@ -104,7 +103,6 @@ async def run_worker(
     kind: Kind,
     *,
     staging: Staging,
-    close: Callable[[], Awaitable[None]],
 ) -> bool:
     """Work, once staging is proven, until told to stop, then drain. False where a duty failed."""
     stop = Stop()
@@ -117,11 +115,8 @@ async def run_worker(
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server,
         WorkerService(worker, kind, JobStore(connections.database), connections.event_wakeups),
     )
-    await page.start()
-    await server.start(reflect=settings.grpc_reflection)
+    await open_ports(page, server, duties, reflect=settings.grpc_reflection)
     connections.start(duties)
-    for duty, work in server.duties():
-        duties.start(duty, work)
     duties.start("health", watch_health(server, connections.healthy))
     duties.start("leases", worker.leases.run())
     duties.start("staging", staging.stay_proven())
@@ -131,7 +126,5 @@ async def run_worker(
     await worker.drain()
     await server.stop(STREAM_GRACE_SECONDS)
     await duties.aclose()
-    await close()
-    await connections.aclose()
     await page.aclose()
     return not duties.failed

@@ -41,11 +41,8 @@ class Stager:
         await intend(self._database, claimed)
         digest = hashlib.sha256(said).hexdigest()
         facts = MediaFacts(media_type=MediaType.PNG, size_bytes=len(said), sha256=digest, width=32, height=18)
-        new = await self._artifacts.begin(
-            claimed, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", facts=facts
-        )
-        assert new is not None
+        (new,) = await self._artifacts.begin(claimed, staging_bucket=STAGING_BUCKET, results=[facts])
         if staged is not None:
             await self.store.upload(STAGING_BUCKET, new.staging_key, staged, "application/octet-stream")
-        assert await self._artifacts.stage(new.id, claimed) == "STAGED"
+        assert await self._artifacts.stage([new.id], claimed) == "STAGED"
         return job, new

@@ -153,15 +153,14 @@ class Workers(Hands):
         return await self.settle(held, CallOutcome.UNKNOWN)
 
     async def begin(self, held: Held) -> Outcome:
-        kind = held.job.kind
-        new = self.artifacts.begin(held.job, staging_bucket="staging", bucket=f"storyboard-{kind}s", facts=FACTS)
+        new = self.artifacts.begin(held.job, staging_bucket="staging", results=[FACTS])
         begun = await self.answered(held, new)
-        held.artifact = begun.id if begun else None
+        held.artifact = begun[0].id if begun else None
         return bool(begun)
 
     async def stage(self, held: Held) -> Outcome:
         assert held.artifact is not None
-        return await self.answered(held, self.artifacts.stage(held.artifact, held.job))
+        return await self.answered(held, self.artifacts.stage([held.artifact], held.job))
 
     async def retry(self, held: Held) -> Outcome:
         return await self.fenced(held, held.work.retry(held.job, 0, FAULT, spend=self.chance.random() < 0.8))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.faults.race_hands import FAULT, Hands, Outcome
-from tests.integration.helpers import finish
+from tests.integration.helpers import ENDING, finish
 
 
 class AssetWriters(Hands):
@@ -34,11 +34,11 @@ class AssetWriters(Hands):
 
     async def give_back(self) -> Outcome:
         artifact = self.some_leased()
-        return artifact is not None and await self.artifacts.give_back(artifact, FAULT) == "RETRYING"
+        return artifact is not None and await self.artifacts.give_back(artifact, FAULT, ENDING) == "RETRYING"
 
     async def bury_artifact(self) -> Outcome:
         artifact = self.some_leased()
-        return artifact is not None and await self.artifacts.bury(artifact, FAULT) == "DEAD_LETTERED"
+        return artifact is not None and await self.artifacts.bury(artifact, FAULT, ENDING) == "DEAD_LETTERED"
 
     async def clean(self) -> Outcome:
         cleanups = await self.cleanups.claim(older_than_seconds=0, limit=5)

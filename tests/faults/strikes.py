@@ -20,8 +20,8 @@ COMMITS = (
     "claim_jobs_v1",
     "open_call_v1",
     "keep_name_v1",
-    "begin_artifact_v1",
-    "stage_artifact_v1",
+    "begin_artifacts_v1",
+    "stage_artifacts_v1",
     "claim_artifacts_v1",
     "finish_job_v1",
 )

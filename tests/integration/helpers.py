@@ -12,13 +12,14 @@ from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.domain.media import MediaFacts, MediaType
 from superstoryboard.domain.routes import RouteShape
-from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
+from superstoryboard.jobs.artifacts import Artifacts, Ending, NewArtifact
 from superstoryboard.jobs.ledger import Ledger, OpenedCall
 from superstoryboard.jobs.queue import ClaimedJob, Gate, GateLimits, WorkQueue
 from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import JobStore, Submission
 
 KV = "kv_store_7ee7668a"
+ENDING = Ending(KV, "archive")
 IMAGE_QUEUE = "image_generation_queue"
 VIDEO_QUEUE = "video_generation_queue"
 FACTS = MediaFacts(media_type=MediaType.PNG, size_bytes=10, sha256="ab" * 32, width=16, height=9)
@@ -72,10 +73,7 @@ async def intend(database: Database, job: ClaimedJob) -> int | None:
 
 
 async def begin(database: Database, job: ClaimedJob) -> NewArtifact:
-    new = await Artifacts(database).begin(
-        job, staging_bucket="artifact-staging", bucket="storyboard-images", facts=FACTS
-    )
-    assert new is not None
+    (new,) = await Artifacts(database).begin(job, staging_bucket="artifact-staging", results=[FACTS])
     return new
 
 
@@ -90,12 +88,12 @@ async def give_up_answer(database: Database, job: ClaimedJob) -> None:
 async def stage(database: Database, job: ClaimedJob) -> UUID:
     """Bring a claimed job to STAGED, as a worker does, and answer its artifact."""
     new = await begin(database, job)
-    assert await Artifacts(database).stage(new.id, job) == "STAGED"
+    assert await Artifacts(database).stage([new.id], job) == "STAGED"
     return new.id
 
 
 async def finish(database: Database, artifact_id: UUID, url: str = "http://storage/asset.png") -> tuple[str, bool]:
-    return await Artifacts(database).finish(artifact_id, kv_table=KV, completion="archive", url=url)
+    return await Artifacts(database).finish(artifact_id, ENDING, url=url)
 
 
 async def row(database: Database, job_id: UUID) -> dict[str, Any]:

@@ -37,8 +37,8 @@ async def called(database: Database) -> tuple[ClaimedJob, int]:
 async def answered(database: Database, job: ClaimedJob) -> str | None:
     """The answer of its call comes, its bytes are in staging; the job's state."""
     artifacts = Artifacts(database)
-    begun = await artifacts.begin(job, staging_bucket="artifact-staging", bucket="storyboard-images", facts=FACTS)
-    return await artifacts.stage(begun.id, job) if begun else None
+    begun = await artifacts.begin(job, staging_bucket="artifact-staging", results=[FACTS])
+    return await artifacts.stage([begun[0].id], job) if begun else None
 
 
 async def as_owner(database: Database, job_id: UUID) -> Way | Refusal:

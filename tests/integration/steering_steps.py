@@ -13,6 +13,7 @@ from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.steering import Refusal, Steering, Way
 from superstoryboard.jobs.store import FrozenGeneration
 from tests.integration.helpers import (
+    ENDING,
     VIDEO_QUEUE,
     accept,
     claim_one,
@@ -95,5 +96,5 @@ async def buried_image(database: Database) -> tuple[UUID, UUID]:
     job = await claim_one(image_queue(database))
     await intend(database, job)
     artifact = await stage(database, job)
-    assert await Artifacts(database).bury(artifact, BROKEN) == "DEAD_LETTERED"
+    assert await Artifacts(database).bury(artifact, BROKEN, ENDING) == "DEAD_LETTERED"
     return job_id, artifact

@@ -14,7 +14,7 @@ from superstoryboard.db.errors import RowsLockedError
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import WriterMetrics
-from tests.integration.helpers import KV, accept, claim_one, image_queue, row, stage
+from tests.integration.helpers import ENDING, KV, accept, claim_one, image_queue, row, stage
 
 
 @pytest.mark.timeout(60)
@@ -31,8 +31,8 @@ async def test_a_finish_waits_a_bounded_time_whatever_the_patience(
     writer = ArtifactWriter(
         artifacts,
         store,
-        Destination("http://127.0.0.1:1", KV, "archive"),
-        Endings(artifacts, Patience()),
+        Destination("http://127.0.0.1:1", ENDING),
+        Endings(artifacts, ENDING, Patience()),
         lease_seconds=60,
         metrics=WriterMetrics(),
     )

@@ -20,7 +20,7 @@ from superstoryboard.storage.buckets import ensure_buckets
 from superstoryboard.storage.objects import ObjectStore
 from superstoryboard.telemetry.work_metrics import HintMetrics
 from superstoryboard.worker.attempt.errors import StaleClaimError, WaitsError
-from superstoryboard.worker.attempt.handoff import HandOff
+from superstoryboard.worker.attempt.handoff import HandOff, Result
 from superstoryboard.worker.attempt.intent import Intent
 from superstoryboard.worker.attempt.staging import Staging
 from tests.conformance.http_stub import Answer, serve
@@ -95,7 +95,7 @@ async def test_a_job_that_went_to_another_during_the_upload_is_not_given_away(
     file.write_bytes(PICTURE)
     async with serve() as storage:
         store = await ObjectStore.connect(url=storage.url, key="staging-key", timeout_seconds=60)
-        handing = asyncio.create_task(hand_off_by(database, store).hand_over(job, file, PICTURE_FACTS))
+        handing = asyncio.create_task(hand_off_by(database, store).hand_over(job, [Result(file, PICTURE_FACTS)]))
         await storage.wait_asked(1)
         await expire_lease(database, IMAGE_QUEUE)
         again = await claim_one(image_queue(database, "another"))
@@ -112,10 +112,7 @@ async def left_behind(database: Database, store: ObjectStore, body: bytes, *, be
     job = await claim_one(image_queue(database))
     opened = await open_call(database, job)
     if began:
-        new = await Artifacts(database).begin(
-            job, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", facts=PICTURE_FACTS
-        )
-        assert new is not None
+        (new,) = await Artifacts(database).begin(job, staging_bucket=STAGING_BUCKET, results=[PICTURE_FACTS])
         assert new.staging_key == opened.staging_key
     await store.upload(STAGING_BUCKET, opened.staging_key, body, "application/octet-stream")
     await expire_lease(database, IMAGE_QUEUE)

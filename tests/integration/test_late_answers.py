@@ -38,7 +38,7 @@ async def test_a_late_answer_wins_where_no_later_call_was_opened(database: Datab
     assert second.upload is not None
     assert second.upload.staging_key.startswith(f"{job_id}/{first.claim}/")
     assert await answered(database, first) == "STAGED"
-    again = await Artifacts(database).stage(second.upload.artifact_id, first)
+    again = await Artifacts(database).stage([second.upload.artifact_id], first)
     assert again == "STAGED", "a commit whose answer was lost is repeated"
     assert await ledger(database) == [("SETTLED", True, None)]
     assert not await image_queue(database).report(second, 50, "the other is fenced out")

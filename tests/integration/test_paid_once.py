@@ -18,6 +18,7 @@ from superstoryboard.worker.attempt.errors import StaleClaimError
 from superstoryboard.worker.attempt.intent import Intents
 from superstoryboard.worker.loop import Limits, Worker
 from tests.integration.helpers import (
+    ENDING,
     IMAGE_QUEUE,
     VIDEO_QUEUE,
     accept,
@@ -205,6 +206,6 @@ async def test_redrive_never_pays_for_what_left_nothing_unless_told(database: Da
     await begin(database, job)
     assert await answered(database, job) == "STAGED"
     staged = await database.fetch_one("select id from superstoryboard.artifacts where state = 'STAGED'")
-    await Artifacts(database).bury(staged["id"], FAULT)
+    await Artifacts(database).bury(staged["id"], FAULT, ENDING)
     await database.fetch("update superstoryboard.artifacts set state = 'DISCARDED'")
     assert await Steering(database).redrive([job_id], actor="operator") == Refused(job_id, Refusal.SECOND_PAYMENT)

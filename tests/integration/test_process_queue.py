@@ -29,7 +29,7 @@ from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceStub, add_Wo
 from superstoryboard.worker.attempt.errors import GateClosedError
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.service import WorkerService
-from tests.integration.helpers import IMAGE_QUEUE, accept, image_queue, row, stage
+from tests.integration.helpers import ENDING, IMAGE_QUEUE, accept, image_queue, row, stage
 from tests.wire import reason
 
 ONE_SLOT = Limits(concurrency=1, lease_seconds=60, drain_seconds=5, retry_delay_seconds=30)
@@ -198,7 +198,9 @@ async def cancelled(database: Database, job: ClaimedJob) -> None:
 async def kept_for_a_person(database: Database, job: ClaimedJob) -> None:
     """As an asset_writer does whose Storage refuses the object."""
     artifact_id = await stage(database, job)
-    await Artifacts(database).bury(artifact_id, JobError(ErrorClass.CONFIG, "STORAGE_FORBIDDEN", "Storage refused"))
+    await Artifacts(database).bury(
+        artifact_id, JobError(ErrorClass.CONFIG, "STORAGE_FORBIDDEN", "Storage refused"), ENDING
+    )
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ BROKEN = {
         "a stale lease",
     ),
     "a release by whoever held the job before": (
-        [("release_job_v1", " or job.claim <> p_claim", "")],
+        [("lock_claimed", " or job.claim <> p_claim", "")],
         "stale claim",
     ),
     "a submit that was cut is sent again": (
@@ -108,8 +108,9 @@ BROKEN = {
     ),
     "an answer that is handed over although its place was given up": (
         [
-            ("begin_artifact_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
-            ("stage_artifact_v1", "made.state = 'DISCARDED' or ", ""),
+            ("begin_artifacts_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
+            ("begin_artifacts_v1", "results <> cardinality(begun) or ", ""),
+            ("stage_artifacts_v1", "made.state = 'DISCARDED' or ", ""),
         ],
         "calls and artifacts move",
     ),

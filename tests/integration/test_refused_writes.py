@@ -12,7 +12,7 @@ from services.asset_writer.endings import Endings, Patience
 from superstoryboard.db.database import Database
 from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.steering import Steering
-from tests.integration.helpers import KV, accept, claim_one, finish, image_queue, row, stage
+from tests.integration.helpers import ENDING, KV, accept, claim_one, finish, image_queue, row, stage
 
 REFUSALS = 4
 ARTIFACT = "select state, refusals, lease_until = 'infinity' from superstoryboard.artifacts where id = %s"
@@ -36,7 +36,7 @@ async def fail_once(database: Database, sql: psycopg.Connection, artifact_id: UU
     (claimed,) = await artifacts.claim(artifact_id=artifact_id, quantity=1, lease_seconds=60, min_age_seconds=0)
     with pytest.raises(psycopg.errors.CheckViolation) as refusal:
         await finish(database, artifact_id)
-    return await Endings(artifacts, Patience(refusals=REFUSALS)).failed(claimed, refusal.value, uploaded=True)
+    return await Endings(artifacts, ENDING, Patience(refusals=REFUSALS)).failed(claimed, refusal.value, uploaded=True)
 
 
 @pytest.mark.usefixtures("refusing")

@@ -16,7 +16,7 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.sweeps import Ages, Sweeper
 from superstoryboard.v1 import queue_service_pb2 as api
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
-from tests.integration.helpers import accept, claim_one, finish, image_queue, stage
+from tests.integration.helpers import ENDING, accept, claim_one, finish, image_queue, stage
 from tests.running import OWN_CONNECTION, SERVICE, running
 
 FIFTY_DAYS_AGO = """
@@ -45,7 +45,7 @@ async def aged(database: Database, sql: psycopg.Connection) -> None:
     work = image_queue(database)
     await finish(database, await stage(database, await claim_one(work)))
     dead = await stage(database, await claim_one(work))
-    await Artifacts(database).bury(dead, JobError(ErrorClass.CONFIG, "CODE", "m"))
+    await Artifacts(database).bury(dead, JobError(ErrorClass.CONFIG, "CODE", "m"), ENDING)
     await stage(database, await claim_one(work))
     sql.execute(FIFTY_DAYS_AGO)
 

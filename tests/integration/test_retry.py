@@ -10,6 +10,7 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
 from tests.integration.helpers import (
+    ENDING,
     VIDEO_QUEUE,
     accept,
     claim_one,
@@ -206,7 +207,7 @@ async def test_an_edited_generation_replaces_what_was_asked_for_and_reuses_nothi
 async def test_an_edited_video_never_shows_what_was_filmed_before(database: Database, steering: Steering) -> None:
     job_id = await accept(database, kind="video")
     job, _ = await film(database)
-    await Artifacts(database).bury(await stage(database, job), BROKEN)
+    await Artifacts(database).bury(await stage(database, job), BROKEN, ENDING)
     assert await steering.redrive([job_id], actor="operator", edit=EDIT) is None
     assert await cancel(steering, job_id) == "QUEUED"
     assert await retry(steering, job_id) is Way.NEW_CALL

@@ -13,6 +13,7 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.steering import Refusal, Refused, Steering, Way
 from tests.integration.helpers import (
+    ENDING,
     FACTS,
     VIDEO_QUEUE,
     accept,
@@ -101,7 +102,7 @@ async def test_dead_letters_are_redriven_all_or_none(database: Database, steerin
 async def test_discarding_gives_a_dead_letter_up_and_may_be_repeated(database: Database, steering: Steering) -> None:
     job_id = await accept(database)
     artifact = await stage(database, await claim_one(image_queue(database)))
-    await Artifacts(database).bury(artifact, BROKEN)
+    await Artifacts(database).bury(artifact, BROKEN, ENDING)
     waiting = await accept(database)
     assert await steering.discard([job_id, waiting], actor="operator") == Refused(waiting, Refusal.JOB_STATE)
     assert (await row(database, job_id))["state"] == "DEAD_LETTERED"
@@ -170,11 +171,11 @@ async def claim_and_end(database: Database, worker: str) -> None:
     for number, job in enumerate(claimed):
         await intend(database, job)
         artifacts = Artifacts(database)
-        new = await artifacts.begin(job, staging_bucket="s", bucket="b", facts=FACTS)
+        begun = await artifacts.begin(job, staging_bucket="s", results=[FACTS])
         if number == 0:
             await work.retry(job, 0, BROKEN, spend=True)
-        elif new is not None and await artifacts.stage(new.id, job) == "STAGED":
-            await finish(database, new.id)
+        elif begun and await artifacts.stage([begun[0].id], job) == "STAGED":
+            await finish(database, begun[0].id)
 
 
 async def cancel_all(steering: Steering, jobs: list[UUID]) -> None:

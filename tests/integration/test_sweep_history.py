@@ -13,6 +13,7 @@ from superstoryboard.jobs.artifacts import Artifacts
 from superstoryboard.jobs.cleanups import Cleanups
 from superstoryboard.jobs.sweeps import Ages, Sweeper
 from tests.integration.helpers import (
+    ENDING,
     IMAGE_QUEUE,
     accept,
     begin,
@@ -70,7 +71,7 @@ async def test_history_goes_after_its_time_and_dead_letters_stay(database: Datab
 async def test_dead_letters_are_given_up_only_where_an_age_is_set(database: Database, sql: psycopg.Connection) -> None:
     job_id = await accept(database)
     artifact = await stage(database, await claim_one(image_queue(database)))
-    await Artifacts(database).bury(artifact, JobError(ErrorClass.CONFIG, "CODE", "m"))
+    await Artifacts(database).bury(artifact, JobError(ErrorClass.CONFIG, "CODE", "m"), ENDING)
     age(sql, job_id, "4000 days")
     assert await sweep(database) == {}
     ages = Ages(dead_letters=timedelta(days=3000))
@@ -114,7 +115,7 @@ async def test_the_kept_artifact_of_a_dead_letter_is_removed_after_an_edit(
 ) -> None:
     await accept(database)
     artifact = await stage(database, await claim_one(image_queue(database)))
-    assert await Artifacts(database).bury(artifact, JobError(ErrorClass.CONFIG, "CODE", "m")) == "DEAD_LETTERED"
+    assert await Artifacts(database).bury(artifact, JobError(ErrorClass.CONFIG, "CODE", "m"), ENDING) == "DEAD_LETTERED"
     sql.execute(
         "select superstoryboard.redrive_job_v1("
         "id, null, 'alice', array['DEAD_LETTERED'], true, generation, provider, model, warnings)"

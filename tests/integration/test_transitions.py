@@ -14,6 +14,7 @@ from superstoryboard.jobs.ledger import Ledger
 from superstoryboard.jobs.queue import ClaimedJob
 from superstoryboard.jobs.sweeps import Sweeper
 from tests.integration.helpers import (
+    ENDING,
     FACTS,
     IMAGE_QUEUE,
     VIDEO_QUEUE,
@@ -95,7 +96,7 @@ async def test_a_stale_claim_changes_nothing(database: Database) -> None:
     assert await work.bury(stale, TRANSIENT) is None
     assert not await work.report(stale, 50, "no")
     assert await intend(database, stale) is None
-    assert (await artifacts.stage(begun.id, stale)) is None
+    assert (await artifacts.stage([begun.id], stale)) is None
     assert await row(database, job_id) == before
 
 
@@ -168,7 +169,7 @@ async def test_a_staged_job_is_never_claimed_and_its_lost_bytes_bring_it_back(da
     artifact = await stage(database, job)
     await expire_lease(database, VIDEO_QUEUE)
     assert await video_queue(database).claim(1, 60) == []
-    assert await Artifacts(database).give_back(artifact, TRANSIENT) == "RETRYING"
+    assert await Artifacts(database).give_back(artifact, TRANSIENT, ENDING) == "RETRYING"
     again = await claim_one(video_queue(database))
     assert again.id == job_id
     assert again.operation is not None, "the paid operation is fetched again, not paid again"
@@ -184,12 +185,11 @@ async def test_what_an_earlier_claim_uploaded_is_offered_to_the_next(database: D
     again = await claim_one(image_queue(database))
     assert again.upload is not None
     assert (again.upload.staging_key, again.attempt) == (facts, 1)
-    assert await artifacts.stage(again.upload.artifact_id, again) == "STAGED"
+    assert await artifacts.stage([again.upload.artifact_id], again) == "STAGED"
 
 
 async def _begin(artifacts: Artifacts, job: ClaimedJob) -> NewArtifact:
-    new = await artifacts.begin(job, staging_bucket="s", bucket="b", facts=FACTS)
-    assert new is not None
+    (new,) = await artifacts.begin(job, staging_bucket="s", results=[FACTS])
     return new
 
 

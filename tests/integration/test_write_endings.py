@@ -8,7 +8,7 @@ from services.asset_writer.endings import Endings, Patience
 from superstoryboard.db.database import Database
 from superstoryboard.db.errors import StatementTimeoutError
 from superstoryboard.jobs.artifacts import Artifacts, StagedArtifact
-from tests.integration.helpers import accept, claim_one, image_queue, row, stage
+from tests.integration.helpers import ENDING, accept, claim_one, image_queue, row, stage
 
 
 async def lease(database: Database, sql: psycopg.Connection) -> StagedArtifact:
@@ -21,7 +21,7 @@ async def lease(database: Database, sql: psycopg.Connection) -> StagedArtifact:
 async def test_a_slow_database_is_waited_for_until_the_maximum_age(database: Database, sql: psycopg.Connection) -> None:
     job_id = await accept(database)
     await stage(database, await claim_one(image_queue(database)))
-    endings = Endings(Artifacts(database), Patience(refusals=1))
+    endings = Endings(Artifacts(database), ENDING, Patience(refusals=1))
     for _ in range(3):
         outcome = await endings.failed(await lease(database, sql), StatementTimeoutError(), uploaded=True)
         assert outcome == "postponed"

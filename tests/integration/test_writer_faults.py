@@ -38,7 +38,7 @@ from superstoryboard.telemetry.work_metrics import WriterMetrics
 from superstoryboard.v1 import worker_service_pb2 as api
 from superstoryboard.v1.worker_service_pb2_grpc import WorkerServiceStub, add_WorkerServiceServicer_to_server
 from tests.emulators.storage_fixture import SECRET_KEY, STAGING_BUCKET, running_emulator
-from tests.integration.helpers import FACTS, KV, accept, claim_one, image_queue, row
+from tests.integration.helpers import ENDING, FACTS, KV, accept, claim_one, image_queue, row
 from tests.logs import awaited_logs
 from tests.unit.pictures import png
 from tests.waiting import awaited
@@ -72,17 +72,17 @@ async def staged(database: Database, store: ObjectStore) -> UUID:
     job_id = await accept(database)
     job = await claim_one(image_queue(database))
     facts = replace(FACTS, size_bytes=len(PICTURE), sha256=hashlib.sha256(PICTURE).hexdigest(), width=1, height=1)
-    new = await Artifacts(database).begin(job, staging_bucket=STAGING_BUCKET, bucket="storyboard-images", facts=facts)
+    (new,) = await Artifacts(database).begin(job, staging_bucket=STAGING_BUCKET, results=[facts])
     assert new is not None
     await store.upload(STAGING_BUCKET, new.staging_key, PICTURE, "application/octet-stream")
-    assert await Artifacts(database).stage(new.id, job) == "STAGED"
+    assert await Artifacts(database).stage([new.id], job) == "STAGED"
     return job_id
 
 
 def consumer(database: Database, store: ObjectStore) -> Consumer:
     artifacts, metrics = Artifacts(database), WriterMetrics()
-    endings = Endings(artifacts, Patience(refusals=2))
-    destination = Destination("http://storage", KV, "archive")
+    endings = Endings(artifacts, ENDING, Patience(refusals=2))
+    destination = Destination("http://storage", ENDING)
     return Consumer(
         artifacts=artifacts,
         writer=ArtifactWriter(artifacts, store, destination, endings, lease_seconds=60, metrics=metrics),
@@ -164,7 +164,7 @@ async def test_a_disk_without_room_is_waited_for(
 async def test_a_fault_of_the_writer_itself_is_counted_and_ends_with_the_artifact_kept(
     database: Database, sql: psycopg.Connection, store: ObjectStore
 ) -> None:
-    job_id, endings = await staged(database, store), Endings(Artifacts(database), Patience(refusals=2))
+    job_id, endings = await staged(database, store), Endings(Artifacts(database), ENDING, Patience(refusals=2))
     for outcome in ("postponed", "buried"):
         due(sql)
         (artifact,) = await Artifacts(database).claim(artifact_id=None, quantity=1, lease_seconds=60, min_age_seconds=0)

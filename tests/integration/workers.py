@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
@@ -31,8 +32,9 @@ from superstoryboard.worker.attempt.handoff import HandOff
 from superstoryboard.worker.attempt.staging import Staging
 from superstoryboard.worker.loop import Limits, Worker
 from superstoryboard.worker.routes import Routes
+from superstoryboard.worker.tools import Tools
 from tests.emulators.storage_fixture import STAGING_KEY
-from tests.integration.helpers import KV, image_queue, video_queue
+from tests.integration.helpers import ENDING, image_queue, video_queue
 
 CATALOGUE = Catalogue.load()
 NOWHERE = "http://127.0.0.1:9"
@@ -54,20 +56,17 @@ async def video_worker(
     store = await ObjectStore.connect(url=NOWHERE, key="staging-key", timeout_seconds=1)
     sources = SourceFetcher(storage_origins=[], allowed_hosts=[])
     ledger = Ledger(database)
-    generator = VideoGenerator(
+    tools = Tools(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("video")),
         ledger=ledger,
         sources=sources,
         routes=routes,
-        operation_search=OperationSearch(
-            LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS
-        ),
         hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
-        times=Times(0.01, 60.0, 1_000_000, GONE_SECONDS),
-        draining=draining,
     )
+    search = OperationSearch(LostOperations(database), ledger, routes, LostNameMetrics(registry), SEARCH_SECONDS)
+    generator = VideoGenerator(tools, search, Times(0.01, 60.0, 1_000_000, GONE_SECONDS), draining)
     yield Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), limits, draining)
     await sources.aclose()
     await store.aclose()
@@ -89,7 +88,7 @@ async def image_worker(
     store = await ObjectStore.connect(url=storage_url, key=STAGING_KEY, timeout_seconds=60)
     sources = SourceFetcher(storage_origins=origins, allowed_hosts=[])
     ledger = Ledger(database)
-    generator = ImageGenerator(
+    tools = Tools(
         work=work,
         adoption=Adoption(work, CATALOGUE, CATALOGUE.default_name("image")),
         ledger=ledger,
@@ -97,20 +96,20 @@ async def image_worker(
         routes=Routes(Media.IMAGE, CATALOGUE, {"gemini_image": provider}),
         hand_off=HandOff(Artifacts(database), ledger, Staging(store, BUCKET, 60), None, HintMetrics(registry)),
         metrics=CallMetrics((model.name for model in CATALOGUE.models()), registry),
-        timeout_seconds=60,
     )
+    generator = ImageGenerator(tools, timeout_seconds=60)
     yield Worker(work, generator.generate, Wakeups(None, QUEUE_CHANNEL), limits)
     await provider.aclose()
     await sources.aclose()
     await store.aclose()
 
 
-async def write_all(database: Database, store: ObjectStore, url: str) -> None:
-    """What the asset_writer does with every artifact that is staged."""
+async def write_all(database: Database, store: ObjectStore, url: str, artifact_id: UUID | None = None) -> None:
+    """What the asset_writer does with every artifact that is staged, or with one."""
     artifacts = Artifacts(database)
-    destination = Destination(url, KV, "archive")
+    destination = Destination(url, ENDING)
     writer = ArtifactWriter(
-        artifacts, store, destination, Endings(artifacts, Patience()), lease_seconds=60, metrics=WriterMetrics()
+        artifacts, store, destination, Endings(artifacts, ENDING, Patience()), lease_seconds=60, metrics=WriterMetrics()
     )
-    for claimed in await artifacts.claim(artifact_id=None, quantity=5, lease_seconds=60, min_age_seconds=0):
+    for claimed in await artifacts.claim(artifact_id=artifact_id, quantity=5, lease_seconds=60, min_age_seconds=0):
         await writer.write(claimed)

@@ -6,6 +6,8 @@ import asyncio
 import ipaddress
 import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -100,6 +102,21 @@ class GoogleFiles:
         if not all(is_public(ipaddress.ip_address(each)) for each in texts):
             raise results.unreachable_video()
         return texts
+
+
+@asynccontextmanager
+async def answer_beside(
+    destination: Path, rest: Rest, url: str, max_bytes: int, *, body: bytes | None = None, encoded: bool = False
+) -> AsyncIterator[Path]:
+    """An answer that holds a video, as `Rest.fetch` asks for it: a file beside the video's, removed in the end."""
+    answer = destination.with_name(f"{destination.name}.json")
+    try:
+        async with rest.downloading, Destination(answer) as file, asyncio.timeout(rest.timeouts.download):
+            if await rest.fetch(httpx.URL(url), file, max_bytes, body=body, encoded=encoded):
+                raise results.unreachable_video()
+        yield answer
+    finally:
+        await asyncio.to_thread(answer.unlink, missing_ok=True)
 
 
 def _parsed(uri: str) -> httpx.URL:

@@ -17,11 +17,9 @@ from urllib.parse import quote
 import httpx
 
 from superstoryboard.providers.answers import items, mapping, text
-from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google import poll_errors, results
-from superstoryboard.providers.google.access import ApiKey
-from superstoryboard.providers.google.files import GOOGLE, GoogleFiles
-from superstoryboard.providers.google.rest import Destination, Rest, Timeouts
+from superstoryboard.providers.google.files import answer_beside
+from superstoryboard.providers.google.gemini_operations import GeminiOperations
 from superstoryboard.providers.routes import Call, ListedOperation, OperationDone, OperationRunning
 
 ROUTE = "interactions"
@@ -43,33 +41,14 @@ _ENDED = frozenset(
 _WORDS = frozenset({"text", "thought"})
 
 
-class Omni:
+class Omni(GeminiOperations):
     """A `OperationRoute`: the calls of one installation with its API key."""
 
     lists = False
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        base_url: str | None = None,
-        api_version: str = "v1beta",
-        catalogue: Catalogue | None = None,
-        timeouts: Timeouts | None = None,
-        webhook_url: str = "",
-    ) -> None:
-        self.tells = bool(webhook_url)
-        self._webhook_url = webhook_url
-        base_url = (base_url or GOOGLE).rstrip("/")
-        root = f"{base_url}/{api_version}"
-        self._interactions = f"{root}/interactions"
-        self._catalogue = catalogue or Catalogue.load()
-        self._rest = Rest(ApiKey(api_key), timeouts or Timeouts())
-        self._files = GoogleFiles(self._rest, base_url, root)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._rest.aclose()
+    @property
+    def _interactions(self) -> str:
+        return f"{self._root}/interactions"
 
     async def submit(self, call: Call) -> str:
         """As `OperationRoute.submit`; the name is the interaction's id."""
@@ -106,19 +85,8 @@ class Omni:
         if "://" in location:
             await self._files.download(location, destination, max_bytes)
             return
-        answer = destination.with_name(f"{destination.name}.json")
-        try:
-            async with (
-                self._rest.downloading,
-                Destination(answer) as file,
-                asyncio.timeout(self._rest.timeouts.download),
-            ):
-                address = httpx.URL(self._address(location))
-                if await self._rest.fetch(address, file, _ANSWER_BYTES):
-                    raise results.unreachable_video()
+        async with answer_beside(destination, self._rest, self._address(location), _ANSWER_BYTES) as answer:
             await asyncio.to_thread(_take_out, answer, destination, max_bytes)
-        finally:
-            await asyncio.to_thread(answer.unlink, missing_ok=True)
 
     def _address(self, name: str) -> str:
         if not name.strip("."):

@@ -12,11 +12,8 @@ from urllib.parse import quote
 import httpx
 
 from superstoryboard.providers.answers import items, mapping, text
-from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google import poll_errors, results
-from superstoryboard.providers.google.access import ApiKey
-from superstoryboard.providers.google.files import GOOGLE, GoogleFiles
-from superstoryboard.providers.google.rest import Rest, Timeouts
+from superstoryboard.providers.google.gemini_operations import GeminiOperations
 from superstoryboard.providers.google.veo_wire import checked_name, ended, instance, parameters, without_video
 from superstoryboard.providers.operation_names import is_operation_name
 from superstoryboard.providers.routes import Call, ListedOperation, OperationDone, OperationRunning
@@ -29,31 +26,11 @@ _PAGE, _PAGES = 100, 10
 _NO_LIST = frozenset({404, 405, 501})
 
 
-class VeoGemini:
+class VeoGemini(GeminiOperations):
     """A `OperationRoute`: the calls of one installation with its API key."""
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        base_url: str | None = None,
-        api_version: str = "v1beta",
-        catalogue: Catalogue | None = None,
-        timeouts: Timeouts | None = None,
-        webhook_url: str = "",
-    ) -> None:
-        self.lists = True
-        self.tells = bool(webhook_url)
-        self._webhook_url = webhook_url
-        base_url = (base_url or GOOGLE).rstrip("/")
-        self._root = f"{base_url}/{api_version}"
-        self._catalogue = catalogue or Catalogue.load()
-        self._rest = Rest(ApiKey(api_key), timeouts or Timeouts())
-        self._files = GoogleFiles(self._rest, base_url, self._root)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._rest.aclose()
+    lists = True
+    """Until the provider says that it has no list."""
 
     async def submit(self, call: Call) -> str:
         """As `OperationRoute.submit`; the name is `models/…/operations/…`."""

@@ -16,8 +16,9 @@ from superstoryboard.providers.answers import items, mapping
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.google import poll_errors, results
 from superstoryboard.providers.google.access import Access, ApiKey, GoogleLogin
+from superstoryboard.providers.google.files import answer_beside
 from superstoryboard.providers.google.inline_base64 import NotBase64Error, copy_base64
-from superstoryboard.providers.google.rest import Destination, Rest, Timeouts
+from superstoryboard.providers.google.rest import Rest, Timeouts
 from superstoryboard.providers.google.veo_wire import checked_name, ended, instance, parameters, without_video
 from superstoryboard.providers.routes import Call, ListedOperation, OperationDone, OperationRunning
 
@@ -101,21 +102,11 @@ class VeoVertex:
     async def download(self, location: str, destination: Path, max_bytes: int) -> None:
         """As `OperationRoute.download`: asks for the operation again, into a file, and takes the video out."""
         url, body = self._question(location)
-        answer = destination.with_name(f"{destination.name}.json")
-        try:
-            async with (
-                self._rest.downloading,
-                Destination(answer) as file,
-                asyncio.timeout(self._rest.timeouts.download),
-            ):
-                if await self._rest.fetch(httpx.URL(url), file, max_bytes, body=body, encoded=True):
-                    raise results.unreachable_video()
+        async with answer_beside(destination, self._rest, url, max_bytes, body=body, encoded=True) as answer:
             size = await asyncio.to_thread(_take_out, answer, destination)
             if size > max_bytes:
                 await asyncio.to_thread(destination.unlink)
                 raise results.oversized_video(max_bytes)
-        finally:
-            await asyncio.to_thread(answer.unlink, missing_ok=True)
 
     def _question(self, name: str) -> tuple[str, bytes]:
         """The address and body that ask for an operation; its own location answers, whatever is configured by now."""

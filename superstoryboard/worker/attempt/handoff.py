@@ -6,13 +6,14 @@ import asyncio
 import math
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from superstoryboard.broker.artifacts import Broker
 from superstoryboard.domain.backoff import backoff_seconds
 from superstoryboard.domain.errors import ErrorClass, JobError
-from superstoryboard.domain.kinds import KINDS
 from superstoryboard.domain.media import MediaFacts
 from superstoryboard.jobs.artifacts import Artifacts, NewArtifact
 from superstoryboard.jobs.ledger import Ledger
@@ -42,6 +43,14 @@ CALL_INTERRUPTED = JobError(
 log = get_logger("handoff")
 
 
+@dataclass(frozen=True)
+class Result:
+    """One result of a job: a file that can be fetched again, and what it is."""
+
+    file: Path
+    facts: MediaFacts
+
+
 class HandOff:
     """The worker's side of the hand-off."""
 
@@ -59,19 +68,21 @@ class HandOff:
         self._broker = broker
         self._metrics = metrics
 
-    async def hand_over(self, job: ClaimedJob, file: Path, facts: MediaFacts) -> str:
-        """Stage a file that can be fetched again and give the job to the asset_writer. Returns the job's state.
+    async def hand_over(self, job: ClaimedJob, results: Sequence[Result]) -> str:
+        """Stage files that can be fetched again and give the job to the asset_writer. Returns the job's state.
 
-        Waits for a Storage or database that is away.
+        All results of the job, in their order; nobody gets one before all are staged. Waits for a Storage or database
+        that is away.
 
         Raises:
             StaleClaimError: the job belongs to someone else by now.
-            DeadLetterError: Storage refuses this file for good.
+            DeadLetterError: Storage refuses one of the files for good.
         """
-        artifact = await self._begin(job, facts)
-        await self._upload(job, artifact.staging_key, file)
-        await reached("staged-bytes")
-        return await self._announce(job, artifact)
+        artifacts = await self._begin(job, [result.facts for result in results])
+        for artifact, result in zip(artifacts, results, strict=True):
+            await self._upload(job, artifact.staging_key, result.file)
+            await reached("staged-bytes")
+        return await self._announce(job, artifacts)
 
     async def hand_over_answer(self, job: ClaimedJob, intent: Intent, data: bytes, facts: MediaFacts) -> str:
         """Stage the paid answer of a call and give the job to the asset_writer. Returns the job's state.
@@ -85,7 +96,7 @@ class HandOff:
         """
         await self._upload(job, intent.staging_key, data, intent.call_id)
         await reached("staged-bytes")
-        return await self._announce(job, await self._begin(job, facts))
+        return await self._announce(job, await self._begin(job, [facts]))
 
     async def rescue(self, job: ClaimedJob, upload: Upload) -> str:
         """Hand over what the call of an earlier claim has left in staging. Returns the job's state.
@@ -103,9 +114,9 @@ class HandOff:
                 raise _waits(str(error)) from error
         if facts is None:
             await self._miss(job, upload)
-        artifact = await self._begin(job, facts)
+        artifacts = await self._begin(job, [facts])
         log.info("Recovered the result of an earlier call from staging")
-        return await self._announce(job, artifact)
+        return await self._announce(job, artifacts)
 
     async def _fetch(self, upload: Upload, file: Path) -> MediaFacts | None:
         """What is in staging; None where Storage itself says that there is nothing, or something else."""
@@ -136,16 +147,11 @@ class HandOff:
         log.warning("Staging does not have the result of an earlier call", look_again_seconds=round(seconds, 1))
         raise WaitsError(CALL_INTERRUPTED, math.ceil(seconds))
 
-    async def _begin(self, job: ClaimedJob, facts: MediaFacts) -> NewArtifact:
-        artifact = await self._artifacts.begin(
-            job,
-            staging_bucket=self._staging.bucket,
-            bucket=KINDS[job.kind].bucket_of(facts.media_type.media),
-            facts=facts,
-        )
-        if artifact is None:
+    async def _begin(self, job: ClaimedJob, results: Sequence[MediaFacts]) -> list[NewArtifact]:
+        artifacts = await self._artifacts.begin(job, staging_bucket=self._staging.bucket, results=results)
+        if not artifacts:
             raise StaleClaimError
-        return artifact
+        return artifacts
 
     async def _upload(self, job: ClaimedJob, key: str, source: Path | bytes, call_id: int | None = None) -> None:
         """Try until Storage takes it. With `call_id` these bytes are all there is of that paid call."""
@@ -179,16 +185,17 @@ class HandOff:
         except Exception as failure:  # noqa: BLE001 - whatever it is, these bytes may be the only ones
             log.warning("The error could not be recorded; the artifact is kept", kind=type(failure).__name__)
 
-    async def _announce(self, job: ClaimedJob, artifact: NewArtifact) -> str:
-        state = await self._artifacts.stage(artifact.id, job)
+    async def _announce(self, job: ClaimedJob, artifacts: Sequence[NewArtifact]) -> str:
+        state = await self._artifacts.stage([artifact.id for artifact in artifacts], job)
         if state is None:
             raise StaleClaimError
         await reached("staged")
         if self._broker is not None and state == "STAGED":
-            published = await self._broker.publish(
-                ArtifactReady(artifact_id=str(artifact.id), traceparent=job.traceparent)
-            )
-            self._metrics.sent(published=published)
+            for artifact in artifacts:
+                published = await self._broker.publish(
+                    ArtifactReady(artifact_id=str(artifact.id), traceparent=job.traceparent)
+                )
+                self._metrics.sent(published=published)
         return state
 
 
