@@ -173,12 +173,13 @@ create function superstoryboard.finish_job_v1(
   p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean,
   out notes text[]
 )
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   locked record;
   job superstoryboard.jobs;
   written superstoryboard.artifacts;
 begin
+  perform superstoryboard.check_kv(p_kv::text);
   select l.* into locked from superstoryboard.artifacts a, superstoryboard.lock_job(a.job_id) l where a.id = p_artifact;
   job := locked.job;
   state := job.state;
