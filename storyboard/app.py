@@ -19,6 +19,7 @@ from storyboard.commands import (
     process,
     queues,
     record_operation,
+    roles,
     sweep,
     tokens,
 )
@@ -99,6 +100,7 @@ def build_app() -> typer.Typer:
         examine,
         sweep,
         tokens,
+        roles,
     )
     for module in commands:
         module.register(app)

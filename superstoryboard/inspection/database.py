@@ -16,6 +16,7 @@ from psycopg.rows import DictRow, dict_row
 
 from superstoryboard.db.migrate import read_migrations
 from superstoryboard.inspection.database_problems import InspectionError, Problem, spoken
+from superstoryboard.inspection.roles import GROUPS, ROLES_QUERY, RoleFacts
 
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_SECONDS = 5.0
@@ -185,6 +186,10 @@ class Inspection:
             lacking=tuple(sorted(pair for pair, allowed in pairs.items() if pair in intended and not allowed)),
             excess=tuple(sorted(pair for pair, allowed in pairs.items() if pair not in intended and allowed)),
         )
+
+    async def roles(self) -> RoleFacts:
+        """Whether this user is the owner of the schema or a service, and what is open to others."""
+        return RoleFacts.of(await self._one(ROLES_QUERY, GROUPS))
 
     async def kv_table(self, name: str) -> KvFacts:
         """Columns of the key-value table."""
