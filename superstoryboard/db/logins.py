@@ -49,15 +49,16 @@ def create_logins(
         groups = ", ".join(group_of(service) for service in services)
         raise LoginsError(
             f"This user may not make the logins: {error.diag.message_primary}. It needs the attribute CREATEROLE. If"
-            f" another role made the group roles, let it or an administrator run: grant {groups} to {connection.info.user}"
-            " with admin option;"
+            f" another role made the group roles, let it or an administrator run: grant {groups} to"
+            f" {connection.info.user} with admin option;"
         ) from error
 
 
 def login_url(url: str, user: str, login: Login) -> str:
     """`url` with the name and the password of the login.
 
-    `user` is who `url` makes the server see. Poolers with many projects have `role.project` in the URL: so has the result.
+    `user` is who `url` makes the server see. Poolers with many projects have `role.project` in the URL: so has the
+    result.
     """
     parts = urlsplit(url)
     userinfo, _, hosts = parts.netloc.rpartition("@")
@@ -74,8 +75,8 @@ def _create(connection: Connection, service: str, suffix: str, *, new_password: 
     name = f"{group}_{suffix}"
     if not _has_rights(connection, group):
         raise LoginsError(
-            f"The group role {group} is missing or has no rights in this database. Run `storyboard migrate` as the owner of"
-            " the schema; if that role may not create roles, let an administrator run first:"
+            f"The group role {group} is missing or has no rights in this database. Run `storyboard migrate` as the owner"
+            " of the schema; if that role may not create roles, let an administrator run first:"
             f" create role {group} nologin;"
         )
     exists = _is_login_of(connection, group, name)

@@ -8,6 +8,14 @@ from typing import Any, LiteralString, Self
 
 from superstoryboard.db.logins import SERVICES, group_of
 
+ROLES = ("anon", "authenticated", "service_role")
+# Function of schema public, and the roles that may call it.
+PUBLIC_FUNCTIONS = (
+    ("pgmq_send(text, jsonb)", ("authenticated", "service_role")),
+    ("pgmq_read(text, integer, integer)", ("service_role",)),
+    ("pgmq_delete(text, bigint)", ("service_role",)),
+    ("pgmq_archive(text, bigint)", ("service_role",)),
+)
 GROUPS = ([group_of(service) for service in SERVICES],)
 
 ROLES_QUERY: LiteralString = """
@@ -24,10 +32,13 @@ with recursive groups (name) as (
 )
 select
   (select pg_has_role(current_user, nspowner, 'member') from pg_namespace where nspname = 'superstoryboard') as owner,
-  array(select name from groups join pg_roles on rolname = name where pg_has_role(current_user, oid, 'member') order by 1)
-    as member_of,
+  array(
+    select name from groups join pg_roles on rolname = name where pg_has_role(current_user, oid, 'member') order by 1
+  ) as member_of,
   array(select name from groups where to_regrole(name) is null order by 1) as missing,
-  array(select relname::text from ours join pg_class c on c.oid = id where not relrowsecurity order by 1) as open_tables,
+  array(
+    select relname::text from ours join pg_class on oid = id where not relrowsecurity order by 1
+  ) as open_tables,
   array(
     select distinct p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace,
       aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a left join pg_roles r on r.oid = a.grantee
@@ -40,9 +51,9 @@ select
 class RoleFacts:
     """Rights in our schema.
 
-    `owner` says whether this user owns the schema, and is None where there is none. `member_of` holds the group roles of
-    services that it is a member of, `missing` those that the server lacks. `open_tables` have no row-level security,
-    `open_functions` anybody may call.
+    `owner` says whether this user owns the schema, and is None where there is none. `member_of` holds the group roles
+    of services that it is a member of, `missing` those that the server lacks. `open_tables` have no row-level
+    security, `open_functions` anybody may call.
     """
 
     owner: bool | None

@@ -1,0 +1,84 @@
+"""Logins of the services, and what each role may do: a literal list, beside which the migrations are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from superstoryboard.db.logins import create_logins, group_of
+from superstoryboard.db.logins import SERVICES as SERVICES
+
+STRANGER = "roles_stranger"
+TOKENS = {"note_service_tokens_v1"}
+WORKER = TOKENS | {
+    *("claim_jobs_v1", "extend_leases_v1", "holds_lease_v1", "release_job_v1", "retry_job_v1", "fail_job_v1"),
+    *("freeze_generation_v1", "report_progress_v1", "note_job_error_v1", "close_gate_v1", "open_call_v1"),
+    *("keep_name_v1", "lose_call_v1", "settle_call_v1", "revive_job_v1", "job_may_use_source_v1"),
+    *("begin_artifact_v1", "stage_artifact_v1", "miss_artifact_v1", "queue_status_v1", "serves"),
+}
+MAY_CALL: dict[str, set[str]] = {
+    "ingest": TOKENS
+    | {
+        *("accept_jobs_v1", "cancel_job_v1", "redrive_job_v1", "redrive_dead_letters_v1", "discard_dead_letters_v1"),
+        *("pause_queue_v1", "storyboard_v1", "share_storyboard_v1", "transfer_storyboard_v1", "full_name"),
+        *("set_owner_rules_v1", "may_read", "shown_document", "sweep_duties_v1", "sweep_duty_v1", "queue_status_v1"),
+        *("record_operation_v1", "hold_event_feed_v1", "advance_event_feed_v1", "release_event_feed_v1"),
+        *("create_service_token_v1", "revoke_service_token_v1"),
+    },
+    "image_worker": WORKER,
+    "video_worker": WORKER | {"unclaimed_operations_v1", "search_for_call_v1", "end_search_v1", "note_lost_answer_v1"},
+    "asset_writer": TOKENS
+    | {
+        *("claim_artifacts_v1", "extend_artifact_v1", "return_artifact_v1", "bury_artifact_v1", "postpone_artifact_v1"),
+        *("note_job_error_v1", "finish_job_v1", "claim_cleanups_v1", "end_cleanups_v1"),
+    },
+    "sweep": {"sweep", "wake"},
+}
+MAY_READ: dict[str, set[str]] = {
+    "ingest": {
+        *("job_records", "dead_letters", "jobs", "assets", "provider_calls", "job_events", "event_log", "gates"),
+        *("service_tokens", "queues", "schema_migrations"),
+    },
+    # Of jobs and tokens a few columns: reading a whole row is refused.
+    "image_worker": {"schema_migrations"},
+    "video_worker": {"schema_migrations"},
+    "asset_writer": {"schema_migrations"},
+    "sweep": set(),
+}
+OTHERS = ("anon", "authenticated", "service_role", STRANGER)
+
+
+def make_roles(url: str) -> None:
+    """A login for each service, and one of somebody else."""
+    with psycopg.connect(url) as connection:
+        create_logins(connection, SERVICES, suffix="login")
+        connection.execute(
+            f"do $$ begin create role {STRANGER} login; exception when duplicate_object then null; end $$".encode()
+        )
+
+
+@contextmanager
+def acting_as(url: str, role: str) -> Iterator[psycopg.Connection]:
+    """A session of a service's own login, of the stranger, or of a role of Supabase as PostgREST has it."""
+    if role in SERVICES or role == STRANGER:
+        user = role if role == STRANGER else f"{group_of(role)}_login"
+        with psycopg.connect(make_conninfo(url, user=user, password=""), autocommit=True) as connection:
+            yield connection
+        return
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(role)))
+        yield connection
+
+
+def refusal(connection: psycopg.Connection, statement: str) -> str | None:
+    """SQLSTATE with which a statement is refused; None where it is done. What it does is undone."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(statement.encode())
+    except psycopg.Error as error:
+        return error.sqlstate
+    return None
