@@ -75,8 +75,8 @@ def _create(connection: Connection, service: str, suffix: str, *, new_password: 
     name = f"{group}_{suffix}"
     if not _has_rights(connection, group):
         raise LoginsError(
-            f"The group role {group} is missing or has no rights in this database. Run `storyboard migrate` as the owner"
-            " of the schema; if that role may not create roles, let an administrator run first:"
+            f"The group role {group} is missing or has no rights in this database. Run `storyboard migrate` as the"
+            " owner of the schema; if that role may not create roles, let an administrator run first:"
             f" create role {group} nologin;"
         )
     exists = _is_login_of(connection, group, name)

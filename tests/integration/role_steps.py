@@ -9,8 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from superstoryboard.db.logins import create_logins, group_of
-from superstoryboard.db.logins import SERVICES as SERVICES
+from superstoryboard.db.logins import SERVICES, create_logins, group_of
 
 STRANGER = "roles_stranger"
 TOKENS = {"note_service_tokens_v1"}
