@@ -21,7 +21,7 @@ $$;
 -- True where the login may work on a queue: all but the workers' logins may.
 create function superstoryboard.serves(p_queue text) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select superstoryboard.is_owner() or coalesce(bool_or(s.queue = p_queue), true)
+  select superstoryboard.is_owner() or coalesce(bool_or(s.queue is not distinct from p_queue), true)
   from superstoryboard.service_queues s join pg_roles r on r.rolname = s.service
   where pg_has_role(session_user, r.oid, 'member');
 $$;

@@ -48,6 +48,45 @@ MAY_READ: dict[str, set[str]] = {
     "asset_writer": {"schema_migrations"},
     "sweep": set(),
 }
+_OF_TOKENS = {"service_tokens.kept_tokens", "service_tokens.note_tokens"}
+_OF_WORKERS = _OF_TOKENS | {
+    "store.queue_status",
+    *(f"queue.{name}" for name in ("claim_jobs", "model_of_job", "close_gate", "extend_leases", "holds_lease")),
+    *(f"queue.{name}" for name in ("release_job", "retry_job", "fail_job", "freeze_generation", "report_progress")),
+    "queue.may_use_source",
+    *(f"ledger.{name}" for name in ("open_call", "keep_name", "lose_call", "settle_call", "revive_job")),
+    *(f"artifacts.{name}" for name in ("begin_artifact", "stage_artifact", "miss_artifact", "note_job_error")),
+}
+# Statements of superstoryboard/jobs that each service runs.
+STATEMENTS: dict[str, set[str]] = {
+    "ingest": _OF_TOKENS
+    | {
+        *(f"store.{name}" for name in ("accept_jobs", "jobs_by_id", "visible_ids", "readable_storyboards")),
+        *(f"store.{name}" for name in ("search_jobs", "queue_status", "closed_gates")),
+        *(f"events.{name}" for name in ("pruned_sequence", "is_complete", "selected_events")),
+        *(f"event_feed.{name}" for name in ("sequences_after", "newest_sequence", "writers")),
+        *(f"feeds.{name}" for name in ("hold_event_feed", "advance_event_feed", "release_event_feed")),
+        *("feeds.events_with_kind", "recent_events.events_between"),
+        *(f"steering.{name}" for name in ("cancel_job", "redrive_job", "redrive_dead_letters")),
+        *(f"steering.{name}" for name in ("discard_dead_letters", "pause_queue", "dead_letters")),
+        *(f"storyboards.{name}" for name in ("set_owner_rules", "storyboard", "share_storyboard")),
+        *("storyboards.transfer_storyboard", "sweeps.sweep_duties", "sweeps.sweep_duty"),
+        *(f"service_tokens.{name}" for name in ("list_tokens", "create_token", "revoke_token")),
+        *("lost_operations.call_to_name", "lost_operations.record_operation"),
+    },
+    "image_worker": _OF_WORKERS,
+    "video_worker": _OF_WORKERS
+    | {
+        f"lost_operations.{name}"
+        for name in ("unclaimed_operations", "search_for_call", "end_search", "note_lost_answer")
+    },
+    "asset_writer": _OF_TOKENS
+    | {
+        *(f"artifacts.{name}" for name in ("claim_artifacts", "extend_artifact", "return_artifact", "bury_artifact")),
+        *(f"artifacts.{name}" for name in ("postpone_artifact", "note_job_error", "finish_job")),
+        *("cleanups.claim_cleanups", "cleanups.end_cleanups"),
+    },
+}
 OTHERS = ("anon", "authenticated", "service_role", STRANGER)
 
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import psycopg
 import pytest
 
+from superstoryboard import jobs
 from superstoryboard.db.logins import SERVICES, group_of
 from superstoryboard.db.migrate import migrate
+from superstoryboard.db.statements import read_statements
 from tests.conftest import KV_TABLE
 from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE
-from tests.integration.role_steps import MAY_CALL, MAY_READ, OTHERS, STRANGER, acting_as, make_roles, refusal
+from tests.integration.role_steps import (
+    MAY_CALL,
+    MAY_READ,
+    OTHERS,
+    STATEMENTS,
+    STRANGER,
+    acting_as,
+    make_roles,
+    refusal,
+)
 
 DENIED = "42501"
 ALL_ROLES = (*SERVICES, *OTHERS)
@@ -119,6 +133,22 @@ def test_services_do_not_call_the_functions_of_clients(url: str, role: str) -> N
         for column in ("raw_body", "generation", "owner"):
             allowed = role == "ingest"
             assert (refusal(connection, f"select {column} from superstoryboard.jobs") is None) is allowed
+
+
+def test_each_service_may_run_every_statement_that_it_has(url: str) -> None:
+    files = {file.stem: read_statements(file) for file in Path(jobs.__file__).parent.glob("*.sql")}
+    all_statements = {f"{file}.{name}" for file, statements in files.items() for name in statements}
+    assert set().union(*STATEMENTS.values()) == all_statements
+    lacking = []
+    for role, names in STATEMENTS.items():
+        with acting_as(url, role) as connection:
+            connection.execute("set statement_timeout = '10s'")
+            for file, name in (each.split(".") for each in sorted(names)):
+                # Other values do not matter: rights are looked at before them.
+                statement = files[file][name].replace("%(queue)s", f"'{role.partition('_')[0]}_generation_queue'")
+                if refusal(connection, re.sub(r"%\(\w+\)s", "null", statement).replace("%%", "%")) == DENIED:
+                    lacking.append(f"{role}: {file}.{name}")
+    assert lacking == []
 
 
 def test_functions_with_the_owners_rights_have_a_pinned_path_and_are_not_for_everybody(url: str) -> None:
