@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +17,19 @@ if TYPE_CHECKING:
     from superstoryboard.db.logins import Login
 
 ADDRESSES = ("DATABASE_URL", "DATABASE_LISTEN_URL")
-SERVICES = ("ingest", "image_worker", "video_worker", "asset_writer")
 
-Service = Literal["ingest", "image_worker", "video_worker", "asset_writer", "sweep"]
+
+class Service(StrEnum):
+    """Who may have a login."""
+
+    INGEST = "ingest"
+    IMAGE_WORKER = "image_worker"
+    VIDEO_WORKER = "video_worker"
+    ASSET_WRITER = "asset_writer"
+    SWEEP = "sweep"
+
+
+SERVICES: list[Service] = [service for service in Service if service is not Service.SWEEP]
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +87,7 @@ def create(
 
 def _create(
     urls: dict[str, str],
-    services: tuple[str, ...] | list[Service],
+    services: list[Service],
     suffix: str,
     *,
     new_passwords: bool,

@@ -47,7 +47,14 @@ def separate(
     module_database_url: str, urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pipeline]:
     own = {name: {"DATABASE_URL": urls[name], "DATABASE_LISTEN_URL": urls[name]} for name in NAMES}
-    with pipeline(module_database_url, tmp_path_factory.mktemp("roles"), **own) as running:
+    with pipeline(
+        module_database_url,
+        tmp_path_factory.mktemp("roles"),
+        ingest=own["ingest"],
+        image_worker=own["image_worker"],
+        video_worker=own["video_worker"],
+        asset_writer=own["asset_writer"],
+    ) as running:
         yield running
 
 

@@ -49,7 +49,7 @@ def look(url: str, statement: str) -> list[tuple[str, str]]:
     with psycopg.connect(url, autocommit=True) as connection:
         found = connection.execute(statement.encode()).fetchall()
     assert found
-    return found  # type: ignore[return-value]
+    return found
 
 
 @pytest.mark.parametrize("role", ALL_ROLES)
