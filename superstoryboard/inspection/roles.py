@@ -43,7 +43,12 @@ select
     select distinct p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace,
       aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a left join pg_roles r on r.oid = a.grantee
     where n.nspname = 'superstoryboard' and (a.grantee = 0 or r.rolname in ('anon', 'authenticated')) order by 1
-  ) as open_functions
+  ) as open_functions,
+  array(
+    select r.rolname::text from pg_roles r, pg_namespace n
+    where r.rolname in ('anon', 'authenticated') and n.nspname = 'public' and has_schema_privilege(r.oid, n.oid, 'create')
+    order by 1
+  ) as creators
 """
 
 
@@ -53,7 +58,7 @@ class RoleFacts:
 
     `owner` says whether this user owns the schema, and is None where there is none. `member_of` holds the group roles
     of services that it is a member of, `missing` those that the server lacks. `open_tables` have no row-level
-    security, `open_functions` anybody may call.
+    security, `open_functions` anybody may call. `creators` are roles of browsers that may create in schema public.
     """
 
     owner: bool | None
@@ -61,6 +66,7 @@ class RoleFacts:
     missing: tuple[str, ...]
     open_tables: tuple[str, ...]
     open_functions: tuple[str, ...]
+    creators: tuple[str, ...]
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

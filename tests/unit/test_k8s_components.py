@@ -45,7 +45,7 @@ def pod_of(objects: dict[tuple[str, str], Object], name: str) -> Object:
     return spec["template"]["spec"]  # type: ignore[no-any-return]  # yaml
 
 
-@pytest.mark.parametrize("components", [(), ("tls",), ("tls", "mtls")])
+@pytest.mark.parametrize("components", [(), ("tls",), ("tls", "mtls"), ("logins",)])
 def test_every_object_is_valid_and_none_is_lost(tmp_path: Path, components: tuple[str, ...]) -> None:
     objects = render(tmp_path, *components)
     for each in objects.values():
@@ -80,3 +80,19 @@ def test_mutual_tls_asks_clients_and_the_sweep_has_a_certificate(tmp_path: Path)
     assert objects["ConfigMap", "superstoryboard"]["data"]["GRPC_TLS_CLIENT_CA"] == f"{FOLDER}/ca.crt"
     env = {each["name"]: each.get("value") for each in pod_of(objects, "sweep")["containers"][0]["env"]}
     assert (env["STORYBOARD_TLS_CERT"], env["STORYBOARD_TLS_KEY"]) == (f"{FOLDER}/tls.crt", f"{FOLDER}/tls.key")
+
+
+def test_with_logins_only_migrate_reads_the_owners_address(tmp_path: Path) -> None:
+    objects = render(tmp_path, "logins")
+    read = {}
+    for (kind, name), each in objects.items():
+        if kind in ("Deployment", "Job"):
+            [container] = each["spec"]["template"]["spec"]["containers"]
+            read[name] = {
+                entry["valueFrom"]["secretKeyRef"]["name"]
+                for entry in container["env"]
+                if entry["name"] in ("DATABASE_URL", "DATABASE_LISTEN_URL")
+            }
+    migrate = next(name for name in read if name.startswith("migrate"))
+    assert read.pop(migrate) == {"superstoryboard"}
+    assert read == {name: {f"{name}-database"} for name in PORTS}
