@@ -204,7 +204,7 @@ class Inspection:
         held = await self._all(
             "select role, string_agg(verb, ', ' order by position) as rights"
             " from pg_roles r, unnest(array['anon', 'authenticated']) role,"
-            " unnest(array['select', 'insert', 'update', 'delete', 'truncate']) with ordinality v (verb, position)"
+            " unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'trigger']) with ordinality v (verb, position)"
             " where r.rolname = role and has_table_privilege(r.oid, to_regclass(%s), verb) group by role order by role",
             [table],
         )

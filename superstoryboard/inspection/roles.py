@@ -46,8 +46,8 @@ select
   ) as open_functions,
   array(
     select r.rolname::text from pg_roles r, pg_namespace n
-    where r.rolname in ('anon', 'authenticated') and n.nspname = 'public' and has_schema_privilege(r.oid, n.oid, 'create')
-    order by 1
+    where r.rolname in ('anon', 'authenticated') and n.nspname = 'public'
+      and has_schema_privilege(r.oid, n.oid, 'create') order by 1
   ) as creators
 """
 
@@ -71,6 +71,5 @@ class RoleFacts:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """What the query found."""
-        return cls(
-            row["owner"], *(tuple(row[name]) for name in ("member_of", "missing", "open_tables", "open_functions"))
-        )
+        names = ("member_of", "missing", "open_tables", "open_functions", "creators")
+        return cls(row["owner"], *(tuple(row[name]) for name in names))
