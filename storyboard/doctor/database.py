@@ -35,7 +35,8 @@ MENDS = {
     Problem.PASSWORD: "Correct the user and password in {setting}.",
     Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
     Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must match them.",
-    Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
+    Problem.RIGHTS: "Use the owner of the schema in {setting} or a login that `storyboard roles create` made, or let"
+    " an administrator grant the right.",
     Problem.REFUSED: "Check the server's log, and raise max_connections if connections are exhausted.",
 }
 

@@ -16,10 +16,11 @@ def roles_finding(facts: RoleFacts) -> Finding:
             what.append(f"anon, authenticated or everybody may call {', '.join(facts.open_functions)}")
         return failed(NAME, "; ".join(what), "Run `storyboard migrate` again: it restores these rights.")
     if facts.creators:
-        what = (
-            f"{' and '.join(facts.creators)} may create functions in schema public, which services could call unawares"
+        names = " and ".join(facts.creators)
+        action = "Fix by SQL: revoke create on schema public from public, anon, authenticated;"
+        return warning(
+            NAME, f"{names} may create functions in schema public, which services could call unawares", action
         )
-        return warning(NAME, what, "Fix by SQL: revoke create on schema public from public, anon, authenticated;")
     if not facts.owner and not facts.member_of:
         action = "Use a login that `storyboard roles create` made, or the owner of the schema, in DATABASE_URL."
         return failed(NAME, "this user has no rights in the schema superstoryboard", action)

@@ -203,8 +203,8 @@ class Inspection:
         )
         held = await self._all(
             "select role, string_agg(verb, ', ' order by position) as rights"
-            " from pg_roles r, unnest(array['anon', 'authenticated']) role,"
-            " unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'trigger']) with ordinality v (verb, position)"
+            " from pg_roles r, unnest(array['anon', 'authenticated']) role, unnest("
+            "array['select', 'insert', 'update', 'delete', 'truncate', 'trigger']) with ordinality v (verb, position)"
             " where r.rolname = role and has_table_privilege(r.oid, to_regclass(%s), verb) group by role order by role",
             [table],
         )
