@@ -112,6 +112,16 @@ def acting_as(url: str, role: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def may_call(connection: psycopg.Connection, name: str, call: str) -> bool:
+    """Whether a function may be called. Any error from within it says so too."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(call.encode())
+    except psycopg.Error as error:
+        return not any(f"permission denied for {what}" in str(error) for what in (f"function {name}", "schema supers"))
+    return True
+
+
 def refusal(connection: psycopg.Connection, statement: str) -> str | None:
     """SQLSTATE with which a statement is refused; None where it is done. What it does is undone."""
     try:
