@@ -29,7 +29,7 @@ create table superstoryboard.service_rights (
   primary key (service, kind, name)
 );
 comment on table superstoryboard.service_rights is
-  'What each service may call and read in this schema; `storyboard migrate` grants it. Nobody but the owner writes a table.';
+  'What each service may call and read in this schema; `storyboard migrate` grants it. Only the owner writes a table.';
 comment on column superstoryboard.service_rights.columns is 'Columns of the relation; null: all.';
 comment on column superstoryboard.service_rights.visible is 'Rows of the relation, as a condition.';
 

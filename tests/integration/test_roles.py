@@ -39,6 +39,37 @@ select p.proname::text, format('select %s(%s)', p.oid::regproc,
 from pg_proc p where p.pronamespace = 'superstoryboard'::regnamespace and p.prorettype <> 'trigger'::regtype
 """
 
+# Refused to everybody but the owner.
+ATTEMPTS = [
+    "set role postgres",
+    "set session authorization postgres",
+    f"create role {STRANGER}_2",
+    "create function superstoryboard.mine() returns int language sql as 'select 1'",
+    "create table superstoryboard.mine (a int)",
+    "create table pgmq.mine (a int)",
+    "alter table superstoryboard.jobs disable row level security",
+    "create policy mine on superstoryboard.jobs using (true)",
+    *(
+        f"create trigger mine before insert on {table} execute function suppress_redundant_updates_trigger()"
+        for table in ("superstoryboard.jobs", f"pgmq.q_{IMAGE_QUEUE}", KV_TABLE)
+    ),
+    "create rule mine as on insert to superstoryboard.jobs do instead nothing",
+    "alter function superstoryboard.serves(text) reset search_path",
+    "create or replace function public.pgmq_send(text, jsonb) returns bigint language sql as 'select 1::bigint'",
+    f"select pgmq.send('{IMAGE_QUEUE}', '{{}}')",
+    f"select pgmq.read('{IMAGE_QUEUE}', 1, 1)",
+    f"select pgmq.purge_queue('{IMAGE_QUEUE}')",
+    f"select pgmq.drop_queue('{IMAGE_QUEUE}')",
+    "select pgmq.create('mine')",
+    "select last_value from superstoryboard.notified_queue",
+    "select setval('superstoryboard.notified_queue', 1)",
+    f"select * from {KV_TABLE}",
+    "copy superstoryboard.jobs to program 'cat'",
+    "select pg_read_file('PG_VERSION')",
+    "select rolpassword from pg_authid",
+    "lock superstoryboard.jobs",
+]
+
 
 @pytest.fixture(scope="module")
 def url(module_database_url: str) -> str:
@@ -82,38 +113,7 @@ def test_a_role_calls_its_own_functions_and_no_other(url: str, role: str) -> Non
 @pytest.mark.parametrize("role", ALL_ROLES)
 def test_no_role_becomes_another_or_changes_the_schema(url: str, role: str) -> None:
     other = group_of("ingest" if role == "asset_writer" else "asset_writer")
-    attempts = [
-        "set role postgres",
-        f"set role {other}",
-        f"set role {other}_login",
-        "set session authorization postgres",
-        f"grant {other} to current_user",
-        f"create role {STRANGER}_2",
-        "create function superstoryboard.mine() returns int language sql as 'select 1'",
-        "create table superstoryboard.mine (a int)",
-        "create table pgmq.mine (a int)",
-        "alter table superstoryboard.jobs disable row level security",
-        "create policy mine on superstoryboard.jobs using (true)",
-        *(
-            f"create trigger mine before insert on {table} execute function suppress_redundant_updates_trigger()"
-            for table in ("superstoryboard.jobs", f"pgmq.q_{IMAGE_QUEUE}", KV_TABLE)
-        ),
-        "create rule mine as on insert to superstoryboard.jobs do instead nothing",
-        "alter function superstoryboard.serves(text) reset search_path",
-        "create or replace function public.pgmq_send(text, jsonb) returns bigint language sql as 'select 1::bigint'",
-        f"select pgmq.send('{IMAGE_QUEUE}', '{{}}')",
-        f"select pgmq.read('{IMAGE_QUEUE}', 1, 1)",
-        f"select pgmq.purge_queue('{IMAGE_QUEUE}')",
-        f"select pgmq.drop_queue('{IMAGE_QUEUE}')",
-        "select pgmq.create('mine')",
-        "select last_value from superstoryboard.notified_queue",
-        "select setval('superstoryboard.notified_queue', 1)",
-        f"select * from {KV_TABLE}",
-        "copy superstoryboard.jobs to program 'cat'",
-        "select pg_read_file('PG_VERSION')",
-        "select rolpassword from pg_authid",
-        "lock superstoryboard.jobs",
-    ]
+    attempts = [*ATTEMPTS, f"set role {other}", f"set role {other}_login", f"grant {other} to current_user"]
     with acting_as(url, role) as connection:
         if role not in SERVICES and role != STRANGER:
             # The session of the test itself is a superuser's, who may go back.
