@@ -14,16 +14,23 @@ insert into superstoryboard.service_queues values
 
 -- True where the login is the owner of the schema, or may become it.
 create function superstoryboard.is_owner() returns boolean
-language sql stable as $$
-  select pg_has_role(session_user, nspowner, 'member') from pg_namespace where nspname = 'superstoryboard';
+language plpgsql stable as $$
+begin
+  return (select pg_has_role(session_user, nspowner, 'member') from pg_namespace where nspname = 'superstoryboard');
+end
 $$;
 
 -- True where the login may work on a queue: all but the workers' logins may.
 create function superstoryboard.serves(p_queue text) returns boolean
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select superstoryboard.is_owner() or coalesce(bool_or(s.queue is not distinct from p_queue), true)
-  from superstoryboard.service_queues s join pg_roles r on r.rolname = s.service
-  where pg_has_role(session_user, r.oid, 'member');
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  -- In PL/pgSQL, which keeps the plan: every claim asks.
+  return superstoryboard.is_owner() or (
+    select coalesce(bool_or(s.queue is not distinct from p_queue), true)
+    from superstoryboard.service_queues s join pg_roles r on r.rolname = s.service
+    where pg_has_role(session_user, r.oid, 'member')
+  );
+end
 $$;
 
 create function superstoryboard.check_queue(p_queue text) returns void
