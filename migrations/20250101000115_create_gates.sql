@@ -97,7 +97,7 @@ $$;
 -- Closes a model to submits for some seconds, at most a year; a longer closing stays.
 create function superstoryboard.close_gate_v1(p_provider text, p_model text, p_seconds double precision, p_reason text)
 returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into superstoryboard.gates as g (provider, model, closed_until, reason)
   values (p_provider, p_model, clock_timestamp() + make_interval(secs => least(greatest(p_seconds, 0), 31536000)), p_reason)
   on conflict (provider, model) do update
@@ -113,7 +113,7 @@ create function superstoryboard.open_call_v1(
   p_limits superstoryboard.gate_limits, p_staging_bucket text,
   out call_id bigint, out wait_seconds double precision, out staging_key text, out refused text
 )
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   passed record;
 begin

@@ -32,7 +32,7 @@ end
 $$;
 
 create function superstoryboard.notify_queue() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform superstoryboard.notify_throttled('superstoryboard.notified_queue', 'superstoryboard_queue', '');
   return null;

@@ -148,7 +148,7 @@ $$;
 create function superstoryboard.freeze_generation_v1(
   p_job uuid, p_claim bigint, p_generation jsonb, p_provider text, p_model text, p_warnings text[]
 ) returns boolean
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   with frozen as (
     update superstoryboard.jobs
     set generation = p_generation, provider = p_provider, model = p_model, warnings = warnings || p_warnings
@@ -220,7 +220,7 @@ $$;
 
 -- Adopts the messages of one statement. A send never fails for it: what cannot be adopted now is adopted by a claim or a sweep.
 create function superstoryboard.adopt_sent() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   message record;
 begin
@@ -235,7 +235,7 @@ $$;
 
 -- A truncate that restarts the numbers of a queue begins its next incarnation, as dropping and creating it does.
 create function superstoryboard.note_truncate() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   is_used boolean;
 begin

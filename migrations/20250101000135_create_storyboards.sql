@@ -30,6 +30,20 @@ create table superstoryboard.storyboard_members (
 );
 comment on table superstoryboard.storyboard_members is 'Whom an owner lets read or write. It counts only while shared_by owns the storyboard.';
 
+-- Refuses a kv table, with its schema, other than the one that `storyboard migrate` was told: another might carry triggers of whoever
+-- names it, and they would run with the rights of the owner of our schema. The owner may name any.
+create function superstoryboard.check_kv(p_kv text) returns void
+language plpgsql stable as $$
+declare
+  migrated text := (select kv_table from superstoryboard.owner_rules);
+begin
+  if p_kv <> migrated and not superstoryboard.is_owner() then
+    raise exception 'KV_TABLE is %, but the database was migrated for %', p_kv, migrated
+      using errcode = 'insufficient_privilege', hint = 'Correct KV_TABLE, or run `storyboard migrate` with it.';
+  end if;
+end
+$$;
+
 -- A name that a caller can bear; whatever else stands in a kv row names nobody.
 create function superstoryboard.is_caller_name(p_name text) returns boolean
 language sql immutable as $$
@@ -108,7 +122,7 @@ $$;
 
 -- True where the jobs and assets of others in the storyboard are for a caller of these names.
 create function superstoryboard.may_read(p_storyboard text, p_names text[]) returns boolean
-language sql stable as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select coalesce(superstoryboard.access_to(p_storyboard, p_names) <> 'SHARED', false);
 $$;
 

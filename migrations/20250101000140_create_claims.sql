@@ -17,11 +17,12 @@ create function superstoryboard.claim_jobs_v1(
   p_queue text, p_kinds text[], p_worker text, p_quantity integer, p_lease_seconds integer, p_force boolean, p_provider text,
   p_model text, p_limits superstoryboard.gate_limits, p_held uuid[]
 ) returns setof superstoryboard.claimed_job
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   paid integer;
   others integer;
 begin
+  perform superstoryboard.check_queue(p_queue);
   return query select * from superstoryboard.claim_paid(p_queue, p_kinds, p_worker, p_quantity, p_lease_seconds, p_held);
   get diagnostics paid = row_count;
   if paid >= p_quantity or not (p_force or superstoryboard.takes_new(p_queue)) then

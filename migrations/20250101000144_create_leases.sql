@@ -4,7 +4,7 @@
 -- lost. A row that somebody holds locked is left as it is and counts as held; so does a job that its claim has handed over. Looks for the expired leases of others, too.
 create function superstoryboard.extend_leases_v1(p_queue text, p_jobs uuid[], p_claims bigint[], p_lease_seconds integer)
 returns setof uuid
-language plpgsql set enable_seqscan to off as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan to off as $$
 begin
   return query
     with held as (
@@ -53,7 +53,7 @@ $$;
 
 -- True where the claim is unchanged and its lease runs for at least p_seconds more.
 create function superstoryboard.holds_lease_v1(p_job uuid, p_claim bigint, p_seconds integer) returns boolean
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   select exists (
     select from superstoryboard.turns
     where job = p_job and claim = p_claim and lease_until >= clock_timestamp() + make_interval(secs => p_seconds)

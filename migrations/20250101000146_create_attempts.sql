@@ -38,7 +38,7 @@ $$;
 -- Gives a job back without spending the attempt of its claim.
 create function superstoryboard.release_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_message text)
 returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs := superstoryboard.lock_claimed(p_job, p_claim, array['RUNNING', 'QUEUED']);
 begin
@@ -70,7 +70,7 @@ $$;
 -- maximum age. Returns the job's state, or null for a stale claim.
 create function superstoryboard.retry_job_v1(p_job uuid, p_claim bigint, p_delay_seconds integer, p_error jsonb, p_spend boolean)
 returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs := superstoryboard.lock_claimed(p_job, p_claim, array['RUNNING', 'RETRYING', 'DEAD_LETTERED']);
 begin
@@ -94,7 +94,7 @@ $$;
 
 -- Ends a running job as FAILED or DEAD_LETTERED. Returns the job's state, or null for a stale claim.
 create function superstoryboard.fail_job_v1(p_job uuid, p_claim bigint, p_state text, p_error jsonb) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs := superstoryboard.lock_claimed(p_job, p_claim, array['RUNNING', p_state]);
 begin
@@ -109,7 +109,7 @@ $$;
 -- Reports progress of a running job, which never falls. Returns the percentage that the job has now; null for a stale claim,
 -- which changes nothing.
 create function superstoryboard.report_progress_v1(p_job uuid, p_claim bigint, p_percent integer, p_message text) returns integer
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs;
 begin
@@ -127,7 +127,7 @@ $$;
 -- Shows in a job what it waits for, without ending its attempt: Storage refuses until somebody mends the set-up. Fenced by the
 -- claim where one is given. The same error is told once.
 create function superstoryboard.note_job_error_v1(p_job uuid, p_claim bigint, p_error jsonb) returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs;
 begin

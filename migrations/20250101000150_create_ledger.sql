@@ -86,7 +86,8 @@ $$;
 -- has followed, is kept as that of a paid call and not resumed. False where the call does not have the name in the end: it is that of
 -- another call, or this one has ended or has another name.
 create function superstoryboard.keep_name_v1(p_call bigint, p_operation_name text) returns boolean
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select superstoryboard.check_call(p_call);
   update superstoryboard.provider_calls c
   set (operation_name, accepted_at, state, paid, settled_at) = (
     select p_operation_name, clock_timestamp(), case when followed then 'SETTLED' else 'ACCEPTED' end,
@@ -109,12 +110,13 @@ $$;
 -- Lets a job go on by itself that was buried before it was known what became of its call: the operation's name arrived late, or
 -- word that the call was never accepted.
 create function superstoryboard.revive_job_v1(p_call bigint) returns void
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   call superstoryboard.provider_calls;
   locked record;
   job superstoryboard.jobs;
 begin
+  perform superstoryboard.check_call(p_call);
   select * into call from superstoryboard.provider_calls where id = p_call;
   select * into locked from superstoryboard.lock_job(call.job_id);
   job := locked.job;
@@ -149,10 +151,11 @@ $$;
 -- result is true: its job may have been buried meanwhile. Where the call left nothing (it was not paid, or there is an error) its
 -- bytes are looked for no more. Paid without an error: they are on their way.
 create function superstoryboard.settle_call_v1(p_call bigint, p_paid boolean, p_error jsonb) returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   was text;
 begin
+  perform superstoryboard.check_call(p_call);
   select state into was from superstoryboard.provider_calls where id = p_call for update;
   update superstoryboard.provider_calls
   set state = 'SETTLED', paid = p_paid, error = p_error, settled_at = clock_timestamp()
@@ -167,7 +170,8 @@ $$;
 
 -- Marks a call whose answer never came, or was not understood: nothing of it will come any more.
 create function superstoryboard.lose_call_v1(p_call bigint, p_error jsonb) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select superstoryboard.check_call(p_call);
   select from superstoryboard.provider_calls where id = p_call for update;
   update superstoryboard.provider_calls set state = 'UNKNOWN', error = p_error where id = p_call and state = 'INTENT';
   update superstoryboard.artifacts set state = 'DISCARDED', ended_at = clock_timestamp()

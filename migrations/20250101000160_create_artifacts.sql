@@ -15,7 +15,7 @@ $$;
 -- rows here, before their bytes go up. No rows for a stale claim, and for an answer whose bytes were given up.
 create function superstoryboard.begin_artifacts_v1(p_job uuid, p_claim bigint, p_staging_bucket text, p_results jsonb)
 returns table (artifact_id uuid, staging_key text, path text)
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   locked record;
@@ -81,7 +81,7 @@ $$;
 -- call is handed over under the claim that made it as long as no later call was opened: who claimed the job meanwhile is fenced out,
 -- a dead letter goes on, and of a cancelled job it is kept for the case that it is started again.
 create function superstoryboard.stage_artifacts_v1(p_artifacts uuid[], p_job uuid, p_claim bigint) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   locked record;
   job superstoryboard.jobs;
@@ -172,7 +172,7 @@ $$;
 create function superstoryboard.miss_artifact_v1(
   p_artifact uuid, p_job uuid, p_claim bigint, p_patience_seconds double precision, p_error jsonb
 ) returns double precision
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   locked record;
   missed superstoryboard.artifacts;

@@ -11,7 +11,7 @@ create type superstoryboard.claimed_artifact as (
 create function superstoryboard.claim_artifacts_v1(
   p_artifact uuid, p_quantity integer, p_lease_seconds integer, p_min_age_seconds double precision
 ) returns setof superstoryboard.claimed_artifact
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   claimed uuid[];
 begin
@@ -40,7 +40,7 @@ $$;
 
 -- Keeps the lease of an artifact that is being written.
 create function superstoryboard.extend_artifact_v1(p_artifact uuid, p_lease_seconds double precision) returns boolean
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   with kept as (
     update superstoryboard.artifacts set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
     where id = p_artifact and state = 'STAGED' and lease_until < 'infinity'
@@ -71,7 +71,7 @@ $$;
 -- goes back. An operation is polled and its result downloaded again unpaid; what came in an answer is called for again, and the
 -- ledger says that its first call was let go.
 create function superstoryboard.return_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin
@@ -107,7 +107,7 @@ $$;
 -- A permanent write error: the artifact is set aside, and where no other result of the job is stored or may be, the job is buried
 -- with it, so that a redrive writes it without paying. Without p_kv (which end_writes needs) the job is buried in any case.
 create function superstoryboard.bury_artifact_v1(p_artifact uuid, p_error jsonb, p_kv regclass, p_completion text) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin
@@ -126,7 +126,7 @@ $$;
 create function superstoryboard.postpone_artifact_v1(
   p_artifact uuid, p_kind text, p_delay_seconds double precision, p_uploaded boolean, p_error jsonb
 ) returns void
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs;
 begin
@@ -150,7 +150,7 @@ $$;
 -- from staging. Only those that nobody can be uploading any more. Each is leased for a while to the asset_writer that asks.
 create function superstoryboard.claim_cleanups_v1(p_older_than_seconds double precision, p_limit integer)
 returns table (id uuid, state text, staging_bucket text, staging_key text, bucket text, path text)
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   with due as (
     select a.id from superstoryboard.artifacts a
     where a.cleaned_at is null and a.state in ('DISCARDED', 'WRITTEN')
@@ -167,6 +167,6 @@ $$;
 
 -- The objects of these artifacts are gone.
 create function superstoryboard.end_cleanups_v1(p_artifacts uuid[]) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   update superstoryboard.artifacts set cleaned_at = clock_timestamp(), lease_until = null where id = any (p_artifacts);
 $$;

@@ -175,6 +175,7 @@ declare
   job superstoryboard.jobs := p_job;
   shown superstoryboard.assets;
 begin
+  perform superstoryboard.check_kv(p_kv::text);
   if exists (
     select from superstoryboard.artifacts where job_id = job.id and state = 'STAGED' and lease_until is distinct from 'infinity'
   ) then
@@ -223,7 +224,7 @@ create function superstoryboard.finish_job_v1(
   p_artifact uuid, p_kv regclass, p_completion text, p_url text, p_url_expires_at timestamptz, out state text, out won boolean,
   out notes text[]
 )
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs := superstoryboard.lock_staged(p_artifact);
 begin

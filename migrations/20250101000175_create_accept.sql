@@ -30,7 +30,7 @@ $$;
 -- or SOURCE_NOT_YOURS.
 create function superstoryboard.accept_jobs_v1(p_items jsonb)
 returns table (item_index integer, outcome text, job superstoryboard.job_records, refusal jsonb)
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   item jsonb;
   new_job superstoryboard.jobs;

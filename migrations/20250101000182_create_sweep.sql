@@ -18,7 +18,7 @@ $$;
 create function superstoryboard.sweep_duty_v1(
   p_duty text, p_limits superstoryboard.sweep_limits, out changed bigint, out error text
 )
-language plpgsql set lock_timeout = '20ms' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '20ms' as $$
 declare
   q text;
 begin
@@ -72,7 +72,7 @@ create function superstoryboard.sweep(
   p_max_age interval default '7 days', p_max_claims bigint default 1000, p_event_age interval default '30 days',
   p_job_age interval default '400 days', p_archive_age interval default '90 days', p_dead_letter_age interval default null
 ) returns table (duty text, changed bigint, error text)
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   for duty in select superstoryboard.sweep_duties_v1() loop
     begin

@@ -2,7 +2,7 @@
 
 -- Wakes the workers of a queue, for those who call SQL only (pg_cron).
 create function superstoryboard.wake(p_queue text) returns void
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform superstoryboard.require_queue(p_queue);
   perform pg_notify('superstoryboard_queue', '');
@@ -30,7 +30,7 @@ create function superstoryboard.queue_status_v1() returns table (
   name text, kind text, paused boolean, depth bigint, due bigint, oldest_age_seconds double precision,
   in_flight bigint, staged bigint, dead_lettered bigint, waiting_owners bigint
 )
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   q superstoryboard.queues;
   present timestamptz := clock_timestamp();

@@ -27,7 +27,7 @@ $$;
 -- Cancels a job that has not ended. Returns its state before the call, NOT_YOURS, or null where there is none (for this caller).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
 create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text, p_names text[] default '{}') returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs;
 begin
@@ -144,7 +144,7 @@ create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
   p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}'
 ) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   job superstoryboard.jobs;
   way text;
@@ -186,7 +186,7 @@ create function superstoryboard.redrive_dead_letters_v1(
   p_jobs uuid[], p_actor text, p_accept_second_payment boolean,
   p_generation jsonb, p_provider text, p_model text, p_warnings text[], out refused uuid, out reason text
 )
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   asked uuid;
 begin
@@ -222,7 +222,7 @@ $$;
 
 -- Discards dead letters all together or not at all; what was discarded before counts as done.
 create function superstoryboard.discard_dead_letters_v1(p_jobs uuid[], p_actor text, out refused uuid, out reason text)
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   asked uuid;
   state text;
@@ -242,7 +242,7 @@ $$;
 
 -- Stops or allows claiming from a queue. False where there is no such queue.
 create function superstoryboard.pause_queue_v1(p_queue text, p_paused boolean, p_actor text) returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   update superstoryboard.queues set paused = p_paused, paused_by = p_actor, paused_at = clock_timestamp()
   where name = p_queue;

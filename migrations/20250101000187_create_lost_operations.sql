@@ -9,7 +9,7 @@ create index provider_calls_open_hash on superstoryboard.provider_calls (call_ha
 -- Enters an operation's name that was found outside. Returns RECORDED, also where it was entered before; or why nothing was
 -- changed: NOT_FOUND, NO_OPEN_CALL (the call has ended, or has another name), OPERATION_NAME_IN_USE (the operation is another call's).
 create function superstoryboard.record_operation_v1(p_job uuid, p_call bigint, p_operation_name text, p_actor text) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   locked record;
   call superstoryboard.provider_calls;
@@ -49,7 +49,7 @@ $$;
 -- Of operations that the provider lists, those that no call of the route has; and whether no other open call could have begun what
 -- is like this one, without which a likeness proves nothing. What a call that was let go had asked for may have been edited since.
 create function superstoryboard.unclaimed_operations_v1(p_call bigint, p_names text[], out names text[], out alone boolean)
-language sql stable as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select
     array(
       select listed.name from unnest(p_names) as listed (name)
@@ -74,19 +74,22 @@ $$;
 
 -- Says, before a submit, for how long its operation is looked for where the answer does not come.
 create function superstoryboard.search_for_call_v1(p_call bigint, p_seconds double precision) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select superstoryboard.check_call(p_call);
   update superstoryboard.provider_calls set search_until = clock_timestamp() + make_interval(secs => p_seconds)
   where id = p_call and state = 'INTENT';
 $$;
 
 -- Ends the search for the operation of a call: nothing can bring its name.
 create function superstoryboard.end_search_v1(p_call bigint) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select superstoryboard.check_call(p_call);
   update superstoryboard.provider_calls set search_over = true where id = p_call and state = 'INTENT';
 $$;
 
 -- Keeps what is known of a submit whose answer did not come while its operation is looked for: the call stays INTENT.
 create function superstoryboard.note_lost_answer_v1(p_call bigint, p_error jsonb) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  select superstoryboard.check_call(p_call);
   update superstoryboard.provider_calls set error = p_error where id = p_call and state = 'INTENT';
 $$;

@@ -3,7 +3,7 @@
 -- A storyboard as a caller of these names sees it; no row where it is not for them.
 create function superstoryboard.storyboard_v1(p_storyboard text, p_names text[])
 returns table (id text, owner text, lapses_at timestamptz, access text, members jsonb)
-language sql stable as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select p_storyboard, coalesce(o.owner, ''), case when s.provisional and s.owner = o.owner then s.claimed_at + interval '24 hours' end,
     a.access, (
       select coalesce(jsonb_agg(jsonb_build_object('member', m.member, 'role', m.role) order by m.member), '[]')
@@ -20,7 +20,7 @@ $$;
 -- Lets a member read (viewer) or also write (editor), or with a null role no more. Null, or why not: NOT_FOUND, NOT_YOURS,
 -- NO_OWNER, MEMBER_LIMIT.
 create function superstoryboard.share_storyboard_v1(p_storyboard text, p_names text[], p_member text, p_role text) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   most_members constant integer := 100;
   access text := superstoryboard.access_to(p_storyboard, p_names);
@@ -54,7 +54,7 @@ $$;
 -- Gives a storyboard to an owner, for good; its members go. Null, or why not: NO_OWNER, where the settings say that it has none, or
 -- OWNER_IN_KV, where its kv row names another.
 create function superstoryboard.transfer_storyboard_v1(p_storyboard text, p_owner text) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if superstoryboard.is_shared(p_storyboard) then
     return 'NO_OWNER';
@@ -68,23 +68,28 @@ begin
 end
 $$;
 
--- Keeps what ingest was set to. The name of the kv table is completed, since others look for it along no path.
-create function superstoryboard.set_owner_rules_v1(p_kv_table text, p_fields text[], p_claims text[], p_shared text[]) returns void
-language plpgsql as $$
-declare
-  kv text := coalesce((
+-- The name of a table with its schema, as those who look along no path need it; as it is where there is no such table.
+create function superstoryboard.full_name(p_table text) returns text
+language sql stable as $$
+  select coalesce((
     select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.oid = to_regclass(p_kv_table)
-  ), p_kv_table);
+    where c.oid = to_regclass(p_table)
+  ), p_table);
+$$;
+
+-- Keeps what ingest was set to. Only the owner of the schema changes the kv table: see check_kv.
+create function superstoryboard.set_owner_rules_v1(p_kv_table text, p_fields text[], p_claims text[], p_shared text[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  perform superstoryboard.check_kv(p_kv_table);
   update superstoryboard.owner_rules
-  set kv_table = kv, owner_fields = p_fields, owner_claims = p_claims, shared = p_shared
-  where (kv_table, owner_fields, owner_claims, shared) is distinct from (kv, p_fields, p_claims, p_shared);
+  set kv_table = p_kv_table, owner_fields = p_fields, owner_claims = p_claims, shared = p_shared
+  where (kv_table, owner_fields, owner_claims, shared) is distinct from (p_kv_table, p_fields, p_claims, p_shared);
 end
 $$;
 
 -- True where a job may use a picture that belongs to a storyboard.
 create function superstoryboard.job_may_use_source_v1(p_job uuid, p_storyboard text) returns boolean
-language sql stable as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
   select superstoryboard.may_use_source(p_storyboard, j.writes_as) from superstoryboard.jobs j where j.id = p_job;
 $$;

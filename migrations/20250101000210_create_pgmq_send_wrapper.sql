@@ -77,7 +77,7 @@ end
 $$;
 
 create or replace function public.pgmq_send(queue_name text, message jsonb) returns bigint
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   new_id bigint;
   enqueued timestamptz;

@@ -14,7 +14,7 @@ comment on column superstoryboard.event_feeds.holder is 'The process that publis
 create function superstoryboard.hold_event_feed_v1(
   p_name text, p_holder uuid, p_start bigint, p_lease_seconds double precision, out held boolean, out last_sequence bigint
 )
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   insert into superstoryboard.event_feeds (name, last_sequence) values (p_name, p_start) on conflict (name) do nothing;
   update superstoryboard.event_feeds f
@@ -29,7 +29,7 @@ $$;
 create function superstoryboard.advance_event_feed_v1(
   p_name text, p_holder uuid, p_sequence bigint, p_lease_seconds double precision
 ) returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   held boolean;
 begin
@@ -45,6 +45,6 @@ $$;
 
 -- Give the lease back, so that another process goes on at once.
 create function superstoryboard.release_event_feed_v1(p_name text, p_holder uuid) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   update superstoryboard.event_feeds set holder = null, held_until = '-infinity' where name = p_name and holder = p_holder;
 $$;

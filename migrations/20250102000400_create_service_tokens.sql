@@ -24,7 +24,7 @@ create unique index service_tokens_name on superstoryboard.service_tokens (name)
 create index service_tokens_ended on superstoryboard.service_tokens (least(revoked_at, expires_at));
 
 create function superstoryboard.notify_tokens() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform pg_notify('superstoryboard_tokens', '');
   return null;
@@ -39,7 +39,7 @@ create trigger service_tokens_changed after insert or delete or update of name, 
 create function superstoryboard.create_service_token_v1(
   p_sha256 text, p_name text, p_role text, p_owner text, p_queues text[], p_expires_at timestamptz, p_actor text
 ) returns text
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (select from superstoryboard.service_tokens where sha256 = p_sha256 and name = p_name) then
     return 'CREATED';
@@ -60,7 +60,7 @@ $$;
 
 -- Ends a token for good. False where no token of this name is left to revoke.
 create function superstoryboard.revoke_service_token_v1(p_name text, p_actor text) returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   update superstoryboard.service_tokens set revoked_at = clock_timestamp(), revoked_by = p_actor
   where name = p_name and revoked_at is null;
@@ -70,7 +70,7 @@ $$;
 
 -- Notes that tokens were used, at most every five minutes each, however many processes saw them.
 create function superstoryboard.note_service_tokens_v1(p_sha256s text[]) returns void
-language sql as $$
+language sql security definer set search_path = pg_catalog, pg_temp as $$
   update superstoryboard.service_tokens set last_used_at = clock_timestamp()
   where sha256 = any (p_sha256s) and (last_used_at is null or last_used_at < clock_timestamp() - interval '5 minutes');
 $$;

@@ -22,6 +22,7 @@ from storyboard.commands import (
     queues,
     quotas,
     record_operation,
+    roles,
     sweep,
     tokens,
 )
@@ -112,6 +113,7 @@ def build_app() -> typer.Typer:
         sweep,
         tokens,
         quotas,
+        roles,
     )
     for module in commands:
         module.register(app)

@@ -9,6 +9,7 @@ from storyboard.api.errors import ExitCode
 from storyboard.api.settings import DEFAULT_KV_TABLE, secret
 from storyboard.doctor.environment import flag, is_inside, value
 from storyboard.doctor.findings import Finding, failed, not_set, ok, unreachable, warning
+from storyboard.doctor.roles import roles_finding
 from superstoryboard.config.settings import Identifier
 from superstoryboard.inspection.database import (
     GrantFacts,
@@ -34,7 +35,8 @@ MENDS = {
     Problem.PASSWORD: "Correct the user and password in {setting}.",
     Problem.DATABASE: "Correct the database name at the end of {setting}, or create that database.",
     Problem.TLS: "Check sslmode and sslrootcert in {setting}: the server's certificate must match them.",
-    Problem.RIGHTS: "Use the owner of the schema in {setting}, or let its administrator grant the right.",
+    Problem.RIGHTS: "Use the owner of the schema in {setting} or a login that `storyboard roles create` made, or let"
+    " an administrator grant the right.",
     Problem.REFUSED: "Check the server's log, and raise max_connections if connections are exhausted.",
 }
 
@@ -57,9 +59,17 @@ async def check_database() -> list[Finding]:
 
 
 async def _look_inside(inspection: Inspection, findings: list[Finding]) -> None:
-    findings.append(_pgmq(await inspection.pgmq()))
+    roles = await inspection.roles()
+    # A service's own login cannot look into the schema of PGMQ.
+    is_service = roles.owner is False and bool(roles.member_of)
+    if not is_service:
+        findings.append(_pgmq(await inspection.pgmq()))
     migrations = await inspection.migrations()
     findings.append(_migrations(migrations))
+    if migrations.applied:
+        findings.append(roles_finding(roles))
+    if is_service:
+        return
     if migrations.applied:
         findings.append(_queues(await inspection.queues()))
         anon_may_send = flag("ANON_MAY_SEND")

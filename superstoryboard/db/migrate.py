@@ -148,7 +148,7 @@ def _advice(error: psycopg.Error) -> str:
 def _settle(connection: Connection, kv_table: str, *, anon_may_send: bool) -> list[str]:
     """What depends on settings: the kv table, created if missing, else never altered; the right of anon to send.
 
-    Functions of our schema are executable by their owner alone, those of later files included.
+    Then row-level security and the rights of the services, those of later files included.
     """
     done = []
     table = sql.Identifier(*kv_table.split("."))
@@ -161,7 +161,7 @@ def _settle(connection: Connection, kv_table: str, *, anon_may_send: bool) -> li
         done.append(f"Created table {kv_table}.")
     verb = "grant execute on function public.pgmq_send (text, jsonb) to anon"
     connection.execute(verb if anon_may_send else "revoke execute on function public.pgmq_send (text, jsonb) from anon")
-    connection.execute("revoke execute on all routines in schema superstoryboard from public")
+    connection.execute("select superstoryboard.settle_rights_v1(%s)", (table.as_string(connection),))
     return done
 
 

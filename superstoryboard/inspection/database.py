@@ -16,6 +16,7 @@ from psycopg.rows import DictRow, dict_row
 
 from superstoryboard.db.migrate import read_migrations
 from superstoryboard.inspection.database_problems import InspectionError, Problem, spoken
+from superstoryboard.inspection.roles import GROUPS, PUBLIC_FUNCTIONS, ROLES, ROLES_QUERY, RoleFacts
 
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_SECONDS = 5.0
@@ -28,14 +29,6 @@ PGMQ_FUNCTIONS = (
     ("set_vt(text, bigint, integer)",),
     ("archive(text, bigint)",),
     ("delete(text, bigint)",),
-)
-ROLES = ("anon", "authenticated", "service_role")
-# Function of schema public, and the roles that may call it.
-PUBLIC_FUNCTIONS = (
-    ("pgmq_send(text, jsonb)", ("authenticated", "service_role")),
-    ("pgmq_read(text, integer, integer)", ("service_role",)),
-    ("pgmq_delete(text, bigint)", ("service_role",)),
-    ("pgmq_archive(text, bigint)", ("service_role",)),
 )
 
 
@@ -186,6 +179,10 @@ class Inspection:
             excess=tuple(sorted(pair for pair, allowed in pairs.items() if pair not in intended and allowed)),
         )
 
+    async def roles(self) -> RoleFacts:
+        """Whether this user is the owner of the schema or a service, and what is open to others."""
+        return RoleFacts.of(await self._one(ROLES_QUERY, GROUPS))
+
     async def kv_table(self, name: str) -> KvFacts:
         """Columns of the key-value table."""
         table = sql.Identifier(*name.split(".")).as_string(self._connection)
@@ -206,14 +203,15 @@ class Inspection:
         )
         held = await self._all(
             "select role, string_agg(verb, ', ' order by position) as rights"
-            " from pg_roles r, unnest(array['anon', 'authenticated']) role,"
-            " unnest(array['select', 'insert', 'update', 'delete', 'truncate']) with ordinality v (verb, position)"
+            " from pg_roles r, unnest(array['anon', 'authenticated']) role, unnest("
+            "array['select', 'insert', 'update', 'delete', 'truncate', 'trigger']) with ordinality v (verb, position)"
             " where r.rolname = role and has_table_privilege(r.oid, to_regclass(%s), verb) group by role order by role",
             [table],
         )
-        types = {row["name"]: row["type"] for row in columns}
         rights = tuple((row["role"], row["rights"]) for row in held)
-        return KvFacts(bool(columns), types, unique["unique_key"], secured["on"], rights)
+        return KvFacts(
+            bool(columns), {row["name"]: row["type"] for row in columns}, unique["unique_key"], secured["on"], rights
+        )
 
     async def hears(self, sender: Inspection) -> bool:
         """Whether a notification that `sender` sends arrives here. The channel is new at each call."""

@@ -10,6 +10,7 @@ from tests.integration.test_poison import *  # noqa: F403
 from tests.integration.test_ranks import *  # noqa: F403
 from tests.integration.test_removed_jobs import *  # noqa: F403
 from tests.integration.test_retry import *  # noqa: F403
+from tests.integration.test_role_attacks import *  # noqa: F403
 from tests.integration.test_steering import *  # noqa: F403
 from tests.integration.test_sweep import *  # noqa: F403
 from tests.integration.test_sweep_history import *  # noqa: F403

@@ -45,7 +45,7 @@ def pod_of(objects: dict[tuple[str, str], Object], name: str) -> Object:
     return spec["template"]["spec"]  # type: ignore[no-any-return]  # yaml
 
 
-@pytest.mark.parametrize("components", [(), ("tls",), ("tls", "mtls"), ("service-tokens", "tls", "mtls")])
+@pytest.mark.parametrize("components", [(), ("tls",), ("tls", "mtls"), ("service-tokens", "tls", "mtls"), ("logins",)])
 def test_every_object_is_valid_and_none_is_lost(tmp_path: Path, components: tuple[str, ...]) -> None:
     objects = render(tmp_path, *components)
     for each in objects.values():
@@ -93,3 +93,19 @@ def test_every_service_reads_the_file_of_service_tokens_also_over_tls(tmp_path: 
         assert {"name": "service-tokens", "secret": secret} in pod["volumes"]
         assert {volume["name"] for volume in pod["volumes"]} == {"tmp", "tls", "service-tokens"}
     assert {volume["name"] for volume in pod_of(objects, "sweep")["volumes"]} == {"tmp", "tls"}
+
+
+def test_with_logins_only_migrate_reads_the_owners_address(tmp_path: Path) -> None:
+    objects = render(tmp_path, "logins")
+    read = {}
+    for (kind, name), each in objects.items():
+        if kind in ("Deployment", "Job"):
+            [container] = each["spec"]["template"]["spec"]["containers"]
+            read[name] = {
+                entry["valueFrom"]["secretKeyRef"]["name"]
+                for entry in container["env"]
+                if entry["name"] in ("DATABASE_URL", "DATABASE_LISTEN_URL")
+            }
+    migrate = next(name for name in read if name.startswith("migrate"))
+    assert read.pop(migrate) == {"superstoryboard"}
+    assert read == {name: {f"{name}-database"} for name in PORTS}
