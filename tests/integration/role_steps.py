@@ -55,7 +55,7 @@ _OF_WORKERS = _OF_TOKENS | {
     *(f"queue.{name}" for name in ("release_job", "retry_job", "fail_job", "freeze_generation", "report_progress")),
     "queue.may_use_source",
     *(f"ledger.{name}" for name in ("open_call", "keep_name", "lose_call", "settle_call", "revive_job")),
-    *(f"artifacts.{name}" for name in ("begin_artifact", "stage_artifact", "miss_artifact", "note_job_error")),
+    *(f"artifacts.{name}" for name in ("begin_artifacts", "stage_artifacts", "miss_artifact", "note_job_error")),
 }
 # Statements of superstoryboard/jobs that each service runs.
 STATEMENTS: dict[str, set[str]] = {
@@ -86,6 +86,11 @@ STATEMENTS: dict[str, set[str]] = {
         *(f"artifacts.{name}" for name in ("postpone_artifact", "note_job_error", "finish_job")),
         *("cleanups.claim_cleanups", "cleanups.end_cleanups"),
     },
+}
+# Statements of the commands that change the database themselves, with the owner's login.
+OF_THE_OWNER = {
+    *(f"quotas.{name}" for name in ("list_quotas", "list_weights", "set_quota", "unset_quota")),
+    *(f"quotas.{name}" for name in ("set_weight", "unset_weight", "uses_of_owner")),
 }
 OTHERS = ("anon", "authenticated", "service_role", STRANGER)
 
