@@ -30,7 +30,8 @@ async def test_the_first_who_makes_a_job_owns_the_storyboard(database: Database,
 
 
 async def test_a_first_owner_without_a_stored_asset_lapses(database: Database, sql: psycopg.Connection) -> None:
-    await accepted(database, "alice")
+    job_id = await accepted(database, "alice")
+    await Steering(database).cancel(job_id, owner="alice", actor="alice")
     let_lapse(sql)
     assert owner_of(sql) is None
     await accepted(database, "bob")

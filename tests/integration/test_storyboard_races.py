@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
+from superstoryboard.jobs.steering import Steering
 from tests.integration.helpers import KV, claim_one, image_queue, row, stage, submission
 from tests.integration.storyboard_steps import CLAIM, accepted, let_lapse, owner_of, put_kv, submit
 
@@ -54,7 +55,8 @@ async def test_who_comes_second_waits_for_the_first(
 async def test_of_two_who_come_after_a_lapse_exactly_one_wins(
     database: Database, database_url: str, sql: psycopg.Connection
 ) -> None:
-    await accepted(database, "gone")
+    job_id = await accepted(database, "gone")
+    await Steering(database).cancel(job_id, owner="gone", actor="gone")
     let_lapse(sql)
     with (
         psycopg.connect(database_url) as first,
