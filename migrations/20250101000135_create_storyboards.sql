@@ -5,10 +5,11 @@ create table superstoryboard.owner_rules (
   kv_table text not null default 'public.kv_store_7ee7668a',
   owner_fields text[] not null default '{userId,user_id,ownerId,owner}',
   owner_claims text[] not null default '{sub}',
-  shared text[] not null default '{test-storyboard}'
+  shared text[] not null default '{test-storyboard}',
+  anonymous_users boolean not null default false
 );
 comment on table superstoryboard.owner_rules is
-  'Settings of ingest about owners (KV_TABLE, OWNER_FIELDS, OWNER_CLAIMS, SHARED_STORYBOARDS), for functions that other clients call too.';
+  'Settings of ingest about owners and callers (KV_TABLE, OWNER_FIELDS, OWNER_CLAIMS, SHARED_STORYBOARDS, ALLOW_ANONYMOUS_USERS), for functions that other clients call too.';
 insert into superstoryboard.owner_rules default values;
 
 create table superstoryboard.storyboards (

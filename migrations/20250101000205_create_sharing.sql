@@ -69,7 +69,9 @@ end
 $$;
 
 -- Keeps what ingest was set to. The name of the kv table is completed, since others look for it along no path.
-create function superstoryboard.set_owner_rules_v1(p_kv_table text, p_fields text[], p_claims text[], p_shared text[]) returns void
+create function superstoryboard.set_owner_rules_v1(
+  p_kv_table text, p_fields text[], p_claims text[], p_shared text[], p_anonymous_users boolean
+) returns void
 language plpgsql as $$
 declare
   kv text := coalesce((
@@ -78,8 +80,9 @@ declare
   ), p_kv_table);
 begin
   update superstoryboard.owner_rules
-  set kv_table = kv, owner_fields = p_fields, owner_claims = p_claims, shared = p_shared
-  where (kv_table, owner_fields, owner_claims, shared) is distinct from (kv, p_fields, p_claims, p_shared);
+  set kv_table = kv, owner_fields = p_fields, owner_claims = p_claims, shared = p_shared, anonymous_users = p_anonymous_users
+  where (kv_table, owner_fields, owner_claims, shared, anonymous_users)
+    is distinct from (kv, p_fields, p_claims, p_shared, p_anonymous_users);
 end
 $$;
 

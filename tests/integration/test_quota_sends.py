@@ -22,6 +22,7 @@ async def test_a_send_by_sql_with_a_token_raises_what_the_quota_refuses(
 ) -> None:
     allow(sql, open_jobs=1)
     allow(sql, scope="ANONYMOUS", open_jobs=2)
+    sql.execute("update superstoryboard.owner_rules set anonymous_users = true")
     send = "select public.pgmq_send(%s, '{}')"
     claims(sql, sub="alice")
     sql.execute(send, (IMAGE_QUEUE,))
