@@ -196,7 +196,8 @@ async def test_workers_at_once_claim_every_job_once_whatever_turns_swap(
         assert sql.execute(turns).fetchone() == (120, 120), "a turn is used once, and none is lost"
     assert len({job.id for job in claimed}) == 120
     passed = sql.execute("select turn from superstoryboard.queue_turns order by queue").fetchone()
-    assert passed and 0 < passed[0] <= 60, "the claims that note it at the same moment may leave it a little behind"
+    assert passed is not None
+    assert 0 < passed[0] <= 60, "the claims that note it at the same moment may leave it a little behind"
 
 
 BROKEN: dict[str, tuple[tuple[str, str, str], Callable[..., Awaitable[None]]]] = {
