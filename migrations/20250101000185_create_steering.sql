@@ -181,6 +181,19 @@ begin
 end
 $$;
 
+-- Locks jobs in the order of their ids, then claims their storyboards in the order of theirs: one transaction that does so for
+-- several never waits for another that waits for it.
+create function superstoryboard.claim_boards_of(p_jobs uuid[], p_generation jsonb) returns void
+language plpgsql as $$
+begin
+  perform superstoryboard.lock_job(j.id) from (select distinct id from unnest(p_jobs) as j (id) order by id) j;
+  perform superstoryboard.claim_storyboard(b.board, b.writes_as) from (
+    select distinct superstoryboard.board_of(j, p_generation) as board, j.writes_as
+    from superstoryboard.jobs j where j.id = any (p_jobs) and j.state = 'DEAD_LETTERED' order by 1
+  ) b;
+end
+$$;
+
 -- Redrives dead letters all together or not at all. `refused` names the first that could not be, and `reason` why.
 create function superstoryboard.redrive_dead_letters_v1(
   p_jobs uuid[], p_actor text, p_accept_second_payment boolean,
@@ -190,6 +203,7 @@ language plpgsql as $$
 declare
   asked uuid;
 begin
+  perform superstoryboard.claim_boards_of(p_jobs, p_generation);
   for asked in select distinct id from unnest(p_jobs) as j (id) order by id loop
     reason := coalesce(superstoryboard.redrive_job_v1(
       asked, null, p_actor, array['DEAD_LETTERED'], p_accept_second_payment, p_generation, p_provider, p_model, p_warnings

@@ -180,3 +180,26 @@ async def test_a_batch_takes_its_storyboards_in_one_order(database_url: str, sql
         assert holder.execute(CLAIM, ("z", ["alice"])).fetchone() == (True,), "z is not taken yet"
         holder.commit()
         assert refusing.result().fetchone() == ({"0": "NOT_YOURS", "1": "NOT_YOURS"},)
+
+
+async def test_a_redrive_takes_its_storyboards_in_one_order(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    jobs = [await accepted(database, "bob", board=board) for board in ("z", "a")]
+    sql.execute("update superstoryboard.jobs set state = 'RUNNING'")
+    sql.execute("update superstoryboard.jobs set state = 'DEAD_LETTERED', ended_at = now()")
+    let_lapse(sql)
+    redrive: LiteralString = (
+        "select * from superstoryboard.redrive_dead_letters_v1(%s, 'x', false, null, null, null, null)"
+    )
+    with (
+        psycopg.connect(database_url) as holder,
+        psycopg.connect(database_url, autocommit=True) as operator,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.execute(CLAIM, ("a", ["bob"]))
+        redriving = pool.submit(operator.execute, redrive, (jobs,))
+        wait_blocked(sql, operator)
+        assert holder.execute(CLAIM, ("z", ["bob"])).fetchone() == (True,), "z is not taken yet"
+        holder.commit()
+        assert redriving.result().fetchone() == (None, None)
