@@ -49,6 +49,12 @@ language sql stable as $$
   select exists (select from superstoryboard.artifacts where call_id = p_call.id and state = 'UPLOADING');
 $$;
 
+-- True where a call of a job was paid, or perhaps.
+create function superstoryboard.may_be_paid(p_job uuid) returns boolean
+language sql stable as $$
+  select exists (select from superstoryboard.provider_calls where job_id = p_job and (state <> 'SETTLED' or paid));
+$$;
+
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
 -- SECOND_PAYMENT where a call was paid and nothing of it is left, or perhaps for an operation, and nobody agreed to pay again.
 create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
@@ -138,11 +144,13 @@ $$;
 
 -- Starts a job again that ended in one of p_states: writes what is staged, polls on what is paid, or allows a new call.
 -- p_generation replaces what was asked for, with provider, model and warnings of its own.
--- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT, JOB_OPERATION_RUNNING, or
--- NOT_YOURS where who asks, or who made the job, may not write the storyboard; null where there is no such job (for this caller).
+-- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT, JOB_OPERATION_RUNNING,
+-- QUOTA_EXCEEDED, which holds up nothing that may be paid, or NOT_YOURS where who asks, or who made the job, may not write the
+-- storyboard; null where there is no such job (for this caller).
 create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
-  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}'
+  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}',
+  p_quota_scope text default 'NONE'
 ) returns text
 language plpgsql as $$
 declare
@@ -152,6 +160,10 @@ begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
   if not superstoryboard.is_seen(job, p_owner, p_names) then
     return null;
+  elsif job.state = any (p_states) and superstoryboard.may_change(job, p_owner, p_names)
+    -- As in an accept, the quota is locked before the storyboard.
+    and not superstoryboard.may_be_paid(job.id) and superstoryboard.is_full(job.owner, job.kind, p_quota_scope) then
+    return 'QUOTA_EXCEEDED';
   elsif not superstoryboard.may_start(job, p_owner, p_names, p_generation) then
     return 'NOT_YOURS';
   elsif not job.state = any (p_states) then
