@@ -49,10 +49,21 @@ language sql stable as $$
   select exists (select from superstoryboard.artifacts where call_id = p_call.id and state = 'UPLOADING');
 $$;
 
--- True where a call of a job was paid, or perhaps.
-create function superstoryboard.may_be_paid(p_job uuid) returns boolean
-language sql stable as $$
-  select exists (select from superstoryboard.provider_calls where job_id = p_job and (state <> 'SETTLED' or paid));
+-- Why a locked job is not started, as redrive_job_v1 says it; null where it is. A quota holds up nothing that was or may have been
+-- paid, and is locked before the storyboard, as in an accept.
+create function superstoryboard.start_refusal(
+  p_job superstoryboard.jobs, p_owner text, p_names text[], p_states text[], p_generation jsonb, p_quota_scope text
+) returns text
+language plpgsql as $$
+begin
+  return case
+    when p_job.state = any (p_states) and superstoryboard.may_change(p_job, p_owner, p_names)
+      and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and (state <> 'SETTLED' or paid))
+      and superstoryboard.is_full(p_job.owner, p_job.kind, p_quota_scope) then 'QUOTA_EXCEEDED'
+    when not superstoryboard.may_start(p_job, p_owner, p_names, p_generation) then 'NOT_YOURS'
+    when not p_job.state = any (p_states) then 'JOB_STATE'
+  end;
+end
 $$;
 
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
@@ -149,8 +160,7 @@ $$;
 -- storyboard; null where there is no such job (for this caller).
 create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
-  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}',
-  p_quota_scope text default 'NONE'
+  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}', p_quota_scope text default 'NONE'
 ) returns text
 language plpgsql as $$
 declare
@@ -160,14 +170,10 @@ begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
   if not superstoryboard.is_seen(job, p_owner, p_names) then
     return null;
-  elsif job.state = any (p_states) and superstoryboard.may_change(job, p_owner, p_names)
-    -- As in an accept, the quota is locked before the storyboard.
-    and not superstoryboard.may_be_paid(job.id) and superstoryboard.is_full(job.owner, job.kind, p_quota_scope) then
-    return 'QUOTA_EXCEEDED';
-  elsif not superstoryboard.may_start(job, p_owner, p_names, p_generation) then
-    return 'NOT_YOURS';
-  elsif not job.state = any (p_states) then
-    return 'JOB_STATE';
+  end if;
+  way := superstoryboard.start_refusal(job, p_owner, p_names, p_states, p_generation, p_quota_scope);
+  if way is not null then
+    return way;
   end if;
   perform superstoryboard.lock_calls(job.id);
   way := superstoryboard.way_again(job, p_actor, p_accept_second_payment, p_generation is not null);
