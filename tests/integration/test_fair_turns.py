@@ -191,13 +191,13 @@ async def test_workers_at_once_claim_every_job_once_whatever_turns_swap(
     claimed: list[ClaimedJob] = []
     works = [image_queue(database, str(number)) for number in range(CONCURRENCY)]
     while len(claimed) < 120:
-        claimed += [job for jobs in await asyncio.gather(*(work.claim(2, 60) for work in works)) for job in jobs]
+        # The last come alone: of claims at one moment not each notes the turn of the queue.
+        at_once = works if len(claimed) < 100 else works[:1]
+        claimed += [job for jobs in await asyncio.gather(*(work.claim(2, 60) for work in at_once)) for job in jobs]
         turns = "select count(*), count(distinct (owner, turn)) from superstoryboard.turns where turn > 0"
         assert sql.execute(turns).fetchone() == (120, 120), "a turn is used once, and none is lost"
     assert len({job.id for job in claimed}) == 120
-    passed = sql.execute("select turn from superstoryboard.queue_turns order by queue").fetchone()
-    assert passed is not None
-    assert 0 < passed[0] <= 60, "the claims that note it at the same moment may leave it a little behind"
+    assert sql.execute("select turn from superstoryboard.queue_turns order by queue").fetchone() == (60,)
 
 
 BROKEN: dict[str, tuple[tuple[str, str, str], Callable[..., Awaitable[None]]]] = {
