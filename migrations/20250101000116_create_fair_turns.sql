@@ -53,15 +53,12 @@ language sql volatile as $$
   select pg_try_advisory_xact_lock(hashtextextended('superstoryboard.turns.' || p_queue || '.' || p_owner, 0));
 $$;
 
--- Lets jobs that have become due take part in the claims, each with a turn of its owner's.
-create function superstoryboard.ready_turns(p_queue text) returns void
+-- Lets jobs take part in the claims, each with a turn of its owner's. Callers have locked their rows.
+create function superstoryboard.place_turns(p_queue text, p_jobs uuid[]) returns void
 language plpgsql set enable_seqscan to off as $$
-declare
-  present timestamptz := clock_timestamp();
 begin
   with due as materialized (
-    select job, owner, priority, rank from superstoryboard.turns
-    where queue = p_queue and not ready and due_at <= present order by due_at limit 100 for update skip locked
+    select job, owner, priority, rank from superstoryboard.turns where job = any (p_jobs)
   ), owners as materialized (
     select o.owner, superstoryboard.last_turn(p_queue, o.owner) as last, superstoryboard.turn_length(o.owner) as length
     from (select distinct owner from due) o
@@ -70,6 +67,53 @@ begin
     from due d join owners o on o.owner = d.owner
   )
   update superstoryboard.turns t set ready = true, turn = p.turn from placed p where t.job = p.job;
+end
+$$;
+
+-- The job of each owner without a ready one that has been due for longest. It looks at every owner who waits.
+create function superstoryboard.first_due_of_owners(p_queue text, p_present timestamptz) returns uuid[]
+language plpgsql set enable_seqscan to off as $$
+begin
+  return array(
+    with recursive owners as (
+      select min(t.owner) as owner from superstoryboard.turns t where t.queue = p_queue and not t.ready and t.due_at is not null
+      union all
+      select (
+        select min(t.owner) from superstoryboard.turns t
+        where t.queue = p_queue and not t.ready and t.due_at is not null and t.owner > o.owner
+      ) from owners o where o.owner is not null
+    ), without as materialized (
+      select o.owner from owners o where o.owner is not null
+        and not exists (select from superstoryboard.turns t where t.queue = p_queue and t.owner = o.owner and t.ready)
+    )
+    select first.job from without w cross join lateral (
+      select t.job from superstoryboard.turns t
+      where t.queue = p_queue and t.owner = w.owner and not t.ready and t.due_at <= p_present
+      order by t.due_at limit 1 for update skip locked
+    ) first
+  );
+end
+$$;
+
+-- Lets jobs that have become due take part in the claims: those that have been due for longest, and where these are all of a few
+-- owners, a job of every owner, so that nobody's thousands that become due at once hold up others.
+create function superstoryboard.ready_turns(p_queue text) returns void
+language plpgsql set enable_seqscan to off as $$
+declare
+  most constant integer := 100;
+  few constant integer := 10;
+  present timestamptz := clock_timestamp();
+  due uuid[] := array(
+    select job from superstoryboard.turns
+    where queue = p_queue and not ready and due_at <= present order by due_at limit most for update skip locked
+  );
+begin
+  if cardinality(due) > 0 then
+    perform superstoryboard.place_turns(p_queue, due);
+  end if;
+  if cardinality(due) = most and few > (select count(distinct owner) from superstoryboard.turns where job = any (due)) then
+    perform superstoryboard.place_turns(p_queue, superstoryboard.first_due_of_owners(p_queue, present));
+  end if;
 end
 $$;
 

@@ -33,6 +33,7 @@ comment on column superstoryboard.turns.turn is
 -- No index holds lease_until or claim: a heartbeat changes nothing else, so its update stays on the page (HOT).
 create index turns_ready on superstoryboard.turns (queue, kind, model, turn, job) where ready;
 create index turns_waiting on superstoryboard.turns (queue, due_at) where not ready and due_at is not null;
+create index turns_waiting_owners on superstoryboard.turns (queue, owner, due_at) where not ready and due_at is not null;
 create index turns_held on superstoryboard.turns (queue) where due_at is null;
 create index turns_best on superstoryboard.turns (queue, kind, model, owner, priority, rank, job) where ready;
 create index turns_last on superstoryboard.turns (queue, owner, turn) where ready;

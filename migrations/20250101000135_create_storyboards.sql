@@ -5,10 +5,11 @@ create table superstoryboard.owner_rules (
   kv_table text not null default 'public.kv_store_7ee7668a',
   owner_fields text[] not null default '{userId,user_id,ownerId,owner}',
   owner_claims text[] not null default '{sub}',
-  shared text[] not null default '{test-storyboard}'
+  shared text[] not null default '{test-storyboard}',
+  anonymous_users boolean not null default false
 );
 comment on table superstoryboard.owner_rules is
-  'Settings of ingest about owners (KV_TABLE, OWNER_FIELDS, OWNER_CLAIMS, SHARED_STORYBOARDS), for functions that other clients call too.';
+  'Settings of ingest about owners and callers (KV_TABLE, OWNER_FIELDS, OWNER_CLAIMS, SHARED_STORYBOARDS, ALLOW_ANONYMOUS_USERS), for functions that other clients call too.';
 insert into superstoryboard.owner_rules default values;
 
 create table superstoryboard.storyboards (
@@ -18,7 +19,7 @@ create table superstoryboard.storyboards (
   claimed_at timestamptz not null default clock_timestamp()
 );
 comment on table superstoryboard.storyboards is
-  'Owners of storyboards whose kv row names none. A provisional owner is the first who made a job; without a stored asset it lapses 24 hours after claimed_at.';
+  'Owners of storyboards whose kv row names none. A provisional owner is the first who made a job; without a stored asset or an open job it lapses 24 hours after claimed_at.';
 
 create table superstoryboard.storyboard_members (
   storyboard_id text,
@@ -133,12 +134,13 @@ language sql stable as $$
     or coalesce(superstoryboard.access_to(p_storyboard, p_names) <> 'VIEWER', false);
 $$;
 
--- The first who made a job for a storyboard that has no row: of jobs that were stored, or accepted in the last 24 hours.
+-- The first who made a job for a storyboard that has no row: of jobs that were stored, are open, or were accepted in the last 24
+-- hours. A job may wait for longer, and another must not come to read and cancel it, nor take its place at the link.
 create function superstoryboard.first_comer(p_storyboard text, out name text, out stored boolean)
 language sql stable as $$
   select coalesce(j.writes_as[1], j.owner), j.state = 'SUCCEEDED' from superstoryboard.jobs j
   where j.storyboard_id = p_storyboard and j.writes_as is distinct from '{}'
-    and (j.state = 'SUCCEEDED' or j.created_at > clock_timestamp() - interval '24 hours')
+    and (j.state = 'SUCCEEDED' or j.ended_at is null or j.created_at > clock_timestamp() - interval '24 hours')
   order by j.created_at, j.id limit 1;
 $$;
 

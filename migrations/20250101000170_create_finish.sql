@@ -14,8 +14,10 @@ language sql immutable as $$
 $$;
 
 -- Sets keys of the entity in its kv rows, and takes those away that the patch has as null. Returns whether the entity exists. Callers have locked the rows.
+-- An older row that names no storyboard may be anyone's: for a caller of these names it counts only where the storyboard lists the
+-- entity. Null names act for the installation.
 create function superstoryboard.patch_entity(
-  p_kv regclass, p_storyboard text, p_type text, p_entity text, p_patch jsonb
+  p_kv regclass, p_storyboard text, p_type text, p_entity text, p_patch jsonb, p_names text[]
 ) returns boolean
 language plpgsql as $$
 declare
@@ -26,17 +28,6 @@ declare
   item record;
   linked boolean := false;
 begin
-  execute format(
-    'select key from %s where key = $1 and jsonb_typeof(value) = ''object''
-     union all
-     select key from %s where key = $2 and jsonb_typeof(value) = ''object''
-       and coalesce(value ->> ''storyboardId'', $3) = $3 and not exists (select from %s where key = $1)
-     limit 1', p_kv, p_kv, p_kv)
-    into row_key using entity_key, format('%s:%s', p_type, p_entity), p_storyboard;
-  if row_key is not null then
-    execute format('update %s set value = superstoryboard.patched(value, $2) where key = $1', p_kv) using row_key, p_patch;
-    linked := true;
-  end if;
   execute format('select value from %s where key = $1', p_kv) into board using 'storyboard:' || p_storyboard;
   if jsonb_typeof(board) = 'object' and jsonb_typeof(board -> list_name) = 'array' then
     for item in
@@ -49,6 +40,17 @@ begin
     end loop;
     execute format('update %s set value = $2 where key = $1 and value is distinct from $2', p_kv)
       using 'storyboard:' || p_storyboard, board;
+  end if;
+  execute format(
+    'select key from %s where key = $1 and jsonb_typeof(value) = ''object''
+     union all
+     select key from %s where key = $2 and jsonb_typeof(value) = ''object''
+       and coalesce(value ->> ''storyboardId'', case when $4 then $3 end) = $3 and not exists (select from %s where key = $1)
+     limit 1', p_kv, p_kv, p_kv)
+    into row_key using entity_key, format('%s:%s', p_type, p_entity), p_storyboard, linked or p_names is null;
+  if row_key is not null then
+    execute format('update %s set value = superstoryboard.patched(value, $2) where key = $1', p_kv) using row_key, p_patch;
+    linked := true;
   end if;
   return linked;
 end
@@ -107,7 +109,7 @@ begin
   end if;
   execute format('select from %s where key = any ($1) order by key for update', p_kv) using keys;
   for entity in select value ->> 'type' as type, value ->> 'id' as id from jsonb_array_elements(own) loop
-    if not superstoryboard.patch_entity(p_kv, board, entity.type, entity.id, patch)
+    if not superstoryboard.patch_entity(p_kv, board, entity.type, entity.id, patch, p_job.writes_as)
        and not 'entity not found' = any (warnings) then
       warnings := warnings || 'entity not found'::text;
     end if;

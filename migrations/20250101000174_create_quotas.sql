@@ -123,6 +123,18 @@ begin
 end
 $$;
 
+-- True where an owner, whose quota is locked by it, has as many open jobs as it may. Its other numbers are of jobs that are made.
+create function superstoryboard.is_full(p_owner text, p_kind text, p_scope text) returns boolean
+language plpgsql set enable_seqscan to off as $$
+declare
+  most integer := (superstoryboard.quota_of(p_owner, p_kind, p_scope)).open_jobs;
+begin
+  perform superstoryboard.lock_quota(p_owner, p_kind, p_scope) where most > 0;
+  return exists (
+    select from superstoryboard.quota_uses where owner = p_owner and kind = p_kind and most > 0 and open_jobs >= most);
+end
+$$;
+
 -- Counts an item of accept_jobs_v1 that is no repeat: of those of one owner and kind, one transaction looks at a time.
 create function superstoryboard.take_quota_of_item(p_item jsonb) returns jsonb
 language plpgsql as $$

@@ -49,6 +49,23 @@ language sql stable as $$
   select exists (select from superstoryboard.artifacts where call_id = p_call.id and state = 'UPLOADING');
 $$;
 
+-- Why a locked job is not started, as redrive_job_v1 says it; null where it is. A quota holds up nothing that was or may have been
+-- paid, and is locked before the storyboard, as in an accept.
+create function superstoryboard.start_refusal(
+  p_job superstoryboard.jobs, p_owner text, p_names text[], p_states text[], p_generation jsonb, p_quota_scope text
+) returns text
+language plpgsql as $$
+begin
+  return case
+    when p_job.state = any (p_states) and superstoryboard.may_change(p_job, p_owner, p_names)
+      and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and (state <> 'SETTLED' or paid))
+      and superstoryboard.is_full(p_job.owner, p_job.kind, p_quota_scope) then 'QUOTA_EXCEEDED'
+    when not superstoryboard.may_start(p_job, p_owner, p_names, p_generation) then 'NOT_YOURS'
+    when not p_job.state = any (p_states) then 'JOB_STATE'
+  end;
+end
+$$;
+
 -- Lets the earlier calls of a locked job go, or says why not: JOB_OPERATION_RUNNING where an edit would leave a paid operation,
 -- SECOND_PAYMENT where a call was paid and nothing of it is left, or perhaps for an operation, and nobody agreed to pay again.
 create function superstoryboard.waive_calls(p_job superstoryboard.jobs, p_actor text, p_accept boolean, p_edited boolean) returns text
@@ -138,11 +155,12 @@ $$;
 
 -- Starts a job again that ended in one of p_states: writes what is staged, polls on what is paid, or allows a new call.
 -- p_generation replaces what was asked for, with provider, model and warnings of its own.
--- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT, JOB_OPERATION_RUNNING, or
--- NOT_YOURS where who asks, or who made the job, may not write the storyboard; null where there is no such job (for this caller).
+-- Returns WRITE_AGAIN, POLL_ON or NEW_CALL; or why nothing was changed: JOB_STATE, SECOND_PAYMENT, JOB_OPERATION_RUNNING,
+-- QUOTA_EXCEEDED, which holds up nothing that may be paid, or NOT_YOURS where who asks, or who made the job, may not write the
+-- storyboard; null where there is no such job (for this caller).
 create function superstoryboard.redrive_job_v1(
   p_job uuid, p_owner text, p_actor text, p_states text[], p_accept_second_payment boolean,
-  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}'
+  p_generation jsonb, p_provider text, p_model text, p_warnings text[], p_names text[] default '{}', p_quota_scope text default 'NONE'
 ) returns text
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -152,10 +170,10 @@ begin
   select (l.job).* into job from superstoryboard.lock_job(p_job) l;
   if not superstoryboard.is_seen(job, p_owner, p_names) then
     return null;
-  elsif not superstoryboard.may_start(job, p_owner, p_names, p_generation) then
-    return 'NOT_YOURS';
-  elsif not job.state = any (p_states) then
-    return 'JOB_STATE';
+  end if;
+  way := superstoryboard.start_refusal(job, p_owner, p_names, p_states, p_generation, p_quota_scope);
+  if way is not null then
+    return way;
   end if;
   perform superstoryboard.lock_calls(job.id);
   way := superstoryboard.way_again(job, p_actor, p_accept_second_payment, p_generation is not null);
@@ -181,6 +199,19 @@ begin
 end
 $$;
 
+-- Locks jobs in the order of their ids, then claims their storyboards in the order of theirs: one transaction that does so for
+-- several never waits for another that waits for it.
+create function superstoryboard.claim_boards_of(p_jobs uuid[], p_generation jsonb) returns void
+language plpgsql as $$
+begin
+  perform superstoryboard.lock_job(j.id) from (select distinct id from unnest(p_jobs) as j (id) order by id) j;
+  perform superstoryboard.claim_storyboard(b.board, b.writes_as) from (
+    select distinct superstoryboard.board_of(j, p_generation) as board, j.writes_as
+    from superstoryboard.jobs j where j.id = any (p_jobs) and j.state = 'DEAD_LETTERED' order by 1
+  ) b;
+end
+$$;
+
 -- Redrives dead letters all together or not at all. `refused` names the first that could not be, and `reason` why.
 create function superstoryboard.redrive_dead_letters_v1(
   p_jobs uuid[], p_actor text, p_accept_second_payment boolean,
@@ -190,6 +221,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   asked uuid;
 begin
+  perform superstoryboard.claim_boards_of(p_jobs, p_generation);
   for asked in select distinct id from unnest(p_jobs) as j (id) order by id loop
     reason := coalesce(superstoryboard.redrive_job_v1(
       asked, null, p_actor, array['DEAD_LETTERED'], p_accept_second_payment, p_generation, p_provider, p_model, p_warnings

@@ -78,13 +78,16 @@ language sql stable as $$
 $$;
 
 -- Keeps what ingest was set to. Only the owner of the schema changes the kv table: see check_kv.
-create function superstoryboard.set_owner_rules_v1(p_kv_table text, p_fields text[], p_claims text[], p_shared text[]) returns void
+create function superstoryboard.set_owner_rules_v1(
+  p_kv_table text, p_fields text[], p_claims text[], p_shared text[], p_anonymous_users boolean
+) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   perform superstoryboard.check_kv(p_kv_table);
   update superstoryboard.owner_rules
-  set kv_table = p_kv_table, owner_fields = p_fields, owner_claims = p_claims, shared = p_shared
-  where (kv_table, owner_fields, owner_claims, shared) is distinct from (p_kv_table, p_fields, p_claims, p_shared);
+  set kv_table = p_kv_table, owner_fields = p_fields, owner_claims = p_claims, shared = p_shared, anonymous_users = p_anonymous_users
+  where (kv_table, owner_fields, owner_claims, shared, anonymous_users)
+    is distinct from (p_kv_table, p_fields, p_claims, p_shared, p_anonymous_users);
 end
 $$;
 

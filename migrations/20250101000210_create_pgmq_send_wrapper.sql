@@ -29,6 +29,17 @@ language sql stable as $$
   end from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb as claims) c;
 $$;
 
+-- Refuses users without an account, unless ingest was told to let them in.
+create function superstoryboard.check_account() returns void
+language plpgsql stable as $$
+begin
+  if superstoryboard.caller_quota_scope() = 'ANONYMOUS' and not (select anonymous_users from superstoryboard.owner_rules) then
+    raise exception 'ANONYMOUS_REFUSED: anonymous users may not send; sign in with an account'
+      using errcode = 'insufficient_privilege', hint = 'ALLOW_ANONYMOUS_USERS=true for ingest lets them in.';
+  end if;
+end
+$$;
+
 -- The names of who calls, as ingest reads them from the claims that OWNER_CLAIMS names: none for anon, and null for service_role
 -- and where there is no token at all.
 create function superstoryboard.caller_names() returns text[]
@@ -84,6 +95,7 @@ declare
   owner_name text := superstoryboard.caller();
   names text[] := superstoryboard.caller_names();
 begin
+  perform superstoryboard.check_account();
   perform superstoryboard.require_queue($1);
   if $2 is null then
     raise exception 'message: must not be null' using errcode = 'null_value_not_allowed';

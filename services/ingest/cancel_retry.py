@@ -20,8 +20,11 @@ from superstoryboard.v1 import job_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
+OPEN_JOBS_RETRY_SECONDS = 30
+"""As for a new job beyond the quota: nobody knows when one ends."""
 WORDS = {
     Refusal.SECOND_PAYMENT: "an earlier call may have been charged; another call needs accept_second_payment",
+    Refusal.QUOTA_EXCEEDED: "its owner's quota of open jobs is used up; try again when one of them has ended",
     Refusal.NOT_YOURS: "is of a storyboard that who made the job may not write",
     Refusal.JOB_OPERATION_RUNNING: "has a charged operation that is still running; redrive it without an edit",
 }
@@ -62,6 +65,7 @@ class CancelRetryCalls:
             actor=caller().done_by,
             accept_second_payment=request.accept_second_payment,
             names=caller().identities,
+            quota_scope=caller().quota_scope,
         )
         if isinstance(answer, Refusal):
             raise refused(
@@ -77,10 +81,17 @@ class CancelRetryCalls:
 
 
 def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
-    """NOT_FOUND, PERMISSION_DENIED or FAILED_PRECONDITION; `wrong_state` ends the sentence of JOB_STATE."""
+    """The status that says why a job was left as it is; `wrong_state` ends the sentence of JOB_STATE."""
     if reason is Refusal.NOT_FOUND:
         return not_found(f"job {job_id}")
     words = WORDS.get(reason, wrong_state)
+    if reason is Refusal.QUOTA_EXCEEDED:
+        return ApiError(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            reason.value,
+            f"job {job_id}: {words}",
+            retry_after_seconds=OPEN_JOBS_RETRY_SECONDS,
+        )
     if reason is Refusal.NOT_YOURS:
         return ApiError(grpc.StatusCode.PERMISSION_DENIED, "NOT_YOURS", f"job {job_id}: {words}")
     return ApiError(grpc.StatusCode.FAILED_PRECONDITION, reason.value, f"job {job_id}: {words}")

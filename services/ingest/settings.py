@@ -52,6 +52,7 @@ class IngestSettings(ModelSettings):
             fields=tuple(listed(self.owner_fields)),
             claims=tuple(".".join(path) for path in self.owner_claim_paths()),
             shared=tuple(listed(self.shared_storyboards)),
+            anonymous_users=self.allow_anonymous_users,
         )
 
     def ages(self) -> Ages:

@@ -73,12 +73,17 @@ def key_pair(certificate: Pem, key: Pem) -> KeyPair:
         CertificateError: a file cannot be used, or the two do not belong together.
     """
     chain = _certificates(certificate)
-    if _encoded(_private_key(key).public_key()) != _encoded(chain[0].public_key()):
+    try:
+        public_key, not_after = _encoded(chain[0].public_key()), min(each.not_valid_after_utc for each in chain)
+    except (ValueError, UnsupportedAlgorithm):
+        problem = "has a certificate whose key or time cannot be read"
+        raise CertificateError(f"{certificate.setting}: {certificate.path} {problem}") from None
+    if _encoded(_private_key(key).public_key()) != public_key:
         raise CertificateError(
             f"{key.setting}: {key.path} is not the key of the first certificate in {certificate.setting}"
             f" ({certificate.path}); set both to files of one pair"
         )
-    return KeyPair(certificate.data, key.data, min(each.not_valid_after_utc for each in chain))
+    return KeyPair(certificate.data, key.data, not_after)
 
 
 def _certificates(pem: Pem) -> list[x509.Certificate]:

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from superstoryboard.db.database import Database
 from superstoryboard.db.statements import Statements
+from superstoryboard.domain.quotas import QuotaScope
 from superstoryboard.jobs.records import read_record
 from superstoryboard.jobs.store import PATIENCE_SECONDS, FrozenGeneration
 
@@ -47,6 +48,7 @@ class Refusal(StrEnum):
     SECOND_PAYMENT = "SECOND_PAYMENT"
     JOB_OPERATION_RUNNING = "JOB_OPERATION_RUNNING"
     NOT_YOURS = "NOT_YOURS"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Steering:
         actor: str,
         accept_second_payment: bool = False,
         names: Sequence[str] = (),
+        quota_scope: QuotaScope = QuotaScope.NONE,
     ) -> Way | Refusal:
         """Start a failed, dead-lettered or cancelled job again: what is paid goes on, else there is a new call."""
         row = await self._database.fetch_one(
@@ -94,6 +97,7 @@ class Steering:
                 "states": list(ENDED_UNSTORED),
                 "accept": accept_second_payment,
                 "names": list(names),
+                "quota_scope": quota_scope,
             },
         )
         answer: str = row["answer"] or Refusal.NOT_FOUND

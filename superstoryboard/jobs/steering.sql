@@ -3,7 +3,8 @@ select superstoryboard.cancel_job_v1(%(job)s, %(owner)s::text, %(actor)s, %(name
 
 -- name: redrive_job
 select superstoryboard.redrive_job_v1(
-  %(job)s, %(owner)s::text, %(actor)s, %(states)s::text[], %(accept)s, null, null, null, null, %(names)s::text[]
+  %(job)s, %(owner)s::text, %(actor)s, %(states)s::text[], %(accept)s, null, null, null, null, %(names)s::text[],
+  %(quota_scope)s
 ) as answer;
 
 -- name: redrive_dead_letters

@@ -38,12 +38,16 @@ class BoardRefusal(StrEnum):
 
 @dataclass(frozen=True)
 class OwnerSettings:
-    """Where owners are found: the kv table, fields of its rows, claims of tokens; and storyboards without owner."""
+    """Where owners are found: the kv table, fields of its rows, claims of tokens; and storyboards without owner.
+
+    Also whether users without an account may send.
+    """
 
     kv_table: str
     fields: tuple[str, ...]
     claims: tuple[str, ...]
     shared: tuple[str, ...]
+    anonymous_users: bool = False
 
 
 class OwnerRules:

@@ -1,6 +1,7 @@
 -- name: set_owner_rules
 select superstoryboard.set_owner_rules_v1(
-  superstoryboard.full_name(%(kv_table)s), %(fields)s::text[], %(claims)s::text[], %(shared)s::text[]);
+  superstoryboard.full_name(%(kv_table)s), %(fields)s::text[], %(claims)s::text[], %(shared)s::text[],
+  %(anonymous_users)s);
 
 -- name: storyboard
 select * from superstoryboard.storyboard_v1(%(storyboard)s, %(names)s::text[]);

@@ -128,6 +128,8 @@ class SourceFetcher:
                     return await self._read(response, own=not target.addresses), _content_type(response)
                 location = response.headers["location"]
             target = await self._check(location, base=target.url)
+            if self.private_storyboard(str(target.url)) not in (None, self.private_storyboard(url)):
+                raise _invalid("SOURCE_NOT_ALLOWED", "must not redirect into a private bucket of this installation")
         raise _invalid("SOURCE_NOT_READABLE", f"redirects more than {MAX_REDIRECTS} times")
 
     async def _check(self, text: str, *, base: httpx.URL | None = None) -> _Target:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
-from tests.integration.helpers import IMAGE_QUEUE
+from superstoryboard.domain.quotas import QuotaScope
+from superstoryboard.jobs.steering import Steering
+from superstoryboard.jobs.store import JobStore
+from tests.integration.helpers import IMAGE_QUEUE, accept, submission
 from tests.integration.quota_steps import allow, quota, submit
 
 
@@ -22,6 +27,7 @@ async def test_a_send_by_sql_with_a_token_raises_what_the_quota_refuses(
 ) -> None:
     allow(sql, open_jobs=1)
     allow(sql, scope="ANONYMOUS", open_jobs=2)
+    sql.execute("update superstoryboard.owner_rules set anonymous_users = true")
     send = "select public.pgmq_send(%s, '{}')"
     claims(sql, sub="alice")
     sql.execute(send, (IMAGE_QUEUE,))
@@ -51,3 +57,37 @@ async def test_a_send_that_is_rolled_back_counts_nothing(
         sender.execute("select public.pgmq_send(%s, '{}')", (IMAGE_QUEUE,))
         sender.rollback()
     assert quota(await submit(database)) == "created"
+
+
+async def test_calls_batches_sends_and_retries_at_once_open_exactly_as_many_as_are_allowed(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    cancelled = [await accept(database) for _ in range(20)]
+    steering, store = Steering(database), JobStore(database)
+    for job_id in cancelled:
+        await steering.cancel(job_id, owner="alice", actor="alice")
+    allow(sql, open_jobs=10)
+
+    async def send() -> str | None:
+        async with await psycopg.AsyncConnection.connect(database_url) as sender:
+            await sender.execute(
+                "select set_config('request.jwt.claims', %s, true)",
+                (json.dumps({"sub": "alice", "role": "authenticated"}),),
+            )
+            try:
+                await sender.execute("select public.pgmq_send(%s, '{}')", (IMAGE_QUEUE,))
+            except psycopg.Error as error:
+                return error.sqlstate
+        return None
+
+    async def retry(job_id: UUID) -> None:
+        await steering.retry(job_id, owner="alice", actor="alice", quota_scope=QuotaScope.EVERYONE)
+
+    answers = await asyncio.gather(
+        *(send() for _ in range(20)),
+        *(submit(database, writes_as=["alice"]) for _ in range(30)),
+        *(store.accept([submission(writes_as=["alice"]) for _ in range(3)]) for _ in range(10)),
+        *(retry(job_id) for job_id in cancelled),
+    )
+    assert set(answers[:20]) <= {None, "PT429"}
+    assert sql.execute("select count(*) from superstoryboard.turns where owner = 'alice'").fetchone() == (10,)

@@ -12,11 +12,12 @@ import pytest
 
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
-from superstoryboard.jobs.steering import Steering
+from superstoryboard.domain.quotas import QuotaScope
+from superstoryboard.jobs.steering import Refusal, Steering, Way
 from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.sweeps import Sweeper
 from tests.faults.variants import change
-from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, finish, image_queue, stage, submission
+from tests.integration.helpers import IMAGE_QUEUE, accept, claim_one, finish, image_queue, row, stage, submission
 from tests.integration.quota_steps import allow, hold_clock, quota, submit
 from tests.waiting import awaited
 
@@ -175,6 +176,41 @@ async def test_waiting_running_and_staged_jobs_are_open_and_a_redriven_one_is_ag
     assert quota(await submit(database)) == "OPEN_JOBS"
     await stage(database, running)
     assert quota(await submit(database)) == "OPEN_JOBS"
+
+
+async def test_jobs_that_were_cancelled_do_not_start_again_beyond_the_quota(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    allow(sql, open_jobs=2)
+    steering = Steering(database)
+    jobs = []
+    for _ in range(4):
+        jobs.append(await accept(database))
+        await cancel(database, jobs[-1])
+
+    async def retry(job_id: UUID, scope: QuotaScope = QuotaScope.EVERYONE) -> Way | Refusal:
+        return await steering.retry(job_id, owner="alice", actor="alice", quota_scope=scope)
+
+    again = await asyncio.gather(*(retry(job_id) for job_id in jobs))
+    assert sorted(again) == [Way.NEW_CALL] * 2 + [Refusal.QUOTA_EXCEEDED] * 2
+    waiting = [job_id for job_id, way in zip(jobs, again, strict=True) if way is Refusal.QUOTA_EXCEEDED]
+    assert (await row(database, waiting[0]))["state"] == "CANCELLED"
+    assert await retry(waiting[0], QuotaScope.NONE) is Way.NEW_CALL
+
+
+async def test_what_is_paid_goes_on_beyond_the_quota(database: Database, sql: psycopg.Connection) -> None:
+    paid = await accept(database)
+    await stage(database, await claim_one(image_queue(database)))
+    sql.execute("update superstoryboard.jobs set state = 'DEAD_LETTERED', ended_at = now()")
+    sql.execute(
+        "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model, state, paid)"
+        " values (%s, 1, 'h', 'r', 'ANSWER', 'm', 'SETTLED', true)",
+        (paid,),
+    )
+    await accept(database)
+    allow(sql, open_jobs=1)
+    way = await Steering(database).retry(paid, owner="alice", actor="alice", quota_scope=QuotaScope.EVERYONE)
+    assert way is Way.WRITE_AGAIN
 
 
 async def test_the_narrowest_number_counts(database: Database, sql: psycopg.Connection) -> None:

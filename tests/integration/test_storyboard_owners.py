@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -30,7 +31,8 @@ async def test_the_first_who_makes_a_job_owns_the_storyboard(database: Database,
 
 
 async def test_a_first_owner_without_a_stored_asset_lapses(database: Database, sql: psycopg.Connection) -> None:
-    await accepted(database, "alice")
+    job_id = await accepted(database, "alice")
+    await Steering(database).cancel(job_id, owner="alice", actor="alice")
     let_lapse(sql)
     assert owner_of(sql) is None
     await accepted(database, "bob")
@@ -133,6 +135,19 @@ async def test_the_settings_of_ingest_reach_every_way_in(database: Database, sql
     speak_as(sql, sub="user_1", app_metadata={"user_id": "user_2"})
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="NOT_YOURS"):
         sql.execute(SEND, ('{"storyboardId": "board"}',))
+
+
+async def test_who_signed_in_without_an_account_sends_only_where_ingest_lets_them_in(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    speak_as(sql, sub="guest", is_anonymous=True)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="ANONYMOUS_REFUSED"):
+        sql.execute(SEND, ("{}",))
+    await OwnerRules(database, replace(DEFAULTS, anonymous_users=True)).tell()
+    assert sql.execute(SEND, ("{}",)).fetchone()
+    await OwnerRules(database, DEFAULTS).tell()
+    speak_as(sql, sub="member", is_anonymous=False)
+    assert sql.execute(SEND, ("{}",)).fetchone()
 
 
 async def test_any_name_of_a_caller_counts(database: Database, sql: psycopg.Connection) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
+from superstoryboard.jobs.steering import Steering
 from tests.integration.helpers import KV, claim_one, image_queue, row, stage, submission
 from tests.integration.storyboard_steps import CLAIM, accepted, let_lapse, owner_of, put_kv, submit
 
@@ -54,7 +55,8 @@ async def test_who_comes_second_waits_for_the_first(
 async def test_of_two_who_come_after_a_lapse_exactly_one_wins(
     database: Database, database_url: str, sql: psycopg.Connection
 ) -> None:
-    await accepted(database, "gone")
+    job_id = await accepted(database, "gone")
+    await Steering(database).cancel(job_id, owner="gone", actor="gone")
     let_lapse(sql)
     with (
         psycopg.connect(database_url) as first,
@@ -178,3 +180,26 @@ async def test_a_batch_takes_its_storyboards_in_one_order(database_url: str, sql
         assert holder.execute(CLAIM, ("z", ["alice"])).fetchone() == (True,), "z is not taken yet"
         holder.commit()
         assert refusing.result().fetchone() == ({"0": "NOT_YOURS", "1": "NOT_YOURS"},)
+
+
+async def test_a_redrive_takes_its_storyboards_in_one_order(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    jobs = [await accepted(database, "bob", board=board) for board in ("z", "a")]
+    sql.execute("update superstoryboard.jobs set state = 'RUNNING'")
+    sql.execute("update superstoryboard.jobs set state = 'DEAD_LETTERED', ended_at = now()")
+    let_lapse(sql)
+    redrive: LiteralString = (
+        "select * from superstoryboard.redrive_dead_letters_v1(%s, 'x', false, null, null, null, null)"
+    )
+    with (
+        psycopg.connect(database_url) as holder,
+        psycopg.connect(database_url, autocommit=True) as operator,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder.execute(CLAIM, ("a", ["bob"]))
+        redriving = pool.submit(operator.execute, redrive, (jobs,))
+        wait_blocked(sql, operator)
+        assert holder.execute(CLAIM, ("z", ["bob"])).fetchone() == (True,), "z is not taken yet"
+        holder.commit()
+        assert redriving.result().fetchone() == (None, None)

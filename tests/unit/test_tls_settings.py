@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert, PEM_cert_to_DER_cert
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -11,6 +12,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from devstack.stack.certificates import HOSTS, Authority, Certificate
 from services.ingest.settings import IngestSettings
 from superstoryboard.config.settings import SettingsError
+from superstoryboard.rpc.tls import ServerTls
+from superstoryboard.telemetry.metrics import new_registry
+from superstoryboard.telemetry.tls_metrics import TlsMetrics
 from tests.running import SECRET
 
 
@@ -88,3 +92,14 @@ def test_a_key_with_a_password(made: Certificate) -> None:
     key = generate_private_key(public_exponent=65537, key_size=2048)
     made.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a-password")))
     assert "is encrypted; store the key without a password" in refusal()
+
+
+def test_a_certificate_of_an_unknown_curve_changes_nothing_while_the_server_runs(made: Certificate) -> None:
+    files = IngestSettings.read().served_files()
+    assert files is not None
+    server = ServerTls(files, TlsMetrics(new_registry()))
+    der, p256 = PEM_cert_to_DER_cert(made.certificate.read_text()), bytes.fromhex("06082a8648ce3d030107")
+    assert p256 in der
+    made.certificate.write_text(DER_cert_to_PEM_cert(der.replace(p256, p256[:-1] + b"\x77")))
+    server.look()
+    assert "has a certificate whose key or time cannot be read" in refusal()
