@@ -19,6 +19,8 @@ create table superstoryboard.storyboards (
 );
 comment on table superstoryboard.storyboards is
   'Owners of storyboards whose kv row names none. A provisional owner is the first who made a job; without a stored asset it lapses 24 hours after claimed_at.';
+-- For the sweep, which deletes those that lapsed.
+create index storyboards_provisional on superstoryboard.storyboards (claimed_at) where provisional;
 
 create table superstoryboard.storyboard_members (
   storyboard_id text,
@@ -218,5 +220,26 @@ begin
   on conflict (id) do update set owner = excluded.owner, provisional = false
   where in_kv or superstoryboard.has_lapsed(s)
     or s.provisional and s.owner = excluded.owner and (p_job.writes_as is not null or p_job.owner = s.owner);
+end
+$$;
+
+-- Owners whose 24 hours are over, and the members whom they alone let in: a row that lapsed is as none. The oldest come first, by an index.
+create function superstoryboard.sweep_lapsed_owners(p_limit integer) returns bigint
+language plpgsql as $$
+declare
+  swept bigint;
+begin
+  with lapsed as (
+    delete from superstoryboard.storyboards where id = any (array(
+      select id from superstoryboard.storyboards where provisional and claimed_at <= now() - interval '24 hours'
+      order by claimed_at limit p_limit for update skip locked))
+    returning id, owner
+  ), members as (
+    delete from superstoryboard.storyboard_members m using lapsed
+    where m.storyboard_id = lapsed.id and m.shared_by = lapsed.owner
+      and superstoryboard.kv_owner(lapsed.id) is distinct from lapsed.owner
+  )
+  select count(*) into swept from lapsed;
+  return swept;
 end
 $$;

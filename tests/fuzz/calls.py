@@ -10,12 +10,12 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from superstoryboard.v1 import generation_service_pb2, queue_service_pb2, worker_service_pb2
+from superstoryboard.v1 import generation_service_pb2, queue_service_pb2, token_service_pb2, worker_service_pb2
 from tests.fuzz.tally import Tally
 from tests.fuzzing import Fuzzer
 from tests.running import ALICE, BOB, OWN_CONNECTION, SERVICE, Metadata, Service, bearer
 
-CONTRACTS = (generation_service_pb2, queue_service_pb2, worker_service_pb2)
+CONTRACTS = (generation_service_pb2, queue_service_pb2, token_service_pb2, worker_service_pb2)
 """Read by now, so that the pool of descriptors holds every service."""
 CALLERS: tuple[Metadata, ...] = (ALICE, SERVICE, SERVICE, BOB, SERVICE, (), SERVICE, bearer("x.y.z"), (*ALICE, *ALICE))
 AT_ONCE = 12
