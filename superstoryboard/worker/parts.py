@@ -65,7 +65,9 @@ class Parts(Generic[AnyRoute]):
             ledger=ledger,
             store=store,
             staging=staging,
-            sources=SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts()),
+            sources=SourceFetcher(
+                settings.storage_origins(), settings.allowed_hosts(), staging_bucket=settings.staging_bucket
+            ),
             routes=routes,
             hand_off=HandOff(Artifacts(connections.database), ledger, staging, connections.broker, hints),
             call_metrics=CallMetrics((each.name for each in catalogue.models()), connections.registry),

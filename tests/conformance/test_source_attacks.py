@@ -13,7 +13,7 @@ import pytest
 from superstoryboard.providers.addresses import Address
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, contexts, serve
-from tests.conformance.source_steps import OBJECT, failure, fetcher, picture
+from tests.conformance.source_steps import OBJECT, anyone, failure, fetcher, picture
 
 HOST = "pictures.example"
 HERE = ipaddress.IPv4Address("127.0.0.1")
@@ -138,7 +138,7 @@ async def test_a_name_is_looked_up_once_and_its_address_kept(
         shop.answers["/x.png"] = Answer(body=picture())
         shop.answers["/again"] = Answer(302, headers={"location": f"https://{HOST}:{shop.port}/x.png"})
         sources = sources_of(storage, client_tls)
-        source = await sources.fetch(f"https://{HOST}:{shop.port}/x.png")
+        source = await sources.fetch(f"https://{HOST}:{shop.port}/x.png", anyone)
         assert (source.data, looked_up) == (picture(), [HOST])
         looked_up.clear()
         error = await failure(sources, f"https://{HOST}:{shop.port}/again")

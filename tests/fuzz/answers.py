@@ -22,7 +22,7 @@ from superstoryboard.rpc.token_keys import KeySetError, parse_key_set
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from tests.conformance.http_stub import Answer, Stub, serve
-from tests.conformance.source_steps import picture
+from tests.conformance.source_steps import anyone, picture
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute
 from tests.fuzz.tally import Tally
 from tests.fuzz.values import encoded, mutated, values
@@ -148,7 +148,7 @@ class _Peer:
         ]
         sources = SourceFetcher([url], timeout_seconds=30)
         stack.push_async_callback(sources.aclose)
-        self.targets.append(("source image", lambda: sources.fetch(url + OBJECT), good))
+        self.targets.append(("source image", lambda: sources.fetch(url + OBJECT, anyone), good))
         self.targets.append(("public keys", self._keys, [KEYS]))
 
     async def _keys(self) -> object:

@@ -35,7 +35,8 @@ select id, owner, state, 1, 0, 'x', created_at from superstoryboard.jobs order b
 insert into pgmq.a_image_generation_queue (msg_id, read_ct, enqueued_at, archived_at, vt, message)
 select msg_id, 1, created_at, created_at, created_at, '{{}}' from superstoryboard.jobs order by created_at;
 insert into superstoryboard.storyboards (id, owner, provisional, claimed_at)
-select 'board-' || n, 'o' || n % 100, n % 2 = 0, now() - case n % 2 when 0 then n % 80000 * interval '1 s' else n * interval '1 min' end
+select 'board-' || n, 'o' || n % 100, n % 2 = 0,
+  now() - case n % 2 when 0 then n % 80000 * interval '1 s' else n * interval '1 min' end
 from generate_series(1, {ROWS}) n;
 insert into superstoryboard.storyboard_members (storyboard_id, member, role, shared_by)
 select id, 'friend', 'viewer', owner from superstoryboard.storyboards;
@@ -47,7 +48,15 @@ analyze superstoryboard.jobs, superstoryboard.artifacts, superstoryboard.job_eve
   superstoryboard.storyboards, superstoryboard.storyboard_members;
 """
 LIMITS = "row('7 days', 1000, '30 days', '400 days', '90 days', '900 days')::superstoryboard.sweep_limits"
-TABLES = ("jobs", "artifacts", "job_events", "provider_calls", "a_image_generation_queue", "storyboards", "storyboard_members")
+TABLES = (
+    "jobs",
+    "artifacts",
+    "job_events",
+    "provider_calls",
+    "a_image_generation_queue",
+    "storyboards",
+    "storyboard_members",
+)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +126,9 @@ def test_the_oldest_are_found_where_something_is_due(grown: psycopg.Connection) 
 
 def test_owners_that_lapsed_are_found_among_many(grown: psycopg.Connection) -> None:
     with grown.transaction(force_rollback=True):
-        grown.execute("update superstoryboard.storyboards set claimed_at = claimed_at - interval '20 h' where provisional")
+        grown.execute(
+            "update superstoryboard.storyboards set claimed_at = claimed_at - interval '20 h' where provisional"
+        )
         read = rows_read(grown, f"select superstoryboard.sweep_duty_v1('delete_lapsed_owners', {LIMITS})")
     assert 1000 <= read["storyboards"] <= 5000
     assert 1000 <= read["storyboard_members"] <= 3000
