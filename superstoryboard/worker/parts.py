@@ -61,7 +61,7 @@ class Parts(Generic[AnyRoute]):
             kind=kind,
             connections=connections,
             work=work,
-            adoption=Adoption(work, catalogue, gate.model),
+            adoption=Adoption(work, catalogue, gate.model, show_prompts=settings.show_prompts),
             ledger=ledger,
             store=store,
             staging=staging,
