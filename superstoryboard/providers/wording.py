@@ -80,9 +80,9 @@ def _without_prompt(text: str) -> str:
     shown, rest = "", text
     for form in forms:
         rest = rest.replace(form, "[prompt]")
-    while found := [at for form in forms if (at := rest.find(form[:SHORTEST_PIECE])) >= 0]:
-        shown += f"{rest[: min(found)]}[prompt]"
-        rest = rest[min(found) :]
+    while places := [at for form in forms if (at := rest.find(form[:SHORTEST_PIECE])) >= 0]:
+        shown += f"{rest[: min(places)]}[prompt]"
+        rest = rest[min(places) :]
         rest = rest[max(_shared(rest, form) for form in forms) :]
     return shown + rest
 
