@@ -1,4 +1,4 @@
-"""Owners take turns at the claims, whoever has how many jobs; among its own jobs an owner has an order of its own."""
+"""Owners take turns at the claims, whoever has how many jobs (I11); its own jobs an owner has in an order of its own."""
 
 from __future__ import annotations
 
