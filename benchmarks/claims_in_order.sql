@@ -1,11 +1,11 @@
 -- Claims in the order of the sends, whoever owns the jobs: what fair turns are measured against.
 create or replace function superstoryboard.claim_turn(
   p_job uuid, p_turn double precision, p_worker text, p_lease_seconds integer, p_held uuid[],
-  inout tried uuid[], out taken superstoryboard.claimed_job
+  inout tried uuid[], out claimed superstoryboard.claimed_job
 )
 language plpgsql as $$
 begin
-  taken := superstoryboard.claim_candidate(p_job, p_worker, p_lease_seconds, p_held);
+  claimed := superstoryboard.claim_candidate(p_job, p_worker, p_lease_seconds, p_held);
 end
 $$;
 create or replace function superstoryboard.pass_turn(p_queue text, p_turn double precision) returns void

@@ -20,6 +20,8 @@ create table superstoryboard.storyboards (
 );
 comment on table superstoryboard.storyboards is
   'Owners of storyboards whose kv row names none. A provisional owner is the first who made a job; without a stored asset or an open job it lapses 24 hours after claimed_at.';
+-- For the sweep, which deletes those that lapsed.
+create index storyboards_provisional on superstoryboard.storyboards (claimed_at) where provisional;
 
 create table superstoryboard.storyboard_members (
   storyboard_id text,
@@ -234,5 +236,28 @@ begin
   on conflict (id) do update set owner = excluded.owner, provisional = false
   where in_kv or superstoryboard.has_lapsed(s)
     or s.provisional and s.owner = excluded.owner and (p_job.writes_as is not null or p_job.owner = s.owner);
+end
+$$;
+
+-- Owners whose 24 hours are over, and the members whom they alone let in: a row that lapsed is as none. The oldest come first, by an index.
+create function superstoryboard.sweep_lapsed_owners(p_limit integer) returns bigint
+language plpgsql as $$
+declare
+  swept bigint;
+begin
+  with lapsed as (
+    delete from superstoryboard.storyboards where id = any (array(
+      select s.id from superstoryboard.storyboards s
+      where s.provisional and s.claimed_at <= now() - interval '24 hours' and not exists (
+        select from superstoryboard.jobs j where j.storyboard_id = s.id and j.ended_at is null)
+      order by s.claimed_at limit p_limit for update of s skip locked))
+    returning id, owner
+  ), members as (
+    delete from superstoryboard.storyboard_members m using lapsed
+    where m.storyboard_id = lapsed.id and m.shared_by = lapsed.owner
+      and superstoryboard.kv_owner(lapsed.id) is distinct from lapsed.owner
+  )
+  select count(*) into swept from lapsed;
+  return swept;
 end
 $$;

@@ -9,7 +9,8 @@ create function superstoryboard.sweep_duties_v1() returns setof text
 language sql immutable as $$
   values ('cancel_removed'), ('adopt_messages'), ('recover_leases'), ('bury_overdue'), ('bury_staged'), ('discard_uploads'), ('discard_cancelled'),
     ('delete_events'),
-    ('discard_dead_letters'), ('delete_jobs'), ('delete_archives'), ('delete_quota_uses'), ('delete_tokens');
+    ('discard_dead_letters'), ('delete_jobs'), ('delete_archives'), ('delete_quota_uses'), ('delete_tokens'),
+    ('delete_lapsed_owners');
 $$;
 
 -- Runs one duty, in a transaction of its own where the caller can: what it changed, or null where another sweep is at it. A row
@@ -62,6 +63,7 @@ begin
     when 'delete_jobs' then superstoryboard.sweep_old_jobs(p_limits.job_age, 1000)
     when 'delete_quota_uses' then superstoryboard.sweep_quota_uses(5000)
     when 'delete_tokens' then superstoryboard.sweep_service_tokens('90 days', 1000)
+    when 'delete_lapsed_owners' then superstoryboard.sweep_lapsed_owners(1000)
   end;
 end
 $$;

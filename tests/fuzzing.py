@@ -14,6 +14,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.fuzz.planted import PROMPT, SIGNED
+
 TEXTS = (
     *(
         "",
@@ -84,6 +86,13 @@ PAGE_TOKENS = (
     struct.pack(">q16s", 0, b"\0" * 16),
     b"\xff" * 24,
 )
+GOOD = {
+    "storyboard_id": "board",
+    "scene_id": "scene-1",
+    "character_id": "c",
+    "prompt": PROMPT,
+    "source_image_url": SIGNED,
+}
 MOST_ITEMS = 4
 BAD_BYTES_SHARE = 0.1
 
@@ -141,5 +150,5 @@ class Fuzzer:
             return base64.urlsafe_b64encode(self._random.choice(PAGE_TOKENS)).decode()
         if name.startswith("job_id") and self.ids and self._random.random() < 0.7:
             return self._random.choice(self.ids)
-        good = {"storyboard_id": "board", "scene_id": "scene-1", "character_id": "c", "prompt": "a fox"}.get(name)
+        good = GOOD.get(name)
         return good if good is not None and self._random.random() < 0.5 else self._random.choice(TEXTS)

@@ -26,6 +26,7 @@ class IngestSettings(ModelSettings):
     video_model: str = ""
     max_attempts: int | None = Field(default=None, ge=1, le=100)
     kv_table: Identifier = "kv_store_7ee7668a"
+    staging_bucket: str = "artifact-staging"
     owner_fields: str = "userId,user_id,ownerId,owner"
     shared_storyboards: str = "test-storyboard"
     watches_per_owner: int = Field(default=64, ge=1)

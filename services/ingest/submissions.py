@@ -37,6 +37,7 @@ class Limits(Protocol):
     max_attempts: int | None
     supabase_url: str | None
     supabase_public_url: str | None
+    staging_bucket: str
 
 
 class Submissions:
@@ -79,7 +80,9 @@ class Submissions:
             traceparent=traceparent(),
             warnings=frozen.warnings,
             writes_as=None if who.storyboard_names is None else list(who.storyboard_names),
-            source_storyboard=private_storyboard(frozen.generation.get("sourceImageUrl", ""), self._storages),
+            source_storyboard=private_storyboard(
+                frozen.generation.get("sourceImageUrl", ""), self._storages, self._limits.staging_bucket
+            ),
         )
 
     def freeze(self, kind: str, generation: Message) -> FrozenGeneration:

@@ -23,11 +23,12 @@ def _port(url: httpx.URL) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def private_storyboard(text: str, storages: Iterable[str]) -> str | None:
-    """The storyboard of a picture in a bucket for assets, where the URL is one for private buckets; else None.
+def private_storyboard(text: str, storages: Iterable[str], staging_bucket: str) -> str | None:
+    """The storyboard of a picture in a bucket of ours, where the URL is one for private buckets; else None.
 
-    Assets lie below their storyboard's id. Empty where the URL names such a bucket and no storyboard. Of a public
-    address Storage itself sees to it that the bucket is public.
+    Assets lie below their storyboard's id. Empty where the URL names a bucket for assets and no storyboard, and of
+    the staging bucket, whose objects are nobody's yet. Of a public address Storage itself sees to it that the bucket
+    is public.
     """
     try:
         url = httpx.URL(text)
@@ -35,13 +36,17 @@ def private_storyboard(text: str, storages: Iterable[str]) -> str | None:
         return None
     for storage in map(httpx.URL, storages):
         if is_within(url, storage):
-            return _storyboard(url.path.removeprefix(storage.path.rstrip("/")).removeprefix(_STORAGE_PATH))
+            path = url.path.removeprefix(storage.path.rstrip("/")).removeprefix(_STORAGE_PATH)
+            return _storyboard(path, staging_bucket)
     return None
 
 
-def _storyboard(path: str) -> str | None:
+def _storyboard(path: str, staging_bucket: str) -> str | None:
     parts = [part for part in path.split("/") if part]
     if any(tuple(parts[: len(form)]) == form for form in _PUBLIC):
         return None
-    bucket = next((place for place, part in enumerate(parts) if part in BUCKETS.values()), None)
-    return None if bucket is None else "".join(parts[bucket + 1 : bucket + 2])
+    ours = {*BUCKETS.values(), staging_bucket}
+    bucket = next((place for place, part in enumerate(parts) if part in ours), None)
+    if bucket is None:
+        return None
+    return "" if parts[bucket] == staging_bucket else "".join(parts[bucket + 1 : bucket + 2])

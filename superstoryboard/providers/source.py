@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,10 @@ _ERROR_BODY_BYTES = 4096
 _NEEDS_SIGNATURE = "; an image in a private bucket needs a signed URL that has not expired"
 
 
+MayRead = Callable[[str], Awaitable[bool]]
+"""Whether pictures of a storyboard in a private bucket of ours are for who asks; an empty name is no storyboard."""
+
+
 @dataclass(frozen=True)
 class SourceImage:
     """A picture that decodes; the media type is that of its bytes."""
@@ -63,6 +67,7 @@ class _Target:
 class SourceFetcher:
     """Fetches source images. `storage_origins` are base URLs of the own Storage such as `http://kong:8000`.
 
+    What lies in `staging_bucket` or a private bucket for assets is not for everyone, wherever a URL leads there.
     `allowed_hosts` are host names in ASCII; `*.example.com` stands for all hosts below. `timeout_seconds` bounds one
     fetch with all its redirects. Proxies of the environment are not used: they would make the address check void.
     """
@@ -72,6 +77,7 @@ class SourceFetcher:
         storage_origins: Iterable[str],
         allowed_hosts: Iterable[str] = (),
         *,
+        staging_bucket: str = "",
         max_bytes: int = MAX_BYTES,
         timeout_seconds: float = 30.0,
         tls: ssl.SSLContext | None = None,
@@ -79,6 +85,7 @@ class SourceFetcher:
     ) -> None:
         self._storages = [httpx.URL(origin) for origin in storage_origins if origin]
         self._allowed_hosts = [host.strip().lower().rstrip(".") for host in allowed_hosts if host.strip()]
+        self._staging_bucket = staging_bucket
         self._max_bytes = max_bytes
         self._timeout_seconds = timeout_seconds
         self._address_allowed = address_allowed
@@ -92,22 +99,19 @@ class SourceFetcher:
         """Close the connections."""
         await self._transport.aclose()
 
-    def private_storyboard(self, url: str) -> str | None:
-        """The storyboard that a picture in a private bucket of ours belongs to; None for any other picture."""
-        return private_storyboard(url, map(str, self._storages))
-
-    async def fetch(self, url: str) -> SourceImage:
-        """The picture at a URL, decoded once to be sure.
+    async def fetch(self, url: str, may_read: MayRead) -> SourceImage:
+        """The picture at a URL, decoded once to be sure. `may_read` is asked for each address on the way to it.
 
         Raises:
-            JobFailure: INVALID with code SOURCE_NOT_ALLOWED, SOURCE_NOT_FOUND, SOURCE_NOT_READABLE, SOURCE_TOO_LARGE
-                or SOURCE_NOT_IMAGE. With code SOURCE_UNAVAILABLE: UNAVAILABLE_DEPENDENCY where the own Storage is away,
-                which the job waits for; of any other host TRANSIENT.
+            JobFailure: INVALID with code SOURCE_NOT_ALLOWED, SOURCE_NOT_YOURS, SOURCE_NOT_FOUND, SOURCE_NOT_READABLE,
+                SOURCE_TOO_LARGE or SOURCE_NOT_IMAGE. With code SOURCE_UNAVAILABLE: UNAVAILABLE_DEPENDENCY where the own
+                Storage is away, which the job waits for; of any other host TRANSIENT.
         """
         own = self._is_own(url)
+        await self._check_owner(url, may_read)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                data, content_type = await self._follow(url)
+                data, content_type = await self._follow(url, may_read)
         except TimeoutError as error:
             raise _unavailable("did not respond in time", own=own) from error
         except (httpx.HTTPError, OSError) as error:
@@ -119,7 +123,13 @@ class SourceFetcher:
             raise _invalid("SOURCE_NOT_IMAGE", f"must be a readable image: {error}{came}") from error
         return SourceImage(shape.media_type, data)
 
-    async def _follow(self, url: str) -> tuple[bytes, str]:
+    async def _check_owner(self, url: str, may_read: MayRead) -> None:
+        storyboard = private_storyboard(url, map(str, self._storages), self._staging_bucket)
+        if storyboard is not None and not await may_read(storyboard):
+            where = "leads to a private bucket, to a storyboard that the job's owner may not read"
+            raise _invalid("SOURCE_NOT_YOURS", where)
+
+    async def _follow(self, url: str, may_read: MayRead) -> tuple[bytes, str]:
         target = await self._check(url)
         for _ in range(MAX_REDIRECTS + 1):
             response = await self._send(target)
@@ -128,8 +138,7 @@ class SourceFetcher:
                     return await self._read(response, own=not target.addresses), _content_type(response)
                 location = response.headers["location"]
             target = await self._check(location, base=target.url)
-            if self.private_storyboard(str(target.url)) not in (None, self.private_storyboard(url)):
-                raise _invalid("SOURCE_NOT_ALLOWED", "must not redirect into a private bucket of this installation")
+            await self._check_owner(str(target.url), may_read)
         raise _invalid("SOURCE_NOT_READABLE", f"redirects more than {MAX_REDIRECTS} times")
 
     async def _check(self, text: str, *, base: httpx.URL | None = None) -> _Target:

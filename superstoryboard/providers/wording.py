@@ -1,10 +1,20 @@
-"""Provider texts as they may be shown: no key, no internal address, no endless page."""
+"""Provider texts as they may be shown: no key, no prompt, no internal address, no endless page."""
 
 from __future__ import annotations
 
+import json
 import re
+from contextvars import ContextVar
+from itertools import takewhile
 
 LONGEST = 500
+SHORTEST_PIECE = 24
+"""Characters from its beginning by which a prompt is found that was cut off."""
+SHORTEST_PROMPT = 4
+"""A shorter one is part of too many other words."""
+
+_prompt: ContextVar[tuple[str, ...]] = ContextVar("prompt", default=())
+"""As it is, and as it stands on one line and in JSON."""
 
 _SECRETS = re.compile(
     r"AIza[0-9A-Za-z_-]{10,}"
@@ -42,15 +52,44 @@ _CATEGORY_BY_CODE = {code: category for category, codes in _CATEGORIES.items() f
 
 
 def without_secrets(text: str, *, secret: str = "") -> str:
-    """The text without credentials: `secret`, and what has the form of a key or a token."""
-    return _SECRETS.sub("[key]", text.replace(secret, "[key]") if secret else text)
+    """The text without credentials: `secret`, and what has the form of a key or a token; without the prompt, too."""
+    hidden = _without_prompt(text)
+    return _SECRETS.sub("[key]", hidden.replace(secret, "[key]") if secret else hidden)
+
+
+def hide_prompt(prompt: str) -> None:
+    """From now on in this task, and in those that it starts, no text of a provider is shown with this prompt."""
+    in_json = (json.dumps(prompt, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+    forms = dict.fromkeys((prompt, _on_one_line(prompt), *in_json))
+    _prompt.set(tuple(form for form in forms if len(form) >= SHORTEST_PROMPT))
 
 
 def presentable(text: str, *, secret: str = "") -> str:
-    """The text on one line, without credentials and internal addresses, at most `LONGEST` characters."""
-    shown = _ADDRESSES.sub("[address]", without_secrets(text[: 4 * LONGEST], secret=secret))
-    shown = " ".join("".join(character if character.isprintable() else " " for character in shown).split())
+    """The text on one line, without credentials, internal addresses and the prompt, at most `LONGEST` characters."""
+    shown = _ADDRESSES.sub("[address]", without_secrets(_on_one_line(text[: 4 * LONGEST]), secret=secret))
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def _without_prompt(text: str) -> str:
+    """The text without the prompt that is hidden, also where only its beginning is repeated."""
+    forms = _prompt.get()
+    shown, rest = "", text
+    for form in forms:
+        rest = rest.replace(form, "[prompt]")
+    while places := [at for form in forms if (at := rest.find(form[:SHORTEST_PIECE])) >= 0]:
+        shown += f"{rest[: min(places)]}[prompt]"
+        rest = rest[min(places) :]
+        rest = rest[max(_shared(rest, form) for form in forms) :]
+    return shown + rest
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def support_codes(text: str) -> tuple[str, ...]:

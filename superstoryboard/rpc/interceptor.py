@@ -21,7 +21,7 @@ from superstoryboard.db.refused_values import refuses_a_value
 from superstoryboard.rpc.authentication import Authenticator
 from superstoryboard.rpc.callers import address_of, stands_for_many
 from superstoryboard.rpc.errors import ApiError, invalid, unavailable
-from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, request_bytes
+from superstoryboard.rpc.limits import READ_SECONDS, UNTIMED, ServerLimits, Shares, check_metadata, request_bytes
 from superstoryboard.rpc.open_services import OpenServices
 from superstoryboard.rpc.permissions import is_open
 from superstoryboard.rpc.tokens import Principal
@@ -123,6 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # 
     def _admitted(self, method: str, context: Context) -> Iterator[Principal]:
         """The caller, from the metadata alone, holding its share of the open calls and that of its address."""
         metadata = tuple(context.invocation_metadata() or ())
+        check_metadata(metadata)
         join_trace(metadata)
         principal = self._authenticator.admit(method, metadata)
         weight = request_bytes(method) // MEBIBYTE

@@ -24,6 +24,8 @@ READ_SECONDS = 30.0
 """Time for a request to arrive."""
 BUSY_SECONDS = 1
 MAX_METADATA_BYTES = 16 * 1024
+"""As HTTP/2 counts: names, values and `ENTRY_BYTES` for each pair."""
+ENTRY_BYTES = 32
 PING_SECONDS = 4
 """Clients may ask this often whether a silent connection still lives."""
 DEAD_PEER_SECONDS = 60
@@ -80,6 +82,17 @@ class ServerLimits:
 def request_bytes(method: str) -> int:
     """The longest request of a method."""
     return MAX_REQUEST_BYTES.get(method, MEBIBYTE)
+
+
+def check_metadata(metadata: tuple[tuple[str, str | bytes], ...]) -> None:
+    """Refuse what is too long. The core tells clients the limit, and takes more where they ignore it (grpcio 1.85).
+
+    Raises:
+        ApiError: RESOURCE_EXHAUSTED.
+    """
+    if sum(len(key) + len(value) + ENTRY_BYTES for key, value in metadata) > MAX_METADATA_BYTES:
+        message = f"the metadata of a call must not exceed {MAX_METADATA_BYTES} bytes"
+        raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, "METADATA_TOO_LARGE", message)
 
 
 class Shares:

@@ -62,7 +62,7 @@ class Parts:
             kind=kind,
             connections=connections,
             work=work,
-            adoption=Adoption(work, settings.catalogue(), gate.model),
+            adoption=Adoption(work, settings.catalogue(), gate.model, show_prompts=settings.show_prompts),
             ledger=ledger,
             store=store,
             staging=staging,
@@ -119,7 +119,9 @@ class Calls(Generic[AnyRoute]):
             work=parts.work,
             adoption=parts.adoption,
             ledger=parts.ledger,
-            sources=SourceFetcher(storage_origins=settings.storage_origins(), allowed_hosts=settings.allowed_hosts()),
+            sources=SourceFetcher(
+                settings.storage_origins(), settings.allowed_hosts(), staging_bucket=settings.staging_bucket
+            ),
             routes=routes,
             hand_off=parts.hand_off,
             metrics=CallMetrics((each.name for each in catalogue.models()), parts.connections.registry),

@@ -51,6 +51,8 @@ class WorkerSettings(ModelSettings):
     """How long Storage must keep saying that it does not have paid bytes, or refuses them, before that is believed."""
     longest_call_seconds: ClassVar[float] = 3600
     """ProcessQueue lasts as long as a video does."""
+    show_prompts: bool = False
+    """Whether texts of providers that repeat the prompt are shown as they are."""
     retry_delay_seconds: int = Field(default=30, ge=0)
     """Longest wait before the second attempt; it doubles with each further one."""
 

@@ -1,5 +1,6 @@
 """What may have been sent, and how waits and words of providers are read."""
 
+import json
 import socket
 import ssl
 
@@ -10,7 +11,7 @@ import pytest
 from superstoryboard.domain.errors import CallOutcome, ErrorClass, ProviderFailure
 from superstoryboard.providers.google import poll_errors, results, submit_errors
 from superstoryboard.providers.retry_after import parse_seconds
-from superstoryboard.providers.wording import LONGEST, presentable, support_codes
+from superstoryboard.providers.wording import LONGEST, hide_prompt, presentable, support_codes
 
 UNPAID, UNKNOWN, PAID = CallOutcome.UNPAID, CallOutcome.UNKNOWN, CallOutcome.PAID
 
@@ -100,6 +101,30 @@ def test_durations(text: object, seconds: float | None) -> None:
 )
 def test_texts_are_made_presentable(text: str, shown: str) -> None:
     assert presentable(text, secret="emulator-key") == shown
+
+
+LONG_PROMPT = "A lighthouse at night, waves, and a keeper who writes\nletters"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "shown"),
+    [
+        ("a red fox", "The prompt 'a red fox' is refused", "The prompt '[prompt]' is refused"),
+        ("a red fox", "a red fox, again: a red fox", "[prompt], again: [prompt]"),
+        ("a red fox", "a red cat", "a red cat"),
+        (LONG_PROMPT, f"Too long: {LONG_PROMPT}.", "Too long: [prompt]."),
+        (LONG_PROMPT, f"Too long: {LONG_PROMPT[:40]}...", "Too long: [prompt]..."),
+        (LONG_PROMPT, f"Too long: {LONG_PROMPT}".replace("\n", "\r\n\t"), "Too long: [prompt]"),
+        (LONG_PROMPT, "x" * 1970 + LONG_PROMPT, "x" * (LONGEST - 1) + "…"),
+        ("x\0y z", "not x\0y z", "not [prompt]"),
+        (LONG_PROMPT, f'{{"said": {json.dumps(LONG_PROMPT)}}}', '{"said": "[prompt]"}'),
+        ("of", "of no use", "of no use"),
+        ("", "no prompt", "no prompt"),
+    ],
+)
+async def test_a_prompt_that_is_hidden_is_not_shown(prompt: str, text: str, shown: str) -> None:
+    hide_prompt(prompt)
+    assert presentable(text) == shown
 
 
 def test_texts_are_cut() -> None:

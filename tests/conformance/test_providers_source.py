@@ -8,14 +8,14 @@ from superstoryboard.domain.errors import ErrorClass, JobFailure
 from superstoryboard.domain.media import MediaType
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, serve
-from tests.conformance.source_steps import OBJECT, failure, fetcher, is_loopback, picture
+from tests.conformance.source_steps import OBJECT, anyone, failure, fetcher, is_loopback, picture
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 async def test_the_own_storage_is_allowed_over_http_and_at_a_private_address(storage: Stub, form: str) -> None:
     storage.answers[OBJECT] = Answer(body=picture(form), headers={"content-type": "application/octet-stream"})
     async with fetcher(storage) as sources:
-        source = await sources.fetch(storage.url + OBJECT)
+        source = await sources.fetch(storage.url + OBJECT, anyone)
     assert source.media_type is MediaType[form]
     assert source.data == picture(form)
 
@@ -128,7 +128,7 @@ async def test_a_signed_url_is_fetched_with_its_token_and_without_a_key(storage:
     path = "/storage/v1/object/sign/private/a.png"
     storage.answers[path] = Answer(body=picture())
     async with fetcher(storage) as sources:
-        await sources.fetch(f"{storage.url}{path}?token=abc.def.ghi")
+        await sources.fetch(f"{storage.url}{path}?token=abc.def.ghi", anyone)
     (asked,) = storage.asked
     assert asked.target == f"{path}?token=abc.def.ghi"
     assert not {"authorization", "apikey", "cookie"} & set(asked.headers)
@@ -139,7 +139,7 @@ async def test_the_storage_may_send_on_to_its_own_public_address(storage: Stub) 
         public.answers[OBJECT] = Answer(body=picture())
         storage.answers[OBJECT] = Answer(302, headers={"location": public.url + OBJECT})
         sources = SourceFetcher([storage.url, public.url], max_bytes=100_000)
-        assert (await sources.fetch(storage.url + OBJECT)).data == picture()
+        assert (await sources.fetch(storage.url + OBJECT, anyone)).data == picture()
         await sources.aclose()
 
 
@@ -147,7 +147,7 @@ async def test_the_wait_that_was_asked_for_is_kept(storage: Stub) -> None:
     storage.answers[OBJECT] = Answer(429, headers={"retry-after": "17"})
     async with fetcher(storage) as sources:
         with pytest.raises(JobFailure) as caught:
-            await sources.fetch(storage.url + OBJECT)
+            await sources.fetch(storage.url + OBJECT, anyone)
     assert caught.value.retry_after_seconds == 17
 
 

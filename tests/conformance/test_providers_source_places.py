@@ -9,7 +9,7 @@ import pytest
 from superstoryboard.providers.addresses import Address, is_public
 from superstoryboard.providers.source import SourceFetcher
 from tests.conformance.http_stub import Answer, Stub, contexts, serve
-from tests.conformance.source_steps import failure, fetcher, is_loopback, picture
+from tests.conformance.source_steps import anyone, failure, fetcher, is_loopback, picture
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ async def test_an_allowed_host_is_reached_at_the_checked_address(storage: Stub, 
         sources = SourceFetcher(
             [storage.url], ["*.example.com", "LOCALHOST."], tls=client_tls, address_allowed=is_loopback
         )
-        source = await sources.fetch(f"https://localhost:{shop.port}/x.png")
+        source = await sources.fetch(f"https://localhost:{shop.port}/x.png", anyone)
         inward = await failure(sources, f"https://localhost:{shop.port}/inward")
         await sources.aclose()
     assert source.data == picture()

@@ -17,13 +17,15 @@ from superstoryboard.providers.google.gemini_images import GeminiImages
 from superstoryboard.providers.google.rest import Timeouts
 from superstoryboard.providers.routes import Call
 from superstoryboard.providers.source import SourceFetcher
+from superstoryboard.providers.wording import hide_prompt
 from superstoryboard.rpc.key_sources import KeyUrl
 from superstoryboard.rpc.token_keys import KeySetError, parse_key_set
 from superstoryboard.storage.errors import StorageError
 from superstoryboard.storage.objects import ObjectStore
 from tests.conformance.http_stub import Answer, Stub, serve
-from tests.conformance.source_steps import picture
+from tests.conformance.source_steps import anyone, picture
 from tests.conformance.video_routes import KEY, ROUTES, VideoRoute
+from tests.fuzz.planted import PROMPT
 from tests.fuzz.tally import Tally
 from tests.fuzz.values import encoded, mutated, values
 
@@ -72,7 +74,7 @@ IMAGE: dict[str, Any] = {
             "safetyRatings": [{"category": "HARM", "blocked": False}],
         }
     ],
-    "promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": "no"},
+    "promptFeedback": {"blockReason": "SAFETY", "blockReasonMessage": f"no {PROMPT}"},
     "usageMetadata": {"totalTokenCount": 7},
 }
 REFUSED: dict[str, Any] = {
@@ -90,7 +92,7 @@ REFUSED: dict[str, Any] = {
     }
 }
 ECHOED: dict[str, Any] = {
-    "error": {"code": 400, "message": f"the prompt of the caller with {KEY} is too long", "status": "INVALID_ARGUMENT"}
+    "error": {"code": 400, "message": f"the prompt {PROMPT!r} with {KEY} is too long", "status": "INVALID_ARGUMENT"}
 }
 STORED: dict[str, Any] = {"Key": "b/a.png", "Id": "x", "name": "a.png", "size": 7, "metadata": {"size": 7, "eTag": "x"}}
 BUCKET: dict[str, Any] = {
@@ -129,7 +131,7 @@ class _Peer:
         url = self.stub.url
         images = GeminiImages(api_key=KEY, base_url=url)
         stack.push_async_callback(images.aclose)
-        call = Call(model="gemini-nano-banana-2.1", prompt="a fox")
+        call = Call(model="gemini-nano-banana-2.1", prompt=PROMPT)
         self.targets.append(("image", lambda: images.generate(call, timeout_seconds=30), [IMAGE, REFUSED, ECHOED]))
         for route in ROUTES:
             await self._video(stack, route)
@@ -148,7 +150,7 @@ class _Peer:
         ]
         sources = SourceFetcher([url], timeout_seconds=30)
         stack.push_async_callback(sources.aclose)
-        self.targets.append(("source image", lambda: sources.fetch(url + OBJECT), good))
+        self.targets.append(("source image", lambda: sources.fetch(url + OBJECT, anyone), good))
         self.targets.append(("public keys", self._keys, [KEYS]))
 
     async def _keys(self) -> object:
@@ -157,7 +159,7 @@ class _Peer:
     async def _video(self, stack: AsyncExitStack, route: VideoRoute) -> None:
         adapter = route.make(self.stub.url, Timeouts())
         stack.push_async_callback(adapter.aclose)
-        call = Call(model=route.model, prompt="a fox", duration_seconds=4, mark={"job": "8"})
+        call = Call(model=route.model, prompt=PROMPT, duration_seconds=4, mark={"job": "8"})
         location = self.stub.url + route.download_path if route.name != "veo_vertex" else route.operation
         listed = {"operations": [route.done, route.internal], "nextPageToken": ""}
         ends = [
@@ -184,6 +186,7 @@ async def fuzz_answers(seed: int, count: int, tally: Tally) -> None:
     odd = await asyncio.to_thread(values, seed, max(50, min(2000, count // 4)))
     chance = random.Random(seed)
     folder = tempfile.TemporaryDirectory(prefix="fuzz-")
+    hide_prompt(PROMPT)
     async with AsyncExitStack() as stack:
         stack.enter_context(folder)
         stub = await stack.enter_async_context(serve())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -12,21 +13,23 @@ import psycopg
 from superstoryboard.v1.queue_service_pb2 import ResumeQueueRequest
 from superstoryboard.v1.queue_service_pb2_grpc import QueueServiceStub
 from tests.e2e.pipeline import Pipeline
+from tests.fuzz.planted import PROMPT, SIGNED
 from tests.fuzz.tally import Tally
 from tests.fuzz.values import mutated, values
 from tests.running import OWN_CONNECTION, SERVICE
 from tests.waiting import wait_for
 
-QUEUES = ("image_generation_queue", "video_generation_queue")
+QUEUES = {"image_worker": "image_generation_queue", "video_worker": "video_generation_queue"}
+VIDEO_SHARE = 0.25
 WAIT_SECONDS = 600.0
 OPEN = "state not in ('SUCCEEDED', 'FAILED', 'DEAD_LETTERED', 'CANCELLED')"
 GOOD: dict[str, Any] = {
     "storyboardId": "fuzz-board",
     "sceneId": "scene-1",
     "type": "image",
-    "prompt": "a fox",
+    "prompt": PROMPT,
     "aspectRatio": "16:9",
-    "sourceImageUrl": "https://pictures.example/a.png",
+    "sourceImageUrl": SIGNED,
     "model": "gemini-nano-banana-2.1",
     "durationSeconds": "4",
     "resolution": "720p",
@@ -35,15 +38,16 @@ GOOD: dict[str, Any] = {
 }
 
 
-def fuzz_bodies(running: Pipeline, seed: int, count: int, tally: Tally) -> None:
-    """Send `count` bodies, and wait until every job that came of them has ended."""
+def fuzz_bodies(running: Pipeline, seed: int, count: int, tally: Tally, services: Sequence[str]) -> None:
+    """Send `count` bodies to the queues of these services, and wait until every job that came of them has ended."""
+    queues = [queue for name, queue in QUEUES.items() if name in services]
     odd = values(seed + 1, max(50, count // 2))
     chance = random.Random(seed)
     _resume(running)
     sent = 0
-    for index in range(count):
+    for _ in range(count):
         body = mutated(chance, GOOD, odd) if chance.random() < 0.7 else chance.choice(odd)
-        queue = QUEUES[0] if index % 4 else QUEUES[1]
+        queue = queues[-1] if chance.random() < VIDEO_SHARE else queues[0]
         try:
             running.sql.execute("select pgmq.send(%s, %s::jsonb)", (queue, json.dumps(body)))
             sent += 1
@@ -61,7 +65,7 @@ def fuzz_bodies(running: Pipeline, seed: int, count: int, tally: Tally) -> None:
 def _resume(running: Pipeline) -> None:
     """Fuzzed calls of PauseQueue pause queues: nothing would be claimed."""
     with grpc.insecure_channel(running.services["ingest"].address, OWN_CONNECTION) as channel:
-        for queue in QUEUES:
+        for queue in QUEUES.values():
             QueueServiceStub(channel).ResumeQueue(ResumeQueueRequest(queue=queue), metadata=SERVICE)
 
 

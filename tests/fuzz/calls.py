@@ -10,12 +10,12 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from superstoryboard.v1 import generation_service_pb2, queue_service_pb2, worker_service_pb2
+from superstoryboard.v1 import generation_service_pb2, queue_service_pb2, token_service_pb2, worker_service_pb2
 from tests.fuzz.tally import Tally
 from tests.fuzzing import Fuzzer
 from tests.running import ALICE, BOB, OWN_CONNECTION, SERVICE, Metadata, Service, bearer
 
-CONTRACTS = (generation_service_pb2, queue_service_pb2, worker_service_pb2)
+CONTRACTS = (generation_service_pb2, queue_service_pb2, token_service_pb2, worker_service_pb2)
 """Read by now, so that the pool of descriptors holds every service."""
 CALLERS: tuple[Metadata, ...] = (ALICE, SERVICE, SERVICE, BOB, SERVICE, (), SERVICE, bearer("x.y.z"), (*ALICE, *ALICE))
 AT_ONCE = 12
@@ -35,9 +35,12 @@ def methods(address: str) -> list[MethodDescriptor]:
     return [method for name in names for method in pool.FindServiceByName(name).methods]
 
 
-async def fuzz_calls(service: Service, seed: int, count: int, tally: Tally, ids: list[str]) -> None:
-    """Send `count` calls, spread over the methods; `ids` are jobs that exist."""
+async def fuzz_calls(
+    service: Service, seed: int, count: int, tally: Tally, *, ids: list[str], backend: Metadata
+) -> None:
+    """Send `count` calls, spread over the methods; `ids` are jobs that exist, `backend` calls by a service token."""
     offered = await asyncio.to_thread(methods, service.address)
+    callers = (*CALLERS, backend, (*backend, ("on_behalf_of", "alice")))
     async with grpc.aio.insecure_channel(service.address, options=OWN_CONNECTION) as channel:
 
         async def caller(number: int) -> None:
@@ -46,7 +49,7 @@ async def fuzz_calls(service: Service, seed: int, count: int, tally: Tally, ids:
             for index in range(number, count, AT_ONCE):
                 turn = index // AT_ONCE
                 method = offered[(turn + number) % len(offered)]
-                metadata = CALLERS[turn // len(offered) % len(CALLERS)]
+                metadata = callers[turn // len(offered) % len(callers)]
                 await _call(channel, service.name, method, fuzzer.request(method), metadata, tally=tally)
 
         await asyncio.gather(*(caller(number) for number in range(AT_ONCE)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +11,21 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
 
 from devstack.stack.ports import free_port
 from superstoryboard.v1 import generation_service_pb2 as api
 from superstoryboard.v1 import job_pb2
-from tests.conformance.video_routes import KEY as ADAPTER_KEY
-from tests.e2e.pipeline import Pipeline, pipeline
-from tests.emulators import storage_fixture
+from tests.e2e.pipeline import NAMES, Pipeline, pipeline
 from tests.fuzz.answers import fuzz_answers
 from tests.fuzz.bodies import fuzz_bodies
 from tests.fuzz.calls import fuzz_calls
 from tests.fuzz.frames import fuzz_frames
+from tests.fuzz.planted import GOOGLE_KEY, PASSWORD, PROMPT, SIGNED, planted
 from tests.fuzz.tally import Tally
-from tests.running import ALICE, BOB, SECRET, SERVICE, Service
+from tests.integration.token_steps import keep
+from tests.running import ALICE, Service, bearer
 
-GOOGLE_KEY = "planted-key-of-google-4f81c2"
-PASSWORD = "planted-password-of-the-database-77ab"
-SIGNATURE = "planted-signature-of-a-url-9d20e6"
-SIGNED = f"https://pictures.example/storage/v1/object/sign/b/a.png?token={SIGNATURE}"
 SHARES = {"calls": 0.58, "wire": 0.22, "answers": 0.16, "bodies": 0.04}
 """Of the inputs, by part."""
 WARM_UP = 0.2
@@ -38,23 +35,6 @@ GROWTH_SHARE = 0.10
 TROUBLE = ("Traceback", "Call failed", "Unexpected", "failed unexpectedly")
 
 
-def planted() -> dict[str, str]:
-    """Secrets that the run's processes hold or are sent, by a name that may be printed."""
-    tokens = {f"the token of {name}": str(metadata[0][1]).removeprefix("Bearer ") for name, metadata in _CALLERS}
-    return tokens | {
-        "the JWT secret": SECRET,
-        "the key of Google": GOOGLE_KEY,
-        "the key of the adapters": ADAPTER_KEY,
-        "the key of Storage": storage_fixture.SECRET_KEY,
-        "the staging key": storage_fixture.STAGING_KEY,
-        "the password of the database": PASSWORD,
-        "the signature of a URL": SIGNATURE,
-    }
-
-
-_CALLERS = (("a user", ALICE), ("another user", BOB), ("a backend", SERVICE))
-
-
 @dataclass
 class Fuzzed:
     """A running pipeline with secrets in all places that have one."""
@@ -62,11 +42,12 @@ class Fuzzed:
     running: Pipeline
     folder: Path
     metrics: dict[str, str]
+    service_token: str
 
     @property
     def services(self) -> list[Service]:
         """The services that take calls."""
-        return list(self.running.services.values())
+        return [self.running.services[name] for name in self.metrics]
 
     def memory(self) -> dict[str, int]:
         """Bytes that each service holds."""
@@ -74,9 +55,10 @@ class Fuzzed:
 
 
 @contextmanager
-def fuzzed_pipeline(database_url: str, folder: Path, amqp_url: str = "") -> Iterator[Fuzzed]:
-    """Everything that is fuzzed, started with planted secrets."""
-    names = ("ingest", "image_worker", "video_worker", "asset_writer")
+def fuzzed_pipeline(
+    database_url: str, folder: Path, amqp_url: str = "", names: Sequence[str] = NAMES
+) -> Iterator[Fuzzed]:
+    """Everything that is fuzzed, started with planted secrets; of the services those with these names."""
     metrics = {name: f"127.0.0.1:{free_port()}" for name in names}
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -86,15 +68,17 @@ def fuzzed_pipeline(database_url: str, folder: Path, amqp_url: str = "") -> Iter
         name: common | {"METRICS_LISTEN": metrics[name]} | (keys if name.endswith("_worker") else {}) for name in names
     }
     options = ("--api-key", GOOGLE_KEY)
-    with pipeline(database_url, folder, amqp_url, google_options=options, **changes) as running:
-        yield Fuzzed(running, folder, metrics)
+    with psycopg.connect(database_url, autocommit=True) as sql:
+        service_token = keep(sql, "planted")
+    with pipeline(database_url, folder, amqp_url, names, google_options=options, **changes) as running:
+        yield Fuzzed(running, folder, metrics, service_token)
 
 
 def fuzz(
     world: Fuzzed, seed: int, inputs: int, say: Callable[[str], None] = lambda _: None
 ) -> tuple[Tally, dict[str, tuple[int, int]]]:
     """All parts; answers the tally, and of each service its memory after the warm-up and at the end."""
-    tally = Tally(planted())
+    tally = Tally(planted(world.service_token))
     ids = _jobs(world)
     calls, frames = int(inputs * SHARES["calls"]), int(inputs * SHARES["wire"])
     first = int(calls * WARM_UP), int(frames * WARM_UP)
@@ -102,7 +86,7 @@ def fuzz(
     say(f"{tally.inputs} inputs; answers")
     asyncio.run(fuzz_answers(seed, int(inputs * SHARES["answers"]), tally))
     say(f"{tally.inputs} inputs; bodies of the queues")
-    fuzz_bodies(world.running, seed, int(inputs * SHARES["bodies"]), tally)
+    fuzz_bodies(world.running, seed, int(inputs * SHARES["bodies"]), tally, list(world.metrics))
     say(f"{tally.inputs} inputs; the rest of the calls and frames")
     before = world.memory()
     _ports(world, seed + 1, calls - first[0], inputs - tally.inputs - (calls - first[0]), tally=tally, ids=ids)
@@ -118,7 +102,7 @@ def _ports(world: Fuzzed, seed: int, calls: int, frames: int, *, tally: Tally, i
     for service in reversed(world.services):
         last = service is world.services[0]
         some = rest["calls"] if last else int(calls * weights[service.name])
-        asyncio.run(fuzz_calls(service, seed, some, tally, ids))
+        asyncio.run(fuzz_calls(service, seed, some, tally, ids=ids, backend=bearer(world.service_token)))
         wires = rest["frames"] if last else int(frames * weights[service.name])
         fuzz_frames(service.address, service.name, seed, wires, tally)
         rest = {"calls": rest["calls"] - some, "frames": rest["frames"] - wires}
@@ -126,7 +110,7 @@ def _ports(world: Fuzzed, seed: int, calls: int, frames: int, *, tally: Tally, i
 
 def _jobs(world: Fuzzed) -> list[str]:
     """Jobs that exist, one with a signed URL."""
-    image = job_pb2.ImageGeneration(storyboard_id="board", prompt="a fox")
+    image = job_pb2.ImageGeneration(storyboard_id="board", prompt=PROMPT)
     made = [world.running.stub.CreateImageJob(api.CreateImageJobRequest(image=image), metadata=ALICE) for _ in range(4)]
     image.source_image_url = SIGNED
     made.append(world.running.stub.CreateImageJob(api.CreateImageJobRequest(image=image), metadata=ALICE))

@@ -1,4 +1,4 @@
-"""Owners take turns at the claims, whoever has how many jobs; among its own jobs an owner has an order of its own."""
+"""Owners take turns at the claims, whoever has how many jobs (I11); among its own jobs an owner has its own order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from benchmarks.claims import IN_ORDER
 from superstoryboard.db.database import Database
 from superstoryboard.domain.errors import ErrorClass, JobError
 from superstoryboard.domain.priorities import Priority
@@ -198,6 +199,15 @@ async def test_workers_at_once_claim_every_job_once_whatever_turns_swap(
         assert sql.execute(turns).fetchone() == (120, 120), "a turn is used once, and none is lost"
     assert len({job.id for job in claimed}) == 120
     assert sql.execute("select turn from superstoryboard.queue_turns order by queue").fetchone() == (60,)
+
+
+async def test_the_benchmark_compares_with_claims_in_the_order_of_the_sends(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    sql.execute(IN_ORDER.read_bytes())
+    for owner in ("alice", "alice", "alice", "bob", "alice"):
+        await accept(database, owner=owner)
+    assert await claimed_owners(database, 5) == ["alice", "alice", "alice", "bob", "alice"]
 
 
 BROKEN: dict[str, tuple[tuple[str, str, str], Callable[..., Awaitable[None]]]] = {

@@ -37,15 +37,30 @@ select msg_id, 1, created_at, created_at, created_at, '{{}}' from superstoryboar
 insert into superstoryboard.service_tokens (sha256, name, role, created_by, revoked_by, revoked_at)
 select encode(sha256(n::text::bytea), 'hex'), 'short', 'service_role', 'o', 'o', now() - n * interval '1 s'
 from generate_series(1, {ROWS}) n;
+insert into superstoryboard.storyboards (id, owner, provisional, claimed_at)
+select 'board-' || n, 'o' || n % 100, n % 2 = 0,
+  now() - case n % 2 when 0 then n % 80000 * interval '1 s' else n * interval '1 min' end
+from generate_series(1, {ROWS}) n;
+insert into superstoryboard.storyboard_members (storyboard_id, member, role, shared_by)
+select id, 'friend', 'viewer', owner from superstoryboard.storyboards;
 set session_replication_role = origin;
 insert into superstoryboard.jobs (id, kind, owner, generation, queue, msg_id, enqueued_at, claim)
 select superstoryboard.uuid_v7(), 'image', 'o', '{{}}', 'image_generation_queue', {ROWS} + n, now(), 1
 from generate_series(1, 2000) n;
 analyze superstoryboard.jobs, superstoryboard.artifacts, superstoryboard.job_events, pgmq.a_image_generation_queue,
-  superstoryboard.service_tokens;
+  superstoryboard.service_tokens, superstoryboard.storyboards, superstoryboard.storyboard_members;
 """
 LIMITS = "row('7 days', 1000, '30 days', '400 days', '90 days', '900 days')::superstoryboard.sweep_limits"
-TABLES = ("jobs", "artifacts", "job_events", "provider_calls", "a_image_generation_queue", "service_tokens")
+TABLES = (
+    "jobs",
+    "artifacts",
+    "job_events",
+    "provider_calls",
+    "a_image_generation_queue",
+    "service_tokens",
+    "storyboards",
+    "storyboard_members",
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +101,7 @@ STATEMENTS = [
             "delete_jobs",
             "delete_archives",
             "delete_tokens",
+            "delete_lapsed_owners",
         )
     ),
     "select * from superstoryboard.claim_artifacts_v1(null, 4, 60, 3)",
@@ -111,3 +127,13 @@ def test_the_oldest_are_found_where_something_is_due(grown: psycopg.Connection) 
     for duty, batch in (("delete_events", 5000), ("delete_archives", 5000), ("delete_jobs", 1000)):
         read = rows_read(grown, f"select superstoryboard.sweep_duty_v1('{duty}', {late})")
         assert sum(read.values()) <= batch * 12, (duty, read)
+
+
+def test_owners_that_lapsed_are_found_among_many(grown: psycopg.Connection) -> None:
+    with grown.transaction(force_rollback=True):
+        grown.execute(
+            "update superstoryboard.storyboards set claimed_at = claimed_at - interval '20 h' where provisional"
+        )
+        read = rows_read(grown, f"select superstoryboard.sweep_duty_v1('delete_lapsed_owners', {LIMITS})")
+    assert 1000 <= read["storyboards"] <= 5000
+    assert 1000 <= read["storyboard_members"] <= 3000

@@ -241,6 +241,7 @@ def test_queue_calls_want_the_service_role(channel: grpc.Channel) -> None:
         "delete_archives",
         "delete_quota_uses",
         "delete_tokens",
+        "delete_lapsed_owners",
     ]
 
 

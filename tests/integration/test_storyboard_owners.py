@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest.mock import ANY
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from superstoryboard.jobs.store import JobStore
 from superstoryboard.jobs.storyboards import OwnerRules, OwnerSettings, Storyboards
 from tests.integration.helpers import KV, accept, submission
 from tests.integration.storyboard_steps import accepted, let_lapse, owner_of, put_kv, store_asset, submit
+from tests.integration.sweep_steps import sweep
 
 SEND = "select public.pgmq_send('image_generation_queue', %s)"
 DEFAULTS = OwnerSettings(KV, ("userId", "user_id", "ownerId", "owner"), ("sub",), ("test-storyboard",))
@@ -44,6 +46,27 @@ async def test_a_stored_asset_makes_the_owner_lasting(database: Database, sql: p
     await store_asset(database)
     let_lapse(sql)
     assert await submit(database, "bob") == ("NOT_YOURS", None)
+
+
+async def test_the_sweep_deletes_owners_that_lapsed_and_whom_they_let_in(
+    database: Database, sql: psycopg.Connection
+) -> None:
+    await accepted(database, "alice", board="stored")
+    await store_asset(database)
+    for board in ("lapsed", "named", "bobs"):
+        await accepted(database, "alice", board=board)
+        assert await Storyboards(database).share(board, ["alice"], "carol", "viewer") is None
+    put_kv(sql, "storyboard:named", {"userId": "alice"})
+    put_kv(sql, "storyboard:bobs", {"userId": "bob"})
+    let_lapse(sql)
+    await accepted(database, "alice", board="fresh")
+    assert (await sweep(database))["delete_lapsed_owners"] == 3
+    boards = sql.execute("select id, provisional from superstoryboard.storyboards order by id").fetchall()
+    assert boards == [("fresh", True), ("stored", False)]
+    members = sql.execute("select storyboard_id, member from superstoryboard.storyboard_members").fetchall()
+    assert members == [("named", "carol")]
+    assert await submit(database, "bob", board="lapsed") == ("created", ANY)
+    assert "delete_lapsed_owners" not in await sweep(database)
 
 
 async def test_a_service_confirms_nobody_elses_claim(database: Database, sql: psycopg.Connection) -> None:

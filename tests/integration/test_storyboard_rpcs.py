@@ -231,6 +231,7 @@ SOURCES = {
     "nobody's": (f"{OWN}/object/sign/storyboard-images/nobody/s_1.png?token=x", False),
     "the bucket alone": (f"{OWN}/object/sign/storyboard-images/?token=x", False),
     "by S3": (f"{OWN}/s3/storyboard-images/hers/s_1.png", False),
+    "staging": (f"{OWN}/object/sign/artifact-staging/his/s_1.png?token=x", False),
     "a private one of the caller": (f"{OWN}/object/sign/storyboard-images/his/s_1.png?token=x", True),
     "one that everyone writes": (f"{OWN}/object/sign/storyboard-images/free/s_1.png?token=x", True),
     "public": (f"{OWN}/object/public/storyboard-images/hers/s_1.png", True),

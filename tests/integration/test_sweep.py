@@ -158,7 +158,7 @@ async def test_a_queue_that_was_dropped_stops_no_duty_of_the_other(database: Dat
     sql.execute("drop table pgmq.q_image_generation_queue cascade")
     missing = "image_generation_queue: the queue is missing (SQLSTATE 42P01)"
     duties = {duty.name: duty for duty in await Sweeper(database).sweep()}
-    assert len(duties) == 13
+    assert len(duties) == 14
     assert {duty.name: duty.error for duty in duties.values() if duty.error} == {
         "cancel_removed": missing,
         "adopt_messages": missing,

@@ -12,6 +12,7 @@ from superstoryboard.jobs.queue import ClaimedJob, WorkQueue
 from superstoryboard.providers.bodies import parse_body
 from superstoryboard.providers.catalogue import Catalogue
 from superstoryboard.providers.validation import freeze_body, read_body
+from superstoryboard.providers.wording import hide_prompt
 from superstoryboard.v1.job_pb2 import ImageGeneration, VideoGeneration
 from superstoryboard.worker.attempt.errors import StaleClaimError
 
@@ -20,15 +21,21 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 class Adoption:
-    """Validates raw bodies with the rules of ingest and freezes what they ask for."""
+    """Validates raw bodies with the rules of ingest and freezes what they ask for.
 
-    def __init__(self, work: WorkQueue, catalogue: Catalogue, default_model: str) -> None:
+    With `show_prompts` texts of providers may repeat the prompt, in errors and so in events and logs.
+    """
+
+    def __init__(
+        self, work: WorkQueue, catalogue: Catalogue, default_model: str, *, show_prompts: bool = False
+    ) -> None:
+        self._show_prompts = show_prompts
         self._work = work
         self._catalogue = catalogue
         self._default_model = default_model
 
     async def generation(self, job: ClaimedJob, expected: type[AnyMessage]) -> AnyMessage:
-        """The frozen generation of a job, which is of the `expected` type.
+        """The frozen generation of a job, which is of the `expected` type. Its prompt is hidden for the attempt.
 
         Raises:
             JobFailure: INVALID, naming every wrong key of the body and its rule.
@@ -44,6 +51,8 @@ class Adoption:
                 raise StaleClaimError
         if not isinstance(frozen, expected):
             raise TypeError(f"a job of kind {job.kind} holds {type(frozen).__name__}")
+        if not self._show_prompts:
+            hide_prompt(getattr(frozen, "prompt", ""))
         return frozen
 
     def _frozen(self, job: ClaimedJob) -> tuple[Message, str, str, str | None]:
