@@ -147,6 +147,6 @@ def _reason_names(
         return [
             value
             for value, _ in kinds.get(enums_of.get(node.value.id, ""), [])
-            if value not in {"NOT_FOUND", "NOT_YOURS", "RECORDED"}
+            if value not in {"NOT_FOUND", "NOT_YOURS", "QUOTA_EXCEEDED", "RECORDED"}
         ]
     return []

@@ -88,7 +88,7 @@ def refused(job_id: UUID, reason: Refusal, wrong_state: str) -> ApiError:
     if reason is Refusal.QUOTA_EXCEEDED:
         return ApiError(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            reason.value,
+            "QUOTA_EXCEEDED",
             f"job {job_id}: {words}",
             retry_after_seconds=OPEN_JOBS_RETRY_SECONDS,
         )

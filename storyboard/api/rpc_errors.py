@@ -46,6 +46,7 @@ REASON_HINTS = {
     "QUOTA_EXCEEDED": "`storyboard jobs` lists your open jobs. An operator can raise your quota (docs/QUOTAS.md).",
     "TOO_MANY_CALLS": "Stop other commands of this token or address, such as `storyboard watch`.",
     "REQUEST_TOO_LARGE": "Send less in one request.",
+    "METADATA_TOO_LARGE": "Send less metadata: a token of at most a few kilobytes, and no headers of a proxy.",
     "REQUEST_ID_REUSED": "Choose another --request-id, or send the request that it was first used for.",
     "NOT_FOUND": "Check the id. What STORYBOARD_TOKEN may not read does not exist for it.",
     "JOB_STATE": "`storyboard job JOB` shows its state.",

@@ -59,7 +59,7 @@ def test_an_expired_token(doctor: Doctor, ingest: Service) -> None:
     result = doctor()
     assert (result.code, result.failed) == (1, ["token"])
     assert "STORYBOARD_TOKEN was rejected: the token has expired" in result.sentence("token")
-    assert "Create a new token" in result.sentence("token")
+    assert "Set it to a new token" in result.sentence("token")
 
 
 def test_a_token_of_another_installation(doctor: Doctor, ingest: Service) -> None:

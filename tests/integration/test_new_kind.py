@@ -255,6 +255,6 @@ async def test_a_worker_killed_between_two_results_pays_once(
 
 def links(sql: psycopg.Connection) -> dict[str, str]:
     """What the scene shows."""
-    found = sql.execute(f"select value from {KV} where key = 'scene:board:s1'").fetchone()
-    assert found is not None
-    return dict(found[0])
+    row = sql.execute(f"select value from {KV} where key = 'scene:board:s1'").fetchone()
+    assert row is not None
+    return dict(row[0])

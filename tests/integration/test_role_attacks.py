@@ -124,7 +124,7 @@ async def test_the_asset_writer_names_no_table_of_its_own(
 
 
 def test_ingest_names_no_view_of_its_own(url: str) -> None:
-    rules = "select superstoryboard.set_owner_rules_v1({}, '{{o}}', '{{sub}}', '{{}}')"
+    rules = "select superstoryboard.set_owner_rules_v1({}, '{{o}}', '{{sub}}', '{{}}', false)"
     with acting_as(url, "ingest") as thief:
         thief.execute(LOOT)
         thief.execute("create view pg_temp.kv as select 'k' as key, '{}'::jsonb as value where pg_temp.steal()")
@@ -141,7 +141,7 @@ async def test_a_worker_has_its_own_queue_and_the_calls_of_its_own_jobs(
     image, video = await accept(database), await accept(database, kind="video")
     assert (await claim_one(image_queue(database))).id == image
     with acting_as(url, "video_worker") as worker:
-        assert [found[0] for found in worker.execute(claim(VIDEO_QUEUE, "video").encode())] == [video]
+        assert [row[0] for row in worker.execute(claim(VIDEO_QUEUE, "video").encode())] == [video]
     insert = (
         "insert into superstoryboard.provider_calls (job_id, claim, call_hash, route, shape, model)"
         " values (%s, 1, 'h', 'r', 'OPERATION', 'm') returning id"

@@ -80,9 +80,9 @@ def url(module_database_url: str) -> str:
 
 def look(url: str, statement: str) -> list[tuple[str, str]]:
     with psycopg.connect(url, autocommit=True) as connection:
-        found = connection.execute(statement.encode()).fetchall()
-    assert found
-    return found
+        rows = connection.execute(statement.encode()).fetchall()
+    assert rows
+    return rows
 
 
 @pytest.mark.parametrize("role", ALL_ROLES)

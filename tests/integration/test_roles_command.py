@@ -92,9 +92,9 @@ def test_where_the_files_cannot_be_written_there_is_no_login(cli: Cli, sql: psyc
 def test_what_is_in_the_way_is_said(cli: Cli, sql: psycopg.Connection, empty_database_url: str) -> None:
     assert cli("roles", "create", "--suffix=Not-this").code == 2
     sql.execute("create role superstoryboard_sweep_taken login superuser")
-    taken = cli("roles", "create", "--suffix=taken", "--service=sweep")
+    refusal = cli("roles", "create", "--suffix=taken", "--service=sweep")
     sql.execute("drop role superstoryboard_sweep_taken")
-    assert (taken.code, "Choose another name with --suffix" in taken.err) == (1, True)
+    assert (refusal.code, "Choose another name with --suffix" in refusal.err) == (1, True)
     cli.set(DATABASE_URL=empty_database_url)
     empty = cli("roles", "create")
     assert (empty.code, "Run `storyboard migrate`" in empty.err) == (1, True)

@@ -107,10 +107,10 @@ async def test_a_watch_of_a_storyboard_shows_what_its_caller_may_read(
     everything = {bobs, hers, services, *in_shared.values()}
     for job_id in everything:
         await stub.CancelJob(api.CancelJobRequest(job_id=job_id), metadata=SERVICE)
-    found = {
+    readable = {
         (who, board): await seen(stub, who, board) for who in (ALICE, BOB, CAROL, SERVICE) for board in ("hers", SHARED)
     }
-    assert found == {
+    assert readable == {
         (ALICE, "hers"): {bobs, hers, services},
         (ALICE, SHARED): {in_shared[ALICE]},
         (BOB, "hers"): {bobs},

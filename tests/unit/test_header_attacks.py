@@ -138,8 +138,8 @@ async def test_heads_that_mean_harm_are_refused_and_stop_nobody(
 ) -> None:
     for name, (attack, expected) in ATTACKS.items():
         before = len(served.answers.subjects)
-        found = await served.ends(attack)
-        assert (name, found) == (name, expected)
+        end = await served.ends(attack)
+        assert (name, end) == (name, expected)
         assert served.answers.subjects[before:] == (["alice"] if expected == TAKEN else []), name
         await served.good_call()
     captured = capsys.readouterr()
