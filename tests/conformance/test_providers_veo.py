@@ -20,6 +20,7 @@ from superstoryboard.providers.source import SourceImage
 from tests.conformance.http_stub import Answer, Stub, serve
 from tests.conformance.veo_steps import CALL, MAX_BYTES, OPERATION, facts, poll_failure, release, submit_failure
 from tests.emulators.google_fixture import (
+    FRAMES_PER_SECOND,
     KEY,
     VIDEO_MODEL,
     GoogleEmulator,
@@ -40,7 +41,7 @@ async def test_from_prompt_to_film(veo: VeoGemini, client: httpx.Client, tmp_pat
     await veo.download(done.location, tmp_path / "film", MAX_BYTES)
     film = probe_video(tmp_path / "film")
     assert (film.media_type, film.width, film.height) == (MediaType.MP4, 1280, 720)
-    assert (film.video_codec, film.audio_codec, film.frame_rate) == ("h264", "aac", 24.0)
+    assert (film.video_codec, film.audio_codec, film.frame_rate) == ("h264", "aac", FRAMES_PER_SECOND)
     assert film.duration_ms == pytest.approx(4000, abs=100)
     with pytest.raises(ProviderFailure) as caught:
         await veo.download(done.location, tmp_path / "small", 1000)

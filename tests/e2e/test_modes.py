@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from superstoryboard.v1 import job_pb2
 from tests.e2e.pipeline import KV, Pipeline
-from tests.emulators.google_fixture import Film
+from tests.emulators.google_fixture import FRAMES_PER_SECOND, Film
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +44,7 @@ def changed_share(one: Image.Image, other: Image.Image) -> float:
 
 def check_film(data: bytes, seconds: int, size: tuple[int, int]) -> Film:
     film = Film(data)
-    assert abs(film.frames - 24 * seconds) <= 1
+    assert abs(film.frames - FRAMES_PER_SECOND * seconds) <= 1
     assert film.first.size == size
     assert film.names == ["h264", "aac"]
     assert film.loudest > 0.01

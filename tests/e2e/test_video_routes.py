@@ -9,7 +9,7 @@ import pytest
 from superstoryboard.v1 import job_pb2
 from tests.e2e.kill_steps import check_once, kill_at
 from tests.e2e.pipeline import Pipeline
-from tests.emulators.google_fixture import OMNI_MODEL, VERTEX_MODEL, VIDEO_MODEL, Film
+from tests.emulators.google_fixture import FRAMES_PER_SECOND, OMNI_MODEL, VERTEX_MODEL, VIDEO_MODEL, Film
 
 MODELS = {"interactions": OMNI_MODEL, "veo_vertex": VERTEX_MODEL, "veo_gemini": VIDEO_MODEL}
 
@@ -31,7 +31,7 @@ def test_a_video_is_made_by_its_models_route(running: Pipeline, route: str) -> N
     made = running.succeeded(running.video(route, scene_id="s1", model=MODELS[route]))[0]
     check_once(running, made, "video", before)
     assert route_of(running, made) == route
-    assert abs(Film(running.fetch(made)).frames - 4 * 24) <= 1
+    assert abs(Film(running.fetch(made)).frames - 4 * FRAMES_PER_SECOND) <= 1
 
 
 @pytest.mark.parametrize("route", MODELS)

@@ -22,6 +22,8 @@ KEY = "emulator-key"
 IMAGE_MODEL = "gemini-nano-banana-2.1"
 VIDEO_MODEL = "veo-3.1-fast-generate-preview"
 VERTEX_TOKEN = "emulator-token"
+FRAMES_PER_SECOND = 4
+"""Of Veo's 24: tests look at other things, and encoding takes long."""
 VERTEX_MODEL = "veo-3.1-fast-generate-001"
 OMNI_MODEL = "gemini-omni-1.1-flash"
 WAIT_SECONDS = 90.0
@@ -55,6 +57,8 @@ class GoogleEmulator:
             "0",
             "--video-seconds",
             "0.2",
+            "--frames-per-second",
+            str(FRAMES_PER_SECOND),
             *self._options,
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -21,6 +21,7 @@ def main() -> None:
         vertex_token=options.vertex_token,
         retired=frozenset(options.retired),
         renders_at_once=options.renders_at_once,
+        frames_per_second=options.frames_per_second,
         listing=not options.no_listing,
     )
     log_to_stdout()
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "--retired", action="append", default=[], metavar="MODEL", help="return 404 for this model; may be repeated"
     )
     parser.add_argument("--renders-at-once", type=int, default=2, help="videos that are made at once")
+    parser.add_argument("--frames-per-second", type=int, default=24, help="fewer make videos sooner")
     parser.add_argument("--no-listing", action="store_true", help="return UNIMPLEMENTED for lists of operations")
     return parser
 

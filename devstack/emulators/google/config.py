@@ -24,4 +24,5 @@ class Config:
     vertex_token: str | None = None
     retired: frozenset[str] = frozenset()
     renders_at_once: int = 2
+    frames_per_second: int = 24
     listing: bool = True

@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 from .painting import caption_panel, digest_of
 from .sound import SAMPLE_RATE, SAMPLES_PER_CHUNK, chords
 
-FPS = 24
 _ZOOM = 0.10
 _SPRITES = 5
 
@@ -30,20 +29,21 @@ def write_film(
     prompt: str,
     *,
     seconds: int,
+    fps: int,
     caption_from: int,
     with_sound: bool,
     keep_on: Callable[[], bool],
 ) -> None:
-    """Encode ``seconds * 24`` frames of ``still`` in motion to ``target``.
+    """Encode ``seconds * fps`` frames of ``still`` in motion to ``target``.
 
     ``caption_from`` is the frame at which the caption appears. ``keep_on`` is asked before each frame;
     AbandonedError is raised as soon as it says no.
     """
     with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        video = _add_video(container, still.size)
+        video = _add_video(container, still.size, fps)
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if with_sound else None
         sound = _audio_frames(digest_of(prompt), seconds)
-        for index, picture in enumerate(_frames(still, prompt, seconds * FPS, caption_from)):
+        for index, picture in enumerate(_frames(still, prompt, seconds, fps, caption_from)):
             if not keep_on():
                 raise AbandonedError
             frame = av.VideoFrame.from_image(picture).reformat(format="yuv420p")
@@ -51,24 +51,24 @@ def write_film(
             container.mux(video.encode(frame))
             while audio is not None and (chunk := next(sound, None)) is not None:
                 container.mux(audio.encode(chunk))
-                if chunk.pts * FPS >= index * SAMPLE_RATE:
+                if chunk.pts * fps >= index * SAMPLE_RATE:
                     break
         container.mux(video.encode(None))
         if audio is not None:
             container.mux(audio.encode(None))
 
 
-def _add_video(container: Any, size: tuple[int, int]) -> Any:
-    stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "27"})
+def _add_video(container: Any, size: tuple[int, int], fps: int) -> Any:
+    stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "crf": "27"})
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = 1
-    stream.codec_context.gop_size = FPS
+    stream.codec_context.gop_size = fps
     return stream
 
 
-def _frames(still: Image.Image, prompt: str, count: int, caption_from: int) -> Iterator[Image.Image]:
-    digest = digest_of(prompt)
+def _frames(still: Image.Image, prompt: str, seconds: int, fps: int, caption_from: int) -> Iterator[Image.Image]:
+    digest, count = digest_of(prompt), seconds * fps
     panel = caption_panel(prompt, still.size)
     sprite = _sprite(min(still.size) // 9)
     corner = (still.width // 32, still.height - panel.height - still.width // 32)
@@ -78,7 +78,7 @@ def _frames(still: Image.Image, prompt: str, count: int, caption_from: int) -> I
             zoomed = _zoom(still, index / count)
         picture = zoomed.copy()
         if index > 0:
-            _drift(picture, sprite, digest, index)
+            _drift(picture, sprite, digest, index / fps)
         if index >= caption_from:
             picture.paste(panel, corner, panel)
         yield picture
@@ -99,12 +99,12 @@ def _sprite(side: int) -> Image.Image:
     return light
 
 
-def _drift(picture: Image.Image, sprite: Image.Image, digest: bytes, index: int) -> None:
+def _drift(picture: Image.Image, sprite: Image.Image, digest: bytes, seconds: float) -> None:
     width, height = picture.size
     for number in range(_SPRITES):
         speed = 0.4 + digest[number] / 255
-        x = (digest[number + 8] / 255 + index / FPS * speed * 0.06) % 1.0
-        y = digest[number + 16] / 255 * 0.6 + 0.06 * math.sin(index / FPS * speed * 2 + number)
+        x = (digest[number + 8] / 255 + seconds * speed * 0.06) % 1.0
+        y = digest[number + 16] / 255 * 0.6 + 0.06 * math.sin(seconds * speed * 2 + number)
         picture.paste(sprite, (int(x * width), int(y * height)), sprite)
 
 

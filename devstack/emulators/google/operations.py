@@ -81,11 +81,20 @@ class Operations:
     ``files/FILE.mp4`` appears when the film is whole, which is what makes the operation done.
     """
 
-    def __init__(self, root: Path, *, video_seconds: float, processing_seconds: float, renders_at_once: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        video_seconds: float,
+        processing_seconds: float,
+        renders_at_once: int,
+        frames_per_second: int,
+    ) -> None:
         self._specs = root / "operations"
         self._files = root / "files"
         self._video_seconds = video_seconds
         self._processing_seconds = processing_seconds
+        self._frames_per_second = frames_per_second
         self._slots = asyncio.Semaphore(renders_at_once)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._rendered: dict[str, Path] = {}
@@ -241,7 +250,8 @@ class Operations:
 
     async def _run_renderer(self, operation: Operation, target: Path) -> bool:
         spec = self._specs / f"{operation.id}.json"
-        command = (sys.executable, "-m", f"{__package__}.render", spec, target, str(os.getpid()))
+        numbers = (str(os.getpid()), str(self._frames_per_second))
+        command = (sys.executable, "-m", f"{__package__}.render", spec, target, *numbers)
         process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
         try:
             code = await asyncio.wait_for(process.wait(), _RENDER_TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""``python -m devstack.emulators.google.render SPEC TARGET PARENT``: render one film and end.
+"""``python -m devstack.emulators.google.render SPEC TARGET PARENT FPS``: render one film and end.
 
 A process of its own per film keeps the codec libraries (and what they hold on to) out of the server, and
 uses the second core. It stops by itself when the process PARENT is gone, so a killed server leaves nothing
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from .film import FPS, AbandonedError, write_film
+from .film import AbandonedError, write_film
 from .painting import open_picture, paint_scene
 
 SIZES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
@@ -22,7 +22,8 @@ _RATIO_TOLERANCE = 0.03
 def main() -> None:
     """Read the operation in SPEC and write its film to TARGET."""
     os.nice(5)
-    spec_path, target, parent = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    spec_path, target = Path(sys.argv[1]), Path(sys.argv[2])
+    parent, fps = int(sys.argv[3]), int(sys.argv[4])
     spec = json.loads(spec_path.read_text("utf-8"))
     width, height = SIZES[spec["resolution"]]
     size = (width, height) if spec["aspect_ratio"] == "16:9" else (height, width)
@@ -30,13 +31,14 @@ def main() -> None:
     if spec["source"] is None:
         still, caption_from = paint_scene(spec["prompt"], size), 0
     else:
-        still, caption_from = _fit((spec_path.parent / spec["source"]).read_bytes(), size), FPS // 2
+        still, caption_from = _fit((spec_path.parent / spec["source"]).read_bytes(), size), fps // 2
     try:
         write_film(
             part,
             still,
             spec["prompt"],
             seconds=spec["duration_seconds"],
+            fps=fps,
             caption_from=caption_from,
             with_sound=spec.get("audio", True),
             keep_on=lambda: os.getppid() == parent,

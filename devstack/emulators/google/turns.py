@@ -34,6 +34,7 @@ class Emulator:
             video_seconds=config.video_seconds,
             processing_seconds=config.processing_seconds,
             renders_at_once=config.renders_at_once,
+            frames_per_second=config.frames_per_second,
         )
         self._account_for_the_unrecorded()
 

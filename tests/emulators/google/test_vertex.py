@@ -14,6 +14,7 @@ from google.oauth2.credentials import Credentials
 from PIL import Image
 
 from tests.emulators.google_fixture import (
+    FRAMES_PER_SECOND,
     KEY,
     VERTEX_MODEL,
     VERTEX_TOKEN,
@@ -105,7 +106,7 @@ async def test_google_client_films_in_both_modes(google: genai.Client, client: h
     assert video.video_bytes is not None
     assert video.mime_type == "video/mp4"
     film = Film(video.video_bytes)
-    assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 96, (1280, 720))
+    assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 4 * FRAMES_PER_SECOND, (1280, 720))
     assert mean_difference(film.first, source.resize((1280, 720))) < 6
     summary = report(client)
     assert summary["accepted"] == {"image": 0, "video": 1}
@@ -184,7 +185,7 @@ def test_silent_film_in_full_hd(client: httpx.Client) -> None:
     response = await_end(client, name)["response"]
     assert response["raiMediaFilteredCount"] == 0
     film = Film(base64.b64decode(response["videos"][0]["bytesBase64Encoded"], validate=True))
-    assert (film.names, film.frames, film.first.size) == (["h264"], 96, (1920, 1080))
+    assert (film.names, film.frames, film.first.size) == (["h264"], 4 * FRAMES_PER_SECOND, (1920, 1080))
 
 
 def test_bucket_gets_the_films(client: httpx.Client) -> None:
@@ -265,4 +266,4 @@ def test_operation_outlives_a_kill(tmp_path: Path) -> None:
         assert summary["accepted"] == {"image": 0, "video": 1}
         assert summary["requests"][0]["path"] == f"{IN_PROJECT}:predictLongRunning"
         data = await_end(client, name)["response"]["videos"][0]["bytesBase64Encoded"]
-        assert Film(base64.b64decode(data)).frames == 96
+        assert Film(base64.b64decode(data)).frames == 4 * FRAMES_PER_SECOND

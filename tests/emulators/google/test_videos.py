@@ -10,6 +10,7 @@ from google.genai import types
 from PIL import Image
 
 from tests.emulators.google_fixture import (
+    FRAMES_PER_SECOND,
     KEY,
     VIDEO_MODEL,
     Film,
@@ -44,7 +45,7 @@ def make_film(client: httpx.Client, **request: Any) -> Film:
 def test_text_to_video(client: httpx.Client) -> None:
     film = make_film(client, prompt="a fox in the hills", durationSeconds=4, aspectRatio="9:16")
     assert film.names == ["h264", "aac"]
-    assert (film.frames, film.rate, film.first.size) == (96, 24, (720, 1280))
+    assert (film.frames, film.rate, film.first.size) == (4 * FRAMES_PER_SECOND, FRAMES_PER_SECOND, (720, 1280))
     assert film.loudest > 0.05
     assert film.fast_start
     assert changed_share(film.first, film.last) > 0.05
@@ -53,7 +54,7 @@ def test_text_to_video(client: httpx.Client) -> None:
 def test_image_to_video_begins_with_the_image(client: httpx.Client) -> None:
     source = picture((1344, 768))
     film = make_film(client, image=veo_image(source), durationSeconds=4)
-    assert (film.frames, film.first.size) == (96, (1280, 720))
+    assert (film.frames, film.first.size) == (4 * FRAMES_PER_SECOND, (1280, 720))
     assert mean_difference(film.first, source.resize((1280, 720))) < 6
     assert changed_share(film.first, film.last) > 0.05
 
@@ -61,12 +62,12 @@ def test_image_to_video_begins_with_the_image(client: httpx.Client) -> None:
 def test_full_hd_is_eight_seconds(client: httpx.Client) -> None:
     assert submit_video(client, resolution="1080p", durationSeconds=4).status_code == 400
     film = make_film(client, resolution="1080p", aspectRatio="16:9", durationSeconds=8)
-    assert (film.frames, film.first.size) == (192, (1920, 1080))
+    assert (film.frames, film.first.size) == (8 * FRAMES_PER_SECOND, (1920, 1080))
 
 
 def test_snake_case_parameters_are_ignored(client: httpx.Client) -> None:
     film = make_film(client, prompt="snake", duration_seconds=4, aspect_ratio="9:16")
-    assert (film.frames, film.first.size) == (192, (1280, 720))
+    assert (film.frames, film.first.size) == (8 * FRAMES_PER_SECOND, (1280, 720))
 
 
 async def test_google_client_resumes_and_downloads(emulator: GoogleEmulator, client: httpx.Client) -> None:
