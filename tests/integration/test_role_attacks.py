@@ -187,7 +187,7 @@ async def test_a_worker_names_no_bucket_path_or_artifact_of_others(
         ((mine,),) = worker.execute(begin.format(named).encode()).fetchall()
         stage_both = f"select superstoryboard.stage_artifacts_v1('{{{mine},{foreign.id}}}', '{own.id}', 1)"
         assert worker.execute(stage_both.encode()).fetchone() == ("STAGED",)
-    states = dict(sql.execute("select job_id, state from superstoryboard.artifacts").fetchall())
+    states: dict[uuid.UUID, str] = dict(sql.execute("select job_id, state from superstoryboard.artifacts").fetchall())
     assert states == {own.id: "STAGED", others.id: "UPLOADING"}
 
 
