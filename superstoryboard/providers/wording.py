@@ -105,8 +105,8 @@ def _without_prompt(text: str) -> str:
         text = text.replace(form, "[prompt]")
     if not hidden.pieces:
         return text
-    found = _letters(text)
-    letters = "".join(letter for letter, _, _ in found)
+    places = _letters(text)
+    letters = "".join(letter for letter, _, _ in places)
     shown, done, at = "", 0, 0
     while at + hidden.size <= len(letters):
         end = at
@@ -116,22 +116,22 @@ def _without_prompt(text: str) -> str:
             at += 1
             continue
         last = end + hidden.size - 2
-        shown += f"{text[done : found[at][1]]}[prompt]"
-        done, at = found[last][2], last + 1
+        shown += f"{text[done : places[at][1]]}[prompt]"
+        done, at = places[last][2], last + 1
     return shown + text[done:]
 
 
 def _letters(text: str) -> list[tuple[str, int, int]]:
     """Letters and digits of a text, each with where it begins and ends there."""
-    found: list[tuple[str, int, int]] = []
+    places: list[tuple[str, int, int]] = []
     for match in _LETTERS.finditer(text):
         code, entity, escaped, word = match.groups()
         if word is not None:
-            found += [(letter, at, at + 1) for at, letter in enumerate(word, match.start())]
+            places += [(letter, at, at + 1) for at, letter in enumerate(word, match.start())]
             continue
         meant = html.unescape(entity) if entity else unquote(escaped) if escaped else chr(int(code or "0", 16))
-        found += [(letter, *match.span()) for letter in meant if letter.isalnum()]
-    return found
+        places += [(letter, *match.span()) for letter in meant if letter.isalnum()]
+    return places
 
 
 def support_codes(text: str) -> tuple[str, ...]:
