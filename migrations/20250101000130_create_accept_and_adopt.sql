@@ -144,7 +144,7 @@ begin
 end
 $$;
 
--- Freezes what a raw body was found to ask for. Fenced by the claim.
+-- Freezes what a raw body was found to ask for, once. Fenced by the claim.
 create function superstoryboard.freeze_generation_v1(
   p_job uuid, p_claim bigint, p_generation jsonb, p_provider text, p_model text, p_warnings text[]
 ) returns boolean
@@ -152,7 +152,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   with frozen as (
     update superstoryboard.jobs
     set generation = p_generation, provider = p_provider, model = p_model, warnings = warnings || p_warnings
-    where id = p_job and claim = p_claim and state = 'RUNNING'
+    where id = p_job and claim = p_claim and state = 'RUNNING' and (generation is null or generation = p_generation)
     returning id
   )
   select exists (select from frozen);

@@ -239,7 +239,8 @@ begin
 end
 $$;
 
--- Owners whose 24 hours are over, and the members whom they alone let in: a row that lapsed is as none. The oldest come first, by an index.
+-- Owners whose 24 hours are over, and the members whom they alone let in: a row that lapsed is as none. The oldest come first, by an
+-- index. Some minutes late: an accept that still counted on the owner may not have committed its job.
 create function superstoryboard.sweep_lapsed_owners(p_limit integer) returns bigint
 language plpgsql as $$
 declare
@@ -248,7 +249,7 @@ begin
   with lapsed as (
     delete from superstoryboard.storyboards where id = any (array(
       select s.id from superstoryboard.storyboards s
-      where s.provisional and s.claimed_at <= now() - interval '24 hours' and not exists (
+      where s.provisional and s.claimed_at <= now() - interval '24 hours 5 minutes' and not exists (
         select from superstoryboard.jobs j where j.storyboard_id = s.id and j.ended_at is null)
       order by s.claimed_at limit p_limit for update of s skip locked))
     returning id, owner

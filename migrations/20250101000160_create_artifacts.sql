@@ -50,7 +50,8 @@ begin
 end
 $$;
 
--- Says what an artifact is, and gives it a final path whose timestamp is raised until the path is free.
+-- Says what an artifact is, and gives it a final path whose timestamp is raised until the path is free. The bucket is that of the
+-- kind, or of the media: whoever stages an artifact does not choose among all that the asset_writer may write.
 create function superstoryboard.place_artifact(
   p_job superstoryboard.jobs, p_artifact uuid, p_facts jsonb, out artifact_id uuid, out staging_key text, out path text
 )
@@ -59,6 +60,10 @@ language plpgsql as $$
 declare
   stamp bigint := floor(extract(epoch from clock_timestamp()) * 1000);
 begin
+  if not superstoryboard.is_place(p_job.kind, p_facts ->> 'bucket', p_facts ->> 'extension') then
+    raise exception 'results of kind % do not go to the bucket %, or not as %', p_job.kind, p_facts ->> 'bucket', p_facts ->> 'extension'
+      using errcode = 'check_violation';
+  end if;
   loop
     begin
       update superstoryboard.artifacts a
@@ -74,6 +79,14 @@ begin
     end;
   end loop;
 end
+$$;
+
+-- True for a bucket where results of a kind go, and an extension that is no more than that.
+create function superstoryboard.is_place(p_kind text, p_bucket text, p_extension text) returns boolean
+language sql stable as $$
+  select p_extension ~ '^[a-z0-9]{1,8}$' and exists (
+    select from superstoryboard.job_kinds own join superstoryboard.job_kinds k on own.bucket is null or k.name = own.name
+    where own.name = p_kind and k.bucket = p_bucket);
 $$;
 
 -- The bytes of all results are in staging: artifacts and job become STAGED, the call is settled as paid, the message sleeps. Returns
@@ -101,7 +114,8 @@ begin
     perform superstoryboard.settle_late_answer(made);
     return null;
   end if;
-  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp() where id = any (p_artifacts);
+  update superstoryboard.artifacts set state = 'STAGED', staged_at = clock_timestamp()
+  where id = any (p_artifacts) and job_id = p_job and claim = made.claim and state = 'UPLOADING';
   update superstoryboard.provider_calls
   set state = 'SETTLED', paid = true, settled_at = coalesce(settled_at, clock_timestamp())
   where job_id = p_job and (id = made.call_id or state in ('INTENT', 'ACCEPTED'));

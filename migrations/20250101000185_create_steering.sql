@@ -13,17 +13,6 @@ language sql stable as $$
   select p_owner is null or p_job.owner = p_owner or superstoryboard.may_write(p_job.storyboard_id, coalesce(p_names, '{}'));
 $$;
 
--- True where a caller may start a job, and who made it may write the storyboard that the job is for from now on.
-create function superstoryboard.may_start(
-  p_job superstoryboard.jobs, p_owner text, p_names text[], p_generation jsonb
-) returns boolean
-language plpgsql as $$
-begin
-  return superstoryboard.may_change(p_job, p_owner, p_names)
-    and superstoryboard.claim_storyboard(superstoryboard.board_of(p_job, p_generation), p_job.writes_as);
-end
-$$;
-
 -- Cancels a job that has not ended. Returns its state before the call, NOT_YOURS, or null where there is none (for this caller).
 -- A worker notices at its next fenced step; an operation that runs goes on at the provider and is recorded.
 create function superstoryboard.cancel_job_v1(p_job uuid, p_owner text, p_actor text, p_names text[] default '{}') returns text
@@ -50,18 +39,19 @@ language sql stable as $$
 $$;
 
 -- Why a locked job is not started, as redrive_job_v1 says it; null where it is. A quota holds up nothing that was or may have been
--- paid, and is locked before the storyboard, as in an accept.
+-- paid, and is locked before the storyboard, as in an accept. Who made the job must be able to write the storyboard that it is for
+-- from now on. That is asked last: a job that is not started claims none, or two redrives of several could wait for each other.
 create function superstoryboard.start_refusal(
   p_job superstoryboard.jobs, p_owner text, p_names text[], p_states text[], p_generation jsonb, p_quota_scope text
 ) returns text
 language plpgsql as $$
 begin
   return case
-    when p_job.state = any (p_states) and superstoryboard.may_change(p_job, p_owner, p_names)
-      and not exists (select from superstoryboard.provider_calls where job_id = p_job.id and (state <> 'SETTLED' or paid))
-      and superstoryboard.is_full(p_job.owner, p_job.kind, p_quota_scope) then 'QUOTA_EXCEEDED'
-    when not superstoryboard.may_start(p_job, p_owner, p_names, p_generation) then 'NOT_YOURS'
+    when not superstoryboard.may_change(p_job, p_owner, p_names) then 'NOT_YOURS'
     when not p_job.state = any (p_states) then 'JOB_STATE'
+    when not exists (select from superstoryboard.provider_calls where job_id = p_job.id and (state <> 'SETTLED' or paid))
+      and superstoryboard.is_full(p_job.owner, p_job.kind, p_quota_scope) then 'QUOTA_EXCEEDED'
+    when not superstoryboard.claim_storyboard(superstoryboard.board_of(p_job, p_generation), p_job.writes_as) then 'NOT_YOURS'
   end;
 end
 $$;

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from contextvars import ContextVar
-from itertools import takewhile
+from dataclasses import dataclass
+from urllib.parse import unquote
 
 LONGEST = 500
 SHORTEST_PIECE = 24
-"""Characters from its beginning by which a prompt is found that was cut off."""
+"""Letters and digits in a row by which a part of a prompt is found, whatever stands between them."""
+SHORTEST_LETTERS = 8
+"""A prompt of fewer letters and digits is found only as it is, on one line and in JSON."""
 SHORTEST_PROMPT = 4
 """A shorter one is part of too many other words."""
 
-_prompt: ContextVar[tuple[str, ...]] = ContextVar("prompt", default=())
-"""As it is, and as it stands on one line and in JSON."""
+
+@dataclass(frozen=True)
+class _Hidden:
+    """A prompt: its forms, and every piece of `size` of its letters and digits."""
+
+    forms: tuple[str, ...] = ()
+    pieces: frozenset[str] = frozenset()
+    size: int = 0
+
+
+_prompt: ContextVar[_Hidden] = ContextVar("prompt", default=_Hidden())  # noqa: B039 - frozen
+
+_LETTERS = re.compile(
+    r"\\+(?:[ux]([0-9a-fA-F]{4}|[0-9a-fA-F]{2})|[nrtbf])"  # in JSON, also twice, or as Python shows it
+    r"|(&#?\w{1,8};)"  # in HTML
+    r"|((?:%[0-9a-fA-F]{2})+)"  # in a URL
+    r"|([^\W_]+)"
+)
 
 _SECRETS = re.compile(
     r"AIza[0-9A-Za-z_-]{10,}"
@@ -61,7 +81,11 @@ def hide_prompt(prompt: str) -> None:
     """From now on in this task, and in those that it starts, no text of a provider is shown with this prompt."""
     in_json = (json.dumps(prompt, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
     forms = dict.fromkeys((prompt, _on_one_line(prompt), *in_json))
-    _prompt.set(tuple(form for form in forms if len(form) >= SHORTEST_PROMPT))
+    letters = "".join(letter for letter, _, _ in _letters(prompt))
+    size = min(SHORTEST_PIECE, len(letters))
+    starts = range(len(letters) - size + 1) if size >= SHORTEST_LETTERS else ()
+    pieces = frozenset(letters[at : at + size] for at in starts)
+    _prompt.set(_Hidden(tuple(form for form in forms if len(form) >= SHORTEST_PROMPT), pieces, size))
 
 
 def presentable(text: str, *, secret: str = "") -> str:
@@ -75,21 +99,39 @@ def _on_one_line(text: str) -> str:
 
 
 def _without_prompt(text: str) -> str:
-    """The text without the prompt that is hidden, also where only its beginning is repeated."""
-    forms = _prompt.get()
-    shown, rest = "", text
-    for form in forms:
-        rest = rest.replace(form, "[prompt]")
-    while places := [at for form in forms if (at := rest.find(form[:SHORTEST_PIECE])) >= 0]:
-        shown += f"{rest[: min(places)]}[prompt]"
-        rest = rest[min(places) :]
-        rest = rest[max(_shared(rest, form) for form in forms) :]
-    return shown + rest
+    """The text without the prompt that is hidden, and without parts of it, however they are escaped."""
+    hidden = _prompt.get()
+    for form in hidden.forms:
+        text = text.replace(form, "[prompt]")
+    if not hidden.pieces:
+        return text
+    places = _letters(text)
+    letters = "".join(letter for letter, _, _ in places)
+    shown, done, at = "", 0, 0
+    while at + hidden.size <= len(letters):
+        end = at
+        while end + hidden.size <= len(letters) and letters[end : end + hidden.size] in hidden.pieces:
+            end += 1
+        if end == at:
+            at += 1
+            continue
+        last = end + hidden.size - 2
+        shown += f"{text[done : places[at][1]]}[prompt]"
+        done, at = places[last][2], last + 1
+    return shown + text[done:]
 
 
-def _shared(one: str, other: str) -> int:
-    """How many characters both begin with."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def _letters(text: str) -> list[tuple[str, int, int]]:
+    """Letters and digits of a text, each with where it begins and ends there."""
+    places: list[tuple[str, int, int]] = []
+    for match in _LETTERS.finditer(text):
+        code, entity, escaped, word = match.groups()
+        if word is not None:
+            places += [(letter, at, at + 1) for at, letter in enumerate(word, match.start())]
+            continue
+        meant = html.unescape(entity) if entity else unquote(escaped) if escaped else chr(int(code or "0", 16))
+        places += [(letter, *match.span()) for letter in meant if letter.isalnum()]
+    return places
 
 
 def support_codes(text: str) -> tuple[str, ...]:

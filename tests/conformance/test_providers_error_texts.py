@@ -1,8 +1,10 @@
 """What may have been sent, and how waits and words of providers are read."""
 
+import html
 import json
 import socket
 import ssl
+from urllib.parse import quote
 
 import httpx
 import httpx2
@@ -104,6 +106,7 @@ def test_texts_are_made_presentable(text: str, shown: str) -> None:
 
 
 LONG_PROMPT = "A lighthouse at night, waves, and a keeper who writes\nletters"
+ODD_PROMPT = 'A knight who\'s in the "Tower" & plans\nto leave by the <Ünder> gate'
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,16 @@ LONG_PROMPT = "A lighthouse at night, waves, and a keeper who writes\nletters"
         (LONG_PROMPT, "x" * 1970 + LONG_PROMPT, "x" * (LONGEST - 1) + "…"),
         ("x\0y z", "not x\0y z", "not [prompt]"),
         (LONG_PROMPT, f'{{"said": {json.dumps(LONG_PROMPT)}}}', '{"said": "[prompt]"}'),
+        (
+            ODD_PROMPT,
+            json.dumps({"error": json.dumps({"message": ODD_PROMPT})}),
+            r'{"error": "{\"message\": \"[prompt]\"}"}',
+        ),
+        (ODD_PROMPT, f"no: {ODD_PROMPT}".replace("'", r"\u0027"), "no: [prompt]"),
+        (ODD_PROMPT, f"<p>no: {html.escape(ODD_PROMPT)}</p>", "<p>no: [prompt]</p>"),
+        (ODD_PROMPT, f"in /v1?q={quote(ODD_PROMPT[:-8])}", "in /v1?q=[prompt]"),
+        (ODD_PROMPT, f"not {ODD_PROMPT[10:]!r}", "not '[prompt]'"),
+        (ODD_PROMPT, "a knight's horse", "a knight's horse"),
         ("of", "of no use", "of no use"),
         ("", "no prompt", "no prompt"),
     ],

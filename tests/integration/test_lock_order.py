@@ -17,7 +17,10 @@ BLOCKED = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' 
 STEPS: dict[str, LiteralString] = {
     "settle": "select superstoryboard.settle_call_v1(%(call)s, false, null)",
     "lose": "select superstoryboard.lose_call_v1(%(call)s, '{}')",
-    "begin": ("select superstoryboard.begin_artifacts_v1(%(job)s, 1, 's', '[{}]')"),
+    "begin": (
+        "select superstoryboard.begin_artifacts_v1("
+        '%(job)s, 1, \'s\', \'[{"bucket": "storyboard-images", "extension": "png"}]\')'
+    ),
     "stage": "select superstoryboard.stage_artifacts_v1(array[%(artifact)s::uuid], %(job)s, 1)",
     "miss": "select superstoryboard.miss_artifact_v1(%(artifact)s, %(job)s, 1, 0, '{}')",
     "cancel": "select superstoryboard.cancel_job_v1(%(job)s, null, 'bob')",

@@ -111,6 +111,7 @@ BROKEN = {
             ("begin_artifacts_v1", "state = 'UPLOADING' and call_id is not null", "call_id is not null"),
             ("begin_artifacts_v1", "results <> cardinality(begun) or ", ""),
             ("stage_artifacts_v1", "made.state = 'DISCARDED' or ", ""),
+            ("stage_artifacts_v1", " and state = 'UPLOADING'", ""),
         ],
         "calls and artifacts move",
     ),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
+from superstoryboard.jobs.artifacts import Artifacts
 from tests.conftest import KV_TABLE
-from tests.integration.helpers import IMAGE_QUEUE, VIDEO_QUEUE, accept, claim_one, image_queue, stage
+from tests.integration.helpers import FACTS, IMAGE_QUEUE, VIDEO_QUEUE, accept, claim_one, image_queue, stage
 from tests.integration.role_steps import acting_as, make_roles, refusal
 
 DENIED = "42501"
@@ -165,3 +167,35 @@ async def test_a_worker_has_its_own_queue_and_the_calls_of_its_own_jobs(
         assert refusal(worker, "select id from superstoryboard.jobs") == DENIED
     with acting_as(url, "video_worker") as worker:
         assert refusal(worker, f"select superstoryboard.end_search_v1({own})") == DENIED
+
+
+async def test_a_worker_names_no_bucket_path_or_artifact_of_others(
+    url: str, database: Database, sql: psycopg.Connection
+) -> None:
+    await accept(database)
+    await accept(database)
+    own, others = [await claim_one(image_queue(database)) for _ in range(2)]
+    (foreign,) = await Artifacts(database).begin(others, staging_bucket="s", results=[FACTS])
+    facts = {"media_type": "image/png", "size_bytes": 1, "sha256": "", "width": 1, "height": 1}
+    begin = f"select artifact_id from superstoryboard.begin_artifacts_v1('{own.id}', 1, 's', '[{{}}]')"
+    places = [("avatars", "png"), ("storyboard-videos", "mp4"), ("storyboard-images", "png/../x")]
+    with acting_as(url, "image_worker") as worker:
+        for bucket, extension in places:
+            named = json.dumps(facts | {"bucket": bucket, "extension": extension})
+            assert refusal(worker, begin.format(named)) == "23514"
+        named = json.dumps(facts | {"bucket": "storyboard-images", "extension": "png"})
+        ((mine,),) = worker.execute(begin.format(named).encode()).fetchall()
+        stage_both = f"select superstoryboard.stage_artifacts_v1('{{{mine},{foreign.id}}}', '{own.id}', 1)"
+        assert worker.execute(stage_both.encode()).fetchone() == ("STAGED",)
+    states: dict[uuid.UUID, str] = dict(sql.execute("select job_id, state from superstoryboard.artifacts").fetchall())
+    assert states == {own.id: "STAGED", others.id: "UPLOADING"}
+
+
+async def test_a_worker_asks_for_nothing_else_than_was_accepted(url: str, database: Database) -> None:
+    """Of a job of the installation, which may write every storyboard, another would be written."""
+    job = await accept(database)
+    await claim_one(image_queue(database))
+    freeze = "select superstoryboard.freeze_generation_v1('{}', 1, '{}', 'google', 'm', '{{}}')"
+    with acting_as(url, "image_worker") as worker:
+        other = worker.execute(freeze.format(job, '{"storyboardId": "victim"}').encode()).fetchone()
+    assert other == (False,)

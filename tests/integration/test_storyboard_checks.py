@@ -157,3 +157,12 @@ async def test_a_finish_that_is_repeated_says_not_yours_once(database: Database,
     assert await finish(database, artifact) == ("SUCCEEDED", False)
     assert (await row(database, job_id))["warnings"] == ["not yours"]
     assert (await Artifacts(database).claim(artifact_id=artifact, quantity=1, lease_seconds=1, min_age_seconds=0)) == []
+
+
+async def test_a_job_that_is_not_started_claims_no_storyboard(database: Database, sql: psycopg.Connection) -> None:
+    """A redrive of several would take it out of its order: two of them waited for each other."""
+    job_id = await accepted(database, "alice")
+    sql.execute("delete from superstoryboard.storyboards")
+    steering = Steering(database)
+    assert await steering.retry(job_id, owner="alice", actor="alice", names=["alice"]) is Refusal.JOB_STATE
+    assert sql.execute("select id from superstoryboard.storyboards").fetchall() == []

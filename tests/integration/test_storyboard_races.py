@@ -6,14 +6,17 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import LiteralString
+from uuid import uuid4
 
 import psycopg
 import pytest
 
 from superstoryboard.db.database import Database
 from superstoryboard.jobs.steering import Steering
+from superstoryboard.jobs.storyboards import Storyboards
 from tests.integration.helpers import KV, claim_one, image_queue, row, stage, submission
 from tests.integration.storyboard_steps import CLAIM, accepted, let_lapse, owner_of, put_kv, submit
+from tests.integration.sweep_steps import sweep
 
 BLOCKED = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and pid = any (%s)"
 FINISH: LiteralString = f"select state, notes from superstoryboard.finish_job_v1(%s, '{KV}', 'archive', 'url', null)"
@@ -69,6 +72,20 @@ async def test_of_two_who_come_after_a_lapse_exactly_one_wins(
         first.commit()
         assert waiting.result().fetchone() == (False,)
     assert owner_of(sql) == "alice"
+
+
+async def test_who_was_let_in_stays_so_although_the_owner_lapses_before_the_accept_commits(
+    database: Database, database_url: str, sql: psycopg.Connection
+) -> None:
+    job_id = await accepted(database, "alice")
+    await Steering(database).cancel(job_id, owner="alice", actor="alice")
+    assert await Storyboards(database).share("board", ["alice"], "carol", "editor") is None
+    item = vars(submission(owner="carol", writes_as=["carol"])) | {"id": str(uuid4()), "index": 0}
+    with psycopg.connect(database_url) as late:
+        late.execute("select outcome from superstoryboard.accept_jobs_v1(%s)", (json.dumps([item]),))
+        sql.execute("update superstoryboard.storyboards set claimed_at = now() - interval '24 h 1 s'")
+        assert "delete_lapsed_owners" not in await sweep(database)
+    assert sql.execute("select member from superstoryboard.storyboard_members").fetchall() == [("carol",)]
 
 
 async def test_a_kv_row_that_comes_while_its_rows_are_linked_still_counts(
