@@ -13,13 +13,14 @@ language sql immutable as $$
     - coalesce((select array_agg(key) from jsonb_each(p_patch) where value = 'null'), array[]::text[])
 $$;
 
+-- A trigger that somebody has on the table finds tables of `public` here, as it does for other clients.
 -- Sets keys of the entity in its kv rows, and takes those away that the patch has as null. Returns whether the entity exists. Callers have locked the rows.
 -- An older row that names no storyboard may be anyone's: for a caller of these names it counts only where the storyboard lists the
 -- entity. Null names act for the installation.
 create function superstoryboard.patch_entity(
   p_kv regclass, p_storyboard text, p_type text, p_entity text, p_patch jsonb, p_names text[]
 ) returns boolean
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp as $$
 declare
   row_key text;
   entity_key text := format('%s:%s:%s', p_type, p_storyboard, p_entity);

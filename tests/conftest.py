@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devstack.stack import ports
 from devstack.stack.postgres import Postgres
 from devstack.stack.rabbitmq import ensure_rabbitmq
 from superstoryboard.db.database import Database
@@ -21,6 +23,9 @@ from tests.folders import fast_folder, server_folder
 
 KV_TABLE = "kv_store_7ee7668a"
 TEMPLATE = "template_migrated"
+# Processes of a test run that look for a free port at the same time would find the same one.
+_PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
+ports.CANDIDATES = ports.CANDIDATES[_PROCESS::8]
 _numbers = itertools.count()
 
 # No time is measured, nothing is kept between runs, and the same examples are tried everywhere.

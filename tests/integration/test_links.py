@@ -42,6 +42,18 @@ async def finished(database: Database, kind: str = "image", **generation: str) -
     return await row(database, job_id)
 
 
+async def test_a_trigger_of_the_table_finds_what_is_in_public(database: Database, sql: psycopg.Connection) -> None:
+    put(sql, "scene:board:scene-1", {"id": "scene-1"})
+    sql.execute("create table public.changes (key text)")
+    sql.execute(
+        "create function public.note_change() returns trigger language plpgsql as"
+        " $$ begin insert into changes values (new.key); return new; end $$"
+    )
+    sql.execute(f"create trigger note before update on {KV} for each row execute function public.note_change()")
+    assert (await finished(database))["warnings"] == []
+    assert sql.execute("select key from changes").fetchall() == [("scene:board:scene-1",)]
+
+
 async def test_scene_row_and_storyboard_item_both_get_the_link(database: Database, sql: psycopg.Connection) -> None:
     put(sql, "scene:board:scene-1", {"id": "scene-1", "title": "kept"})
     put(sql, "scene:scene-1", {"id": "scene-1"})

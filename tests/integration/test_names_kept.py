@@ -21,7 +21,7 @@ REFUSE = """
 create sequence tried;
 create function refuse() returns trigger language plpgsql as $$
 begin
-  if nextval('tried') <= {count} then
+  if nextval('public.tried') <= {count} then
     raise exception 'refused' using errcode = '{state}';
   end if;
   return new;

@@ -118,6 +118,10 @@ BROKEN = {
 }
 
 
+# Too rare to be met in every race: tests/e2e/test_paid_once_cuts.py shows it.
+RARE = {("CANCELLED", "STAGED")}
+
+
 async def test_nothing_is_lost_doubled_or_paid_twice_whoever_races(
     database_url: str, sql: psycopg.Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +131,7 @@ async def test_nothing_is_lost_doubled_or_paid_twice_whoever_races(
     report = await race(database_url, seconds=RACE_SECONDS, seed=seed)
     print(report.text())  # noqa: T201 - shown where the test fails
     assert report.violations == []
-    legal = set(sql.execute("select from_state, to_state from superstoryboard.job_moves").fetchall()) - UNUSED
+    legal = set(sql.execute("select from_state, to_state from superstoryboard.job_moves").fetchall()) - UNUSED - RARE
     moves = {f"job {was} -> {now}" for was, now in legal} | LEDGER_AND_ARTIFACTS
     assert moves - set(report.moves) == set(), "never happened, so the race shows nothing about it"
     assert WON - set(report.won) == set(), "never happened, so the race shows nothing about it"

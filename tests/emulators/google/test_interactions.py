@@ -13,6 +13,7 @@ from google.genai import types
 from PIL import Image
 
 from tests.emulators.google_fixture import (
+    FRAMES_PER_SECOND,
     KEY,
     OMNI_MODEL,
     Film,
@@ -65,7 +66,7 @@ async def test_google_client_films_from_a_picture(google: genai.Client, client: 
     file = await google.aio.files.get(name=f"files/{video.uri.rpartition('/')[2].partition(':')[0]}")
     assert file.state is types.FileState.ACTIVE
     film = Film(await google.aio.files.download(file=video.uri))
-    assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 72, (1280, 720))
+    assert (film.names, film.frames, film.first.size) == (["h264", "aac"], 3 * FRAMES_PER_SECOND, (1280, 720))
     assert mean_difference(film.first, source) < 6
     summary = report(client)
     assert summary["accepted"] == {"image": 0, "video": 1}
@@ -110,21 +111,21 @@ def test_states_and_shape(client: httpx.Client) -> None:
     assert interaction["model"] == OMNI_MODEL
     assert interaction["usage"]["output_tokens_by_modality"] == [{"modality": "video", "tokens": 3 * 2896}]
     film = film_of(client, interaction)
-    assert (film.frames, film.first.size) == (72, (640, 360))
+    assert (film.frames, film.first.size) == (3 * FRAMES_PER_SECOND, (640, 360))
 
 
 def test_full_hd_upright(client: httpx.Client) -> None:
     requested = video_format(resolution="1080p", aspect_ratio="9:16", duration="4s")
     interaction = await_interaction(client, create_interaction(client, response_format=requested).json()["id"])
     film = film_of(client, interaction)
-    assert (film.frames, film.first.size) == (96, (1080, 1920))
+    assert (film.frames, film.first.size) == (4 * FRAMES_PER_SECOND, (1080, 1920))
 
 
 def test_answer_in_the_foreground_holds_the_film(client: httpx.Client) -> None:
     requested = video_format(delivery="inline")
     answer = create_interaction(client, background=None, store=False, response_format=requested).json()
     assert answer["status"] == "completed"
-    assert Film(base64.b64decode(video_of(answer)["data"], validate=True)).frames == 72
+    assert Film(base64.b64decode(video_of(answer)["data"], validate=True)).frames == 3 * FRAMES_PER_SECOND
     assert client.get(f"/v1beta/interactions/{answer['id']}").status_code == 404
 
 
@@ -144,7 +145,7 @@ def test_completed_is_not_yet_downloadable(client: httpx.Client) -> None:
     interaction = await_interaction(client, quick)
     ready = wait_for(lambda: client.get(file_path(interaction)).json(), lambda body: body["state"] == "ACTIVE")
     assert int(ready["sizeBytes"]) > 0
-    assert film_of(client, interaction).frames == 72
+    assert film_of(client, interaction).frames == 3 * FRAMES_PER_SECOND
 
 
 def test_file_that_never_becomes_active(client: httpx.Client) -> None:
@@ -195,4 +196,4 @@ def test_nothing_is_lost_by_a_kill(tmp_path: Path) -> None:
         }
         assert client.get(f"/v1beta/interactions/{queued}").json()["status"] == "cancelled"
         assert client.get(f"/v1beta/interactions/{kept}").status_code == 404
-        assert film_of(client, await_interaction(client, running)).frames == 72
+        assert film_of(client, await_interaction(client, running)).frames == 3 * FRAMES_PER_SECOND

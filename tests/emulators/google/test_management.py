@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.emulators.google_fixture import (
+    FRAMES_PER_SECOND,
     VIDEO_MODEL,
     Film,
     GoogleEmulator,
@@ -190,7 +191,7 @@ def test_nothing_accepted_is_lost_by_a_kill(tmp_path: Path) -> None:
         assert interrupted in [row.get("operation") for row in summary["requests"]]
         assert client.get(f"/v1beta/{finished['name']}").json() == finished
         assert download(client, finished) == film
-        assert Film(download(client, await_operation(client, interrupted))).frames == 192
+        assert Film(download(client, await_operation(client, interrupted))).frames == 8 * FRAMES_PER_SECOND
         client.post("/_emulator/reset").raise_for_status()
         assert emulator.stop() == 0
     with emulator.running(), emulator.client() as client:
